@@ -1,0 +1,81 @@
+// What invalidations can name of a token (S2): dimensions, and the attributes that facts give.
+
+import type { Facts } from './token.ts';
+
+/** S2, the closed list. `everything` and `issuer` are dimensions too, so that they are looked up like the others. */
+export const dimensions = [
+  'everything',
+  'issuer',
+  'fingerprint',
+  'identity',
+  'chain',
+  'user',
+  'user_domain',
+  'scope_domain',
+  'domain',
+  'project',
+  'project_domain',
+  'scope_kind',
+  'role',
+  'group',
+  'idp',
+  'trust',
+  'application_credential',
+  'access_token',
+  'client',
+  'session',
+  'signing_key',
+] as const;
+
+export type Dimension = (typeof dimensions)[number];
+
+/** One value of one dimension; `value` undefined: the facts do not tell it. */
+export interface Attribute {
+  readonly dimension: Dimension;
+  readonly value: string | undefined;
+}
+
+/**
+ * Every attribute of a token but its fingerprints, each once. Ids are unique within an issuer: whoever compares these adds it.
+ * `identity` stands in where the facts have none of their own (the digest).
+ */
+export function attributesOf(facts: Facts, identity: string): Attribute[] {
+  const { token } = facts;
+  const found = new Map<string, Attribute>();
+  const add = (dimension: Dimension, value: string | undefined): void => {
+    if (value) found.set(`${dimension}\0${value}`, { dimension, value });
+  };
+  add('everything', 'everything');
+  add('issuer', token.issuer);
+  add('identity', facts.identity ?? identity);
+  add('chain', token.auditIds.at(-1));
+  add('user', token.user?.id);
+  add('user', token.trust?.trustorUserId);
+  add('user', token.trust?.trusteeUserId);
+  const tellsUserDomain = !facts.unknown.includes('user_domain');
+  if (tellsUserDomain) add('user_domain', token.user?.domain?.id);
+  if (tellsUserDomain) add('domain', token.user?.domain?.id);
+  add('scope_kind', token.scope.kind);
+  if (token.scope.kind === 'domain') {
+    add('scope_domain', token.scope.domain.id);
+    add('domain', token.scope.domain.id);
+  }
+  if (token.scope.kind === 'project') {
+    add('project', token.scope.project.id);
+    add('project_domain', token.scope.project.domain?.id);
+  }
+  for (const role of token.roles) add('role', role.id || role.name);
+  for (const group of token.user?.federation?.groupIds ?? []) add('group', group);
+  add('idp', token.user?.federation?.identityProviderId);
+  add('trust', token.trust?.id);
+  add('application_credential', token.applicationCredential?.id);
+  add('access_token', token.accessTokenId);
+  add('client', token.clientId);
+  add('session', token.sessionId);
+  add('signing_key', facts.keyId);
+  for (const dimension of facts.unknown) {
+    found.set(`${dimension}\0`, { dimension, value: undefined });
+    if (dimension === 'user_domain') found.set('domain\0', { dimension: 'domain', value: undefined });
+  }
+  return [...found.values()];
+}

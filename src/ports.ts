@@ -1,0 +1,141 @@
+// All that Sidegate asks of the world, on one page. Adapters implement these; the comments are their contracts.
+
+import type { InactiveReason } from './core/decision.ts';
+import type { Entry, PlacedEntry, Revision } from './core/invalidation.ts';
+import type { Facts } from './core/token.ts';
+
+/** Both clocks. Only the composition root makes one. */
+export interface Clock {
+  /** Wall clock, milliseconds since the epoch: for times that tokens and people write. */
+  nowMs(): number;
+  /** Never steps, any origin: for durations. */
+  monotonicMs(): number;
+  /** Resolves after `ms`; rejects with the signal's reason when it aborts first. */
+  delay(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+/** How an authority's clock stands to ours: its minus ours, in milliseconds, as far as a reply's `Date` tells. */
+export interface ClockReading {
+  readonly clockOffsetMs?: number;
+}
+
+/** What reading a token gave. */
+export type Reading =
+  | ({ readonly kind: 'facts'; readonly facts: Facts; readonly provenance: 'authority' | 'signature' } & ClockReading)
+  | ({ readonly kind: 'inactive'; readonly reason: InactiveReason } & ClockReading);
+
+/**
+ * Reads tokens of one issuer. Asked only for tokens whose shape the issuer accepts.
+ * Answers `inactive` only on evidence. Throws SidecarError (UNAVAILABLE, DEADLINE_EXCEEDED) where there is none.
+ * Keeps no raw token longer than the call. Ends, one way or the other, soon after `signal` aborts.
+ */
+export interface TokenFormat {
+  /** As Token.format. */
+  readonly name: string;
+  read(raw: string, signal: AbortSignal): Promise<Reading>;
+  /** The digest of the key set in use, the number of keys, and what is wrong, for status. Cheap. */
+  health(): DependencyHealth;
+  /**
+   * Runs what the format must do in the background (key sets) until `signal` aborts.
+   * `invalidate` appends a REFRESH of the tokens signed by a key that has left the set; it resolves when that is durable.
+   */
+  run?(signal: AbortSignal, invalidate: (keyId: string) => Promise<void>): Promise<void>;
+}
+
+/** How something that the sidecar needs is, for status and metrics. Never a secret. */
+export interface DependencyHealth {
+  readonly reachable: boolean;
+  /** For people. */
+  readonly problem?: string;
+  readonly lastAnswerAtMs?: number;
+  /** For keys: digest of the set in use, to compare sidecars. */
+  readonly keySetDigest?: string;
+  readonly keyCount?: number;
+}
+
+/**
+ * An authority that can be asked about an opaque token.
+ * `inactive` only where the authority itself said so in its own words (S9); everything else that is not a good answer throws
+ * SidecarError: UNAVAILABLE with `retryAfterMs`, naming OUR credential where that is what failed.
+ */
+export interface Upstream {
+  ask(raw: string, signal: AbortSignal): Promise<Reading>;
+  health(): DependencyHealth;
+}
+
+/**
+ * The durable ordered record of one sidecar.
+ *
+ * Revisions are dense when written, from 1. `append` resolves when the entries are on disk (synced); concurrent appends share one
+ * sync. When a sync fails it rejects with UNAVAILABLE / JOURNAL_FAILED, and so does every later append: nothing is acknowledged
+ * that might not be there.
+ */
+export interface Journal {
+  /** Random, made with the journal. Part of every cursor. */
+  readonly id: string;
+  readonly bornAtMs: number;
+  /** What opening found wrong: entries that are missing although no compaction recorded it. */
+  readonly corruption: string | undefined;
+  /** Newest durable revision; 0 in a new journal. */
+  head(): Revision;
+  /** Everything at or below this is forgotten for watchers (S12, the REFRESH floor): the oldest cursor that can be resumed from. */
+  earliest(): Revision;
+  /** Live entries. */
+  count(): number;
+  /** Size on disk in bytes, about. */
+  sizeBytes(): Promise<number>;
+  /**
+   * Appends. `once` makes it idempotent (S14): the same key with the same digest resolves to the first entry and appends nothing;
+   * with another digest it rejects with ALREADY_EXISTS. A key lives as long as its entry.
+   */
+  append(entry: Entry, once?: { readonly key: string; readonly digest: string }): Promise<PlacedEntry>;
+  /** Live entries after `after` (exclusive), oldest first, at most `limit`. Sees everything whose append has resolved. */
+  read(after: Revision, limit: number): Promise<PlacedEntry[]>;
+  /** The live entry with this id. */
+  find(entryId: string): Promise<PlacedEntry | undefined>;
+  /** The live entry at this revision. */
+  at(at: Revision): Promise<PlacedEntry | undefined>;
+  /**
+   * Forgets entries whose `forgetAtMs` is before `nowMs`, in bounded batches, and moves `earliest` to the newest revision whose
+   * entry was learned before `floorMs`. Answers how many were forgotten.
+   */
+  compact(times: { readonly nowMs: number; readonly floorMs: number }): Promise<number>;
+  /** Small values of the sidecar's own, durable when it resolves. */
+  note(name: string, value: string): Promise<void>;
+  noted(name: string): Promise<string | undefined>;
+  close(): Promise<void>;
+}
+
+/** Names and values of a metric's labels: names of the configuration and closed lists only; never an id, a user or a token. */
+export type Labels = Readonly<Record<string, string>>;
+
+/** Counts and lines. Each instrument is bound once, outside the hot path; using it neither allocates nor throws. */
+export interface Telemetry {
+  counter(name: string, labels?: Labels): { add(n?: number): void };
+  /** Seconds or revisions, as the name says. */
+  histogram(name: string, labels?: Labels): { observe(value: number): void };
+  /** Read when somebody scrapes. */
+  gauge(name: string, labels: Labels, read: () => number): void;
+  readonly log: Logger;
+  /** One line for each act that an operator may have to account for. */
+  audit(line: AuditLine): void;
+}
+
+/** Lines for people and machines. Fields never hold a raw token or a secret. */
+export interface Logger {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  debug(fields: object, message: string): void;
+}
+
+/** Who did what, and how it went. */
+export interface AuditLine {
+  readonly act: 'revoke' | 'refresh' | 'refused';
+  readonly actor: string;
+  readonly outcome: string;
+  readonly selector?: unknown;
+  readonly reason?: string;
+  readonly cursor?: string;
+  readonly entryId?: string;
+}
