@@ -76,6 +76,8 @@ export interface Journal {
   readonly bornAtMs: number;
   /** What opening found wrong: entries that are missing although no compaction recorded it. */
   readonly corruption: string | undefined;
+  /** Why nothing is acknowledged any more, for people: a write or its sync failed. It stays so until the journal is opened again. */
+  failure(): string | undefined;
   /** Newest durable revision; 0 in a new journal. */
   head(): Revision;
   /** Everything at or below this is forgotten for watchers (S12, the REFRESH floor): the oldest cursor that can be resumed from. */

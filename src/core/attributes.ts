@@ -37,7 +37,7 @@ export interface Attribute {
 
 /**
  * Every attribute of a token but its fingerprints, each once. Ids are unique within an issuer: whoever compares these adds it.
- * `identity` stands in where the facts have none of their own (the digest).
+ * `identity`: that of the facts, or the digest where they have none of their own.
  */
 export function attributesOf(facts: Facts, identity: string): Attribute[] {
   const { token } = facts;
@@ -47,7 +47,7 @@ export function attributesOf(facts: Facts, identity: string): Attribute[] {
   };
   add('everything', 'everything');
   add('issuer', token.issuer);
-  add('identity', facts.identity ?? identity);
+  add('identity', identity);
   add('chain', token.auditIds.at(-1));
   add('user', token.user?.id);
   add('user', token.trust?.trustorUserId);

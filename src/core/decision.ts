@@ -1,5 +1,7 @@
 // Good or not: the answer about a token, and what a caller may demand of it.
 
+import type { Facts, Scope, Token } from './token.ts';
+
 /** Why a token is not good. As InactiveReason of the API. */
 export type InactiveReason =
   | 'EXPIRED'
@@ -34,4 +36,97 @@ export interface Demand {
   readonly allOfScopes?: readonly string[];
   /** SHA-256 of the client certificate (DER), base64url. */
   readonly certificateThumbprint?: string;
+}
+
+/** What `decide` needs of a token without decoding it: numbers, judged against the clock at every call. */
+export interface Standing {
+  /** First and last instant at which it may be good, the issuer's skew allowed for. `-Infinity` and `Infinity` where there is none. */
+  readonly validFromMs: number;
+  readonly endsAtMs: number;
+  /** It lives longer than its issuer may let it (S12). */
+  readonly livesTooLong: boolean;
+  readonly hasAccessRules: boolean;
+  /** SHA-256 of the certificate it is bound to, base64url. */
+  readonly certificateThumbprint: string | undefined;
+}
+
+/** How long an issuer's tokens may live, and how far its clock may be off. */
+export interface LifeRules {
+  /** S12: a token that lives longer is inactive; one without an end ends this long after its issue. */
+  readonly maxTokenLifeMs: number;
+  readonly skewMs: number;
+  /** Tokens with neither issue nor end are accepted. */
+  readonly endless: boolean;
+}
+
+const active: Decision = { active: true };
+const inactive = (reason: InactiveReason): Decision => ({ active: false, reason });
+const decisions = {
+  notYetValid: inactive('NOT_YET_VALID'),
+  expired: inactive('EXPIRED'),
+  tooLong: inactive('LIFETIME_TOO_LONG'),
+  revoked: inactive('REVOKED'),
+  accessDenied: inactive('ACCESS_DENIED'),
+  wrongCertificate: inactive('WRONG_CERTIFICATE'),
+  wrongIssuer: inactive('WRONG_ISSUER'),
+  wrongAudience: inactive('WRONG_AUDIENCE'),
+  wrongScope: inactive('WRONG_SCOPE'),
+  missingRole: inactive('MISSING_ROLE'),
+  missingScope: inactive('MISSING_SCOPE'),
+} as const;
+
+/**
+ * The times of a token under its issuer's rules. `learnedAtMs`: when its facts were fetched, for tokens that tell their end but not
+ * their beginning. Follows: S12; RFC 7519 §4.1.4 to §4.1.6 (`skewMs` is their small leeway).
+ */
+export function standingOf(facts: Facts, rules: LifeRules, learnedAtMs: number): Standing {
+  const { issuedAtMs, expiresAtMs, certificateThumbprint } = facts.token;
+  const beginsAtMs = issuedAtMs ?? (expiresAtMs === undefined ? undefined : learnedAtMs);
+  const allowedEndMs = beginsAtMs === undefined ? (rules.endless ? Infinity : -Infinity) : beginsAtMs + rules.maxTokenLifeMs;
+  // A token that claims to have been issued later than now would escape every cut-off (S4), so it waits for its time.
+  const validFromMs = Math.max(facts.notBeforeMs ?? -Infinity, issuedAtMs ?? -Infinity) - rules.skewMs;
+  return {
+    validFromMs,
+    endsAtMs: (expiresAtMs ?? allowedEndMs) + rules.skewMs,
+    livesTooLong: allowedEndMs === -Infinity || (expiresAtMs !== undefined && expiresAtMs > allowedEndMs),
+    hasAccessRules: facts.hasAccessRules,
+    certificateThumbprint,
+  };
+}
+
+/** A token as `decide` sees it. `token` decodes, so it is called only where a demand needs more than the standing. */
+export interface Subject {
+  readonly standing: Standing;
+  token(): Token;
+}
+
+/**
+ * Good at `nowMs`, for `demand`? Pure, and the only place where that is said.
+ * Reasons that say "no identity" come before those that say "not for this". Follows: S4, S12, S16; RFC 8705 §3.
+ */
+export function decide(subject: Subject, revoked: boolean, demand: Demand | undefined, nowMs: number): Decision {
+  const { standing } = subject;
+  if (standing.livesTooLong) return decisions.tooLong;
+  if (nowMs >= standing.endsAtMs) return decisions.expired;
+  if (revoked) return decisions.revoked;
+  if (nowMs < standing.validFromMs) return decisions.notYetValid;
+  const bound = standing.certificateThumbprint;
+  if (bound !== undefined && bound !== demand?.certificateThumbprint) return decisions.wrongCertificate;
+  if (standing.hasAccessRules) return decisions.accessDenied;
+  return demand ? meets(subject.token(), demand) : active;
+}
+
+function meets(token: Token, demand: Demand): Decision {
+  if (demand.anyOfIssuers?.length && !demand.anyOfIssuers.includes(token.issuer)) return decisions.wrongIssuer;
+  if (demand.anyOfAudiences?.length && !demand.anyOfAudiences.some((one) => token.audiences.includes(one))) return decisions.wrongAudience;
+  if (demand.scope && !inScope(token.scope, demand.scope)) return decisions.wrongScope;
+  if (demand.anyOfRoles?.length && !token.roles.some((role) => demand.anyOfRoles?.includes(role.name))) return decisions.missingRole;
+  if (demand.allOfScopes?.length && !demand.allOfScopes.every((one) => token.scopes.includes(one))) return decisions.missingScope;
+  return active;
+}
+
+function inScope(scope: Scope, demanded: NonNullable<Demand['scope']>): boolean {
+  if (demanded.kind === 'project') return scope.kind === 'project' && scope.project.id === demanded.id;
+  if (demanded.kind === 'domain') return scope.kind === 'domain' && scope.domain.id === demanded.id;
+  return scope.kind === 'system';
 }

@@ -1,0 +1,132 @@
+// The catalogue: which file serves which kind of the configuration. A new one is one line here.
+
+import type { CachingConfig, IntrospectionIssuer, IssuerConfig, JwtIssuer, KeystoneIssuer, LimitsConfig } from './config/types.ts';
+import { createJwtFormat } from './formats/jwt.ts';
+import { createOpaqueFormat } from './formats/opaque.ts';
+import { openLevelJournal } from './journal/leveldb.ts';
+import { createMemoryJournal } from './journal/memory.ts';
+import type { Clock, Journal, Logger, TokenFormat } from './ports.ts';
+import type { CallLimits, Issuer } from './service/issuer.ts';
+import { createIntrospection } from './upstreams/introspection.ts';
+import { createKeystone } from './upstreams/keystone.ts';
+
+/** What adapters need of the world. */
+export interface AdapterDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly limits: LimitsConfig;
+  readonly caching: CachingConfig;
+}
+
+/** An issuer with whatever it holds open. */
+export interface OpenIssuer {
+  readonly issuer: Issuer;
+  close(): Promise<void>;
+}
+
+/** The adapters of Sidegate; `createSidecar` takes others in their place. */
+export interface Adapters {
+  issuer(config: IssuerConfig, deps: AdapterDeps): OpenIssuer;
+  journal(dir: string | undefined, deps: { readonly clock: Clock }): Promise<Journal>;
+}
+
+/** Signatures are verified here: what bounds them is the processor, not an authority. */
+const localConcurrency = { concurrency: 64, queue: 4096 } as const;
+
+/** The catalogue. */
+export const adapters: Adapters = {
+  issuer(config, deps) {
+    if (config.kind === 'jwt') return jwtIssuer(config, deps);
+    return config.kind === 'keystone' ? keystoneIssuer(config, deps) : introspectionIssuer(config, deps);
+  },
+  journal: (dir, deps) => (dir === undefined ? Promise.resolve(createMemoryJournal(deps)) : openLevelJournal({ dir, ...deps })),
+};
+
+function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDeps): OpenIssuer {
+  const keys = config.keys.kind === 'file' ? { kind: 'file' as const, path: config.keys.file.path } : config.keys;
+  const format = createJwtFormat(
+    {
+      name: config.name,
+      issuer: config.issuer,
+      keys,
+      algorithms: config.algorithms,
+      types: config.types,
+      audiences: config.audiences.length > 0 ? config.audiences : undefined,
+      keysTimeMs: caching.keys.timeMs,
+      keysCooldownMs: caching.keys.cooldownMs,
+      keysStaleWhileDownMs: caching.keys.staleWhileDownMs,
+      deadlineMs: config.calls.deadlineMs,
+      maxBodyBytes: limits.upstreamBodyBytes,
+      caFile: config.tls.caFile?.path,
+    },
+    { clock, log },
+  );
+  const life = { maxTokenLifeMs: config.maxTokenLifeMs, skewMs: config.skewMs, endless: false };
+  const issuer: Issuer = {
+    name: config.name,
+    kind: 'jwt',
+    accepts: ['jwt'],
+    jwtIssuer: config.issuer,
+    format,
+    life,
+    expiredWithinMs: config.expiredWithinMs,
+    canAsk: false,
+    calls: { deadlineMs: config.calls.deadlineMs, ...localConcurrency },
+  };
+  return { issuer, close: async () => undefined };
+}
+
+function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {
+  const { login } = config;
+  const upstream = createKeystone(
+    {
+      name: config.name,
+      url: config.url,
+      login:
+        login.kind === 'password'
+          ? {
+              kind: 'password',
+              user: { name: login.username, domain: { name: login.userDomain } },
+              project: { name: login.project, domain: { name: login.projectDomain } },
+              password: () => login.password.read(),
+            }
+          : { kind: 'application_credential', id: login.id, secret: () => login.secret.read() },
+      ...tlsOf(config),
+      deadlineMs: config.calls.deadlineMs,
+      attempts: config.calls.attempts,
+      maxBodyBytes: limits.upstreamBodyBytes,
+    },
+    { clock, log },
+  );
+  return { issuer: askedIssuer(config, createOpaqueFormat(upstream), config.expiredWithinMs), close: () => upstream.close() };
+}
+
+function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {
+  const { auth } = config;
+  const upstream = createIntrospection(
+    {
+      name: config.name,
+      url: config.url,
+      auth: { kind: auth.kind, clientId: auth.clientId, secret: () => auth.clientSecret.read() },
+      ...tlsOf(config),
+      deadlineMs: config.calls.deadlineMs,
+      attempts: config.calls.attempts,
+      maxBodyBytes: limits.upstreamBodyBytes,
+    },
+    { clock, log },
+  );
+  return { issuer: askedIssuer(config, createOpaqueFormat(upstream), 0), close: () => upstream.close() };
+}
+
+function askedIssuer(config: KeystoneIssuer | IntrospectionIssuer, format: TokenFormat, expiredWithinMs: number): Issuer {
+  const { name, kind, accepts, prefix, maxTokenLifeMs, skewMs, endless } = config;
+  const calls: CallLimits = config.calls;
+  return { name, kind, accepts, prefix, format, life: { maxTokenLifeMs, skewMs, endless }, expiredWithinMs, canAsk: true, calls };
+}
+
+function tlsOf({ tls }: KeystoneIssuer | IntrospectionIssuer): { caFile?: string; serverName?: string } {
+  return {
+    ...(tls.caFile ? { caFile: tls.caFile.path } : {}),
+    ...(tls.serverName === undefined ? {} : { serverName: tls.serverName }),
+  };
+}

@@ -1,0 +1,119 @@
+// The client's way to the sidecar: one connection, the caller's token on every call, a deadline on every wait.
+
+import { existsSync } from 'node:fs';
+import { type CallOptions, type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { TokenServiceClient, type WatchRequest, type WatchResponse } from '../gen/sidegate/v1/token_service.ts';
+import { boundedTimeoutMs, cancelled, within } from './deadline.ts';
+import { NoAnswerError, toNoAnswerError } from './no-answer-error.ts';
+
+/** Where a sidecar listens when nobody says otherwise. */
+const defaultSocket = '/run/sidegate/sidegate.sock';
+const defaultPort = '127.0.0.1:8471';
+
+/** Who calls: a bearer token, or what gives one for each call. */
+export type CallerToken = string | (() => string | Promise<string>);
+
+/** How long a call may take, and what ends it earlier. */
+export interface Limits {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One open Watch, as far as we need it. */
+export interface MessageStream extends AsyncIterable<WatchResponse> {
+  cancel(): void;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
+
+type Callback<Response> = (error: ServiceError | null, response: Response) => void;
+type Invoke<Response> = (
+  stub: TokenServiceClient,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: Callback<Response>,
+) => ClientUnaryCall;
+
+/** Connects at the first call, and again by itself whenever the connection is lost. */
+export class Channel {
+  readonly #address: string | undefined;
+  readonly #callerToken: CallerToken | undefined;
+  #stub: TokenServiceClient | undefined;
+  #closed = false;
+
+  constructor(address: string | undefined, callerToken: CallerToken | undefined) {
+    this.#address = address;
+    this.#callerToken = callerToken;
+  }
+
+  /** One question, one answer. Throws NoAnswerError. */
+  async unary<Response>(invoke: Invoke<Response>, limits: Limits): Promise<Response> {
+    const { signal } = limits;
+    if (signal?.aborted) throw cancelled();
+    const timeoutMs = boundedTimeoutMs(limits.timeoutMs);
+    const deadline = Date.now() + timeoutMs;
+    const metadata = await this.#metadata({ timeoutMs, signal });
+    const stub = this.#connected();
+    return new Promise((resolve, reject) => {
+      const cancel = (): void => call.cancel();
+      const call = invoke(stub, metadata, { deadline }, (error, response) => {
+        signal?.removeEventListener('abort', cancel);
+        if (error) reject(toNoAnswerError(error));
+        else resolve(response);
+      });
+      signal?.addEventListener('abort', cancel, { once: true });
+    });
+  }
+
+  /** Subscribes. `subscribing` is called right before the request leaves. Throws NoAnswerError. */
+  async watch(request: WatchRequest, subscribing: () => void, limits: Limits): Promise<MessageStream> {
+    const metadata = await this.#metadata(limits);
+    subscribing();
+    return this.#connected().watch(request, metadata);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#stub?.close();
+  }
+
+  #connected(): TokenServiceClient {
+    if (this.#closed) throw new NoAnswerError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+    this.#stub ??= new TokenServiceClient(this.#address ?? defaultAddress(), credentials.createInsecure(), {
+      'grpc.initial_reconnect_backoff_ms': 100,
+      // The sidecar is on this machine: it is there again a moment after its restart.
+      'grpc.max_reconnect_backoff_ms': 2000,
+      // A token must not travel through a proxy that the environment happens to name.
+      'grpc.enable_http_proxy': 0,
+      'grpc.enable_channelz': 0,
+    });
+    return this.#stub;
+  }
+
+  async #metadata(limits: Limits): Promise<Metadata> {
+    const metadata = new Metadata();
+    const given = this.#callerToken;
+    if (given === undefined) return metadata;
+    const token = typeof given === 'string' ? given : await this.#callersToken(given, limits);
+    try {
+      metadata.set('authorization', `Bearer ${token}`);
+    } catch (error) {
+      // Without its cause: the library's message quotes the value.
+      void error;
+      throw new NoAnswerError('UNAUTHENTICATED', 'the caller token has characters that no header may have', { reason: 'CALLER_TOKEN' });
+    }
+    return metadata;
+  }
+
+  async #callersToken(give: () => string | Promise<string>, limits: Limits): Promise<string> {
+    try {
+      return await within((async () => give())(), limits.timeoutMs, limits.signal);
+    } catch (error) {
+      if (error instanceof NoAnswerError) throw error;
+      throw new NoAnswerError('UNAUTHENTICATED', 'the caller token could not be had', { reason: 'CALLER_TOKEN', cause: error });
+    }
+  }
+}
+
+function defaultAddress(): string {
+  return process.env['SIDEGATE_ADDRESS'] || (existsSync(defaultSocket) ? `unix://${defaultSocket}` : defaultPort);
+}

@@ -1,0 +1,125 @@
+// The client: the API's calls, in types of our own.
+
+import { performance } from 'node:perf_hooks';
+import type { RefreshResponse, RevokeResponse } from '../gen/sidegate/v1/token_service.ts';
+import type { SelectorFields } from '../wire/selector.ts';
+import { type Answer, answerFromMessage, type Invalidated, invalidatedFromMessage } from './answer.ts';
+import { type CallerToken, Channel, type Limits } from './channel.ts';
+import { boundedTimeoutMs, pause } from './deadline.ts';
+import { type NearCache, type NearCacheOptions, nearCache } from './near-cache.ts';
+import { NoAnswerError, toNoAnswerError } from './no-answer-error.ts';
+import {
+  type CallOptions,
+  type RefreshOptions,
+  type RevokeOptions,
+  type RevokeTarget,
+  refreshRequest,
+  revokeRequest,
+  type ValidateOptions,
+  validateRequest,
+} from './requests.ts';
+import { type Status, statusFromMessage } from './status.ts';
+import { type WatchEvent, type WatchOptions, watch } from './watch.ts';
+
+/** How to reach the sidecar. */
+export interface ConnectOptions {
+  /** Default: SIDEGATE_ADDRESS, else the socket /run/sidegate/sidegate.sock where there is one, else 127.0.0.1:8471. */
+  readonly address?: string;
+  /** Sent as bearer token with every call; a function is asked for each. */
+  readonly callerToken?: CallerToken;
+  /** How long a call may take that does not say; default 5,000. */
+  readonly timeoutMs?: number;
+}
+
+/** A sidecar, as its callers see it. Every call throws NoAnswerError where there is no answer. */
+export interface Client {
+  /** Is this token good, now, for what is demanded? */
+  validate(token: string, options?: ValidateOptions): Promise<Answer>;
+  /** Durable when it resolves. Tried once more where the sidecar was unavailable: its request id makes that the same revocation. */
+  revoke(target: RevokeTarget, options?: RevokeOptions): Promise<Invalidated>;
+  /** Has facts fetched again; kills nothing. Tried once more, as `revoke`. */
+  refresh(selector: SelectorFields, options?: RefreshOptions): Promise<Invalidated>;
+  /** What happens, resumed by itself; see `watch` in the documentation of the protocol. Each iteration is a subscription. */
+  watch(options?: WatchOptions): AsyncIterable<WatchEvent>;
+  /** How the sidecar is. */
+  status(options?: CallOptions): Promise<Status>;
+  /** A cache in this process, kept true by Watch. It starts at once; close it, or the client. */
+  nearCache(options?: NearCacheOptions): NearCache;
+  /** Ends everything that was started with it. */
+  close(): void;
+}
+
+const defaultTimeoutMs = 5000;
+/** Long enough for a sidecar that has just been restarted. */
+const retryPauseMs = 150;
+
+/** A client. Does nothing until its first call. */
+export function connect(options: ConnectOptions = {}): Client {
+  const channel = new Channel(options.address, options.callerToken);
+  const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+  const closing = new AbortController();
+  const limits = (call: CallOptions): Limits => ({ timeoutMs: call.timeoutMs ?? timeoutMs, signal: call.signal });
+
+  const validate = async (token: string, asking: ValidateOptions = {}): Promise<Answer> => {
+    const request = validateRequest(token, asking);
+    return reading(answerFromMessage, await channel.unary((stub, ...rest) => stub.validate(request, ...rest), limits(asking)));
+  };
+
+  const follow = (watching: WatchOptions, subscribing: () => void): AsyncIterable<WatchEvent> => {
+    const signal = watching.signal === undefined ? closing.signal : AbortSignal.any([watching.signal, closing.signal]);
+    const parts = {
+      open: (request: Parameters<Channel['watch']>[0]) => channel.watch(request, subscribing, { timeoutMs, signal }),
+      random: Math.random,
+      openTimeoutMs: boundedTimeoutMs(timeoutMs),
+    };
+    return { [Symbol.asyncIterator]: () => watch(parts, { ...watching, signal }) };
+  };
+
+  return {
+    validate,
+    async revoke(target, call = {}) {
+      const request = revokeRequest(target, call);
+      const once = (left: Limits) => channel.unary<RevokeResponse>((stub, ...rest) => stub.revoke(request, ...rest), left);
+      return reading(invalidatedFromMessage, await twice(once, limits(call)));
+    },
+    async refresh(selector, call = {}) {
+      const request = refreshRequest(selector, call);
+      const once = (left: Limits) => channel.unary<RefreshResponse>((stub, ...rest) => stub.refresh(request, ...rest), left);
+      return reading(invalidatedFromMessage, await twice(once, limits(call)));
+    },
+    watch: (watching = {}) => follow(watching, () => undefined),
+    async status(call = {}) {
+      return reading(statusFromMessage, await channel.unary((stub, ...rest) => stub.getStatus({}, ...rest), limits(call)));
+    },
+    nearCache(made = {}) {
+      return nearCache({ ask: validate, watch: follow, monotonicMs: () => performance.now(), timeoutMs, signal: closing.signal }, made);
+    },
+    close() {
+      closing.abort();
+      channel.close();
+    },
+  };
+}
+
+/** Once more after UNAVAILABLE, when the sidecar asked to wait no longer than the call may take. */
+async function twice<Response>(once: (limits: Limits) => Promise<Response>, limits: Limits): Promise<Response> {
+  const endsAtMs = performance.now() + boundedTimeoutMs(limits.timeoutMs);
+  try {
+    return await once(limits);
+  } catch (error) {
+    const pauseMs = error instanceof NoAnswerError ? (error.retryAfterMs ?? retryPauseMs) : 0;
+    const unavailable = error instanceof NoAnswerError && error.code === 'UNAVAILABLE' && error.reason !== 'CLIENT_CLOSED';
+    if (!unavailable || performance.now() + pauseMs >= endsAtMs) throw error;
+    await pause(pauseMs, limits.signal ?? new AbortController().signal);
+    return await once({ timeoutMs: endsAtMs - performance.now(), signal: limits.signal });
+  }
+}
+
+/** What the message says; one that cannot be read is no answer. */
+function reading<Message, Meaning>(read: (message: Message) => Meaning, message: Message): Meaning {
+  try {
+    return read(message);
+  } catch (error) {
+    throw toNoAnswerError(error);
+  }
+}

@@ -1,0 +1,161 @@
+// The rules between settings: what each of them alone cannot say.
+
+import type { Path } from './document.ts';
+import type { CachingConfig, CallerRule, IssuerConfig, LimitsConfig, ListenConfig, WatchConfig } from './types.ts';
+import { isLoopback } from './units.ts';
+
+/** A rule that does not hold, where it is to be mended. */
+export interface Finding {
+  readonly path: Path;
+  readonly message: string;
+}
+
+/** What of the configuration could be read; a part that could not is undefined and its rules wait. */
+export interface Parts {
+  readonly listen?: ListenConfig | undefined;
+  readonly callers: readonly (CallerRule | undefined)[];
+  readonly issuers: readonly (IssuerConfig | undefined)[];
+  readonly caching?: CachingConfig | undefined;
+  readonly journal?: { readonly dir: string | undefined } | undefined;
+  readonly maxLagMs?: number | undefined;
+  readonly watch?: WatchConfig | undefined;
+  readonly limits?: LimitsConfig | undefined;
+}
+
+/** What must not be, in any order. `dev`: without what only `serve` needs (an issuer, a journal on disk). */
+export function brokenRules(parts: Parts, purpose: 'serve' | 'dev'): readonly Finding[] {
+  return [
+    ...(purpose === 'serve' ? needsOfServe(parts) : []),
+    ...(parts.listen ? listenRules(parts.listen) : []),
+    ...callerRules(parts),
+    ...issuerRules(parts.issuers),
+    ...(parts.caching ? cachingRules(parts.caching) : []),
+    ...timeAndSizeRules(parts),
+  ];
+}
+
+/** What may be, but is probably not meant. */
+export function doubts(parts: Parts): readonly Finding[] {
+  const found: Finding[] = [];
+  for (const [index, issuer] of parts.issuers.entries()) {
+    for (const [name, url] of urlsOf(issuer)) {
+      if (isOpenHttp(url))
+        found.push({ path: ['issuers', index, ...name], message: 'is http to another host: whoever is between reads and forges' });
+    }
+  }
+  for (const [index, caller] of parts.callers.entries()) {
+    if (caller?.who.kind === 'socket' && parts.listen && !parts.listen.socket) {
+      found.push({ path: ['callers', index, 'who'], message: 'fits nobody: listen.socket is off' });
+    }
+  }
+  return found;
+}
+
+function needsOfServe({ issuers, journal }: Parts): readonly Finding[] {
+  const found: Finding[] = [];
+  if (issuers.length === 0) found.push({ path: ['issuers'], message: 'must hold at least one issuer' });
+  if (journal && journal.dir === undefined) {
+    found.push({ path: ['journal', 'dir'], message: 'is needed: without it a restart forgets what was revoked' });
+  }
+  return found;
+}
+
+function listenRules({ socket, tcp, operations }: ListenConfig): readonly Finding[] {
+  const found: Finding[] = [];
+  if (!socket && !tcp) found.push({ path: ['listen'], message: 'must keep socket or tcp: nobody could call' });
+  if (socket && Buffer.byteLength(socket.path) > 107) {
+    found.push({
+      path: ['listen', 'socket', 'path'],
+      message: 'must be at most 107 bytes as an absolute path: longer ones cannot be bound',
+    });
+  }
+  if (tcp && operations && tcp.port !== 0 && tcp.port === operations.port) {
+    found.push({ path: ['listen', 'operations'], message: 'must have another port than listen.tcp' });
+  }
+  return found;
+}
+
+function callerRules({ callers, issuers }: Parts): readonly Finding[] {
+  const found: Finding[] = [];
+  // Not judged while an issuer cannot be read: its name may be the one that is missed.
+  const names = issuers.includes(undefined) ? undefined : new Set(issuers.map((it) => it?.name));
+  for (const [index, caller] of callers.entries()) {
+    const who = caller?.who;
+    if (who?.kind === 'token-role' && names && !names.has(who.issuer)) {
+      found.push({ path: ['callers', index, 'who', 'issuer'], message: 'must be the name of one of the issuers' });
+    }
+    // Loopback TCP tells nothing of who calls, so what needs an identity cannot be given there.
+    if (who?.kind === 'local' && caller?.may.some((it) => it === 'revoke' || it === 'refresh' || it === 'details')) {
+      found.push({
+        path: ['callers', index, 'may'],
+        message: 'must not hold revoke, refresh or details for local callers: they have no identity; use { socket: true } or a token_role',
+      });
+    }
+  }
+  return found;
+}
+
+function issuerRules(issuers: readonly (IssuerConfig | undefined)[]): readonly Finding[] {
+  const found: Finding[] = [];
+  for (const [index, later] of issuers.entries()) {
+    if (!later) continue;
+    if (later.kind === 'jwt' && later.keys.kind === 'discover' && !/^https?:\/\//.test(later.issuer)) {
+      found.push({ path: ['issuers', index, 'issuer'], message: 'must be an http(s) URL for its keys to be discovered; or set keys' });
+    }
+    for (const [earlierIndex, earlier] of issuers.slice(0, index).entries()) {
+      if (!earlier) continue;
+      const other = `issuers[${earlierIndex}]`;
+      if (earlier.name === later.name) found.push({ path: ['issuers', index, 'name'], message: `must not be that of ${other}` });
+      const shared = sharedBy(earlier, later);
+      if (shared)
+        found.push({ path: ['issuers', index, shared.field], message: `${shared.message} ${other}: a token must have one issuer` });
+    }
+  }
+  return found;
+}
+
+/** What makes both accept one token. Among prefixes the longest wins, so only equal ones clash. */
+function sharedBy(a: IssuerConfig, b: IssuerConfig): { readonly field: string; readonly message: string } | undefined {
+  if (a.kind === 'jwt' || b.kind === 'jwt') {
+    const same = a.kind === 'jwt' && b.kind === 'jwt' && a.issuer === b.issuer;
+    return same ? { field: 'issuer', message: 'must not be that of' } : undefined;
+  }
+  const shapes = b.accepts.filter((it) => a.accepts.includes(it));
+  if (shapes.length === 0 || a.prefix !== b.prefix) return undefined;
+  const message = `(${shapes.join(', ')}) must not be accepted under the same prefix as by`;
+  return { field: b.prefix === undefined ? 'accepts' : 'prefix', message };
+}
+
+function cachingRules({ settleMs, token, keys, unknown }: CachingConfig): readonly Finding[] {
+  const found: Finding[] = [];
+  if (settleMs >= token.timeMs) found.push({ path: ['caching', 'settle'], message: 'must be less than caching.token.time' });
+  if (keys.cooldownMs > keys.timeMs) found.push({ path: ['caching', 'keys', 'cooldown'], message: 'must be at most caching.keys.time' });
+  if (unknown.timeMs > token.timeMs) found.push({ path: ['caching', 'unknown', 'time'], message: 'must be at most caching.token.time' });
+  return found;
+}
+
+function timeAndSizeRules({ maxLagMs, watch, limits }: Parts): readonly Finding[] {
+  const found: Finding[] = [];
+  if (maxLagMs !== undefined && watch && maxLagMs < 3 * watch.checkpointIntervalMs) {
+    found.push({
+      path: ['max_lag'],
+      message: 'must be at least three times watch.checkpoint_interval: a proof must outlive a lost checkpoint',
+    });
+  }
+  if (limits && limits.tokenSizeBytes > limits.requestSizeBytes) {
+    found.push({ path: ['limits', 'token_size'], message: 'must be at most limits.request_size' });
+  }
+  return found;
+}
+
+function urlsOf(issuer: IssuerConfig | undefined): readonly (readonly [readonly string[], string])[] {
+  if (!issuer) return [];
+  if (issuer.kind !== 'jwt') return [[['url'], issuer.url]];
+  if (issuer.keys.kind === 'url') return [[['keys', 'url'], issuer.keys.url]];
+  return issuer.keys.kind === 'discover' ? [[['issuer'], issuer.issuer]] : [];
+}
+
+function isOpenHttp(url: string): boolean {
+  if (!url.startsWith('http://') || !URL.canParse(url)) return false;
+  return !isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ''));
+}

@@ -1,0 +1,220 @@
+// What the rest of the sidecar knows of its configuration: parsed, in milliseconds and bytes, independent of how it is written.
+
+import type { Secret } from './secrets.ts';
+
+/** Everything in force. Made by `loadConfig`, or by hand from `defaultConfig`. */
+export interface Config {
+  /** Of this sidecar; undefined: the host's name. */
+  readonly name: string | undefined;
+  /** Absolute; undefined: a key is made in the journal's directory. */
+  readonly deploymentKeyDir: string | undefined;
+  readonly listen: ListenConfig;
+  /** What a caller may do is the union of the rules that fit it. */
+  readonly callers: readonly CallerRule[];
+  readonly issuers: readonly IssuerConfig[];
+  readonly caching: CachingConfig;
+  readonly journal: JournalConfig;
+  /** The proof lifetime of Watch: news behind for longer is degraded. At least three checkpoint intervals. */
+  readonly maxLagMs: number;
+  readonly watch: WatchConfig;
+  readonly limits: LimitsConfig;
+  readonly audit: AuditConfig;
+  readonly logging: LoggingConfig;
+  readonly shutdown: ShutdownConfig;
+}
+
+/** Where is listened; undefined: not. At least one of `socket` and `tcp` is there. */
+export interface ListenConfig {
+  readonly socket: SocketConfig | undefined;
+  /** Loopback. */
+  readonly tcp: Address | undefined;
+  /** Metrics and health. May be any address of this host. */
+  readonly operations: Address | undefined;
+}
+
+/** A unix socket. */
+export interface SocketConfig {
+  /** Absolute, at most 107 bytes. */
+  readonly path: string;
+  /** Permission bits, for example `0o660`. */
+  readonly mode: number;
+  /** Name of its group; undefined: the process's own. */
+  readonly group: string | undefined;
+}
+
+/** A numeric address or `localhost`, without brackets; port 0: any free one. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What may be granted. Validate and Revoke by possession of the token need no more than to reach a listener that grants `validate`. */
+export type Permission = 'validate' | 'watch' | 'status' | 'revoke' | 'refresh' | 'details';
+
+/** Who may do what. */
+export interface CallerRule {
+  readonly who: CallerMatch;
+  readonly may: readonly Permission[];
+}
+
+/** `local`: the socket and loopback TCP; `socket`: who could open the socket; `token-role`: a bearer token that itself validates. */
+export type CallerMatch =
+  | { readonly kind: 'local' }
+  | { readonly kind: 'socket' }
+  | { readonly kind: 'token-role'; readonly role: string; readonly issuer: string };
+
+/** An issuer of tokens. `name` is unique. */
+export type IssuerConfig = KeystoneIssuer | JwtIssuer | IntrospectionIssuer;
+
+/** What every issuer has. */
+export interface IssuerBase {
+  /** In answers, metrics and `callers`. */
+  readonly name: string;
+  readonly tls: TlsConfig;
+  /** How far its clock may be from ours, besides `limits.skewMs`. */
+  readonly skewMs: number;
+  /** S12: longer-lived tokens are inactive. */
+  readonly maxTokenLifeMs: number;
+}
+
+/** Trust in a server. */
+export interface TlsConfig {
+  /** PEM; undefined: the system's. */
+  readonly caFile: Secret | undefined;
+  /** The name that its certificate must have; undefined: the host of the URL. */
+  readonly serverName: string | undefined;
+}
+
+/** Shapes of opaque tokens; each but `opaque` is told by its look and wins over `opaque`. */
+export type TokenShape = 'fernet' | 'keystone-jws' | 'uuid' | 'pki' | 'opaque';
+
+/** Bounds on what is asked of an authority. */
+export interface CallsConfig {
+  readonly deadlineMs: number;
+  /** Calls under way at once. */
+  readonly concurrency: number;
+  /** Calls waiting; one more is refused. */
+  readonly queue: number;
+  /** Tries in all, the first included. */
+  readonly attempts: number;
+}
+
+/** OpenStack Keystone v3. */
+export interface KeystoneIssuer extends IssuerBase {
+  readonly kind: 'keystone';
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly login: KeystoneLogin;
+  readonly accepts: readonly TokenShape[];
+  /** Its tokens begin with this; the longest prefix wins. */
+  readonly prefix: string | undefined;
+  readonly calls: CallsConfig;
+  /** How long after its end a token may still serve a long operation; revocations are kept for as long. */
+  readonly expiredWithinMs: number;
+  /** Tokens with neither issue nor end are accepted. */
+  readonly endless: boolean;
+}
+
+/** How the sidecar itself logs in. */
+export type KeystoneLogin =
+  | { readonly kind: 'application-credential'; readonly id: string; readonly secret: Secret }
+  | {
+      readonly kind: 'password';
+      readonly username: string;
+      readonly userDomain: string;
+      readonly project: string;
+      readonly projectDomain: string;
+      readonly password: Secret;
+    };
+
+/** Signed tokens of OAuth and OpenID Connect. */
+export interface JwtIssuer extends IssuerBase {
+  readonly kind: 'jwt';
+  /** The `iss` of its tokens. With discovered keys, an http(s) URL. */
+  readonly issuer: string;
+  readonly keys:
+    | { readonly kind: 'discover' }
+    | { readonly kind: 'url'; readonly url: string }
+    | { readonly kind: 'file'; readonly file: Secret };
+  /** Asymmetric ones only. */
+  readonly algorithms: readonly JwtAlgorithm[];
+  /** Accepted `typ`, as written: compare as RFC 7515 §4.1.9 says. */
+  readonly types: readonly string[];
+  /** Accepted where the caller demands none; empty: then every audience is. */
+  readonly audiences: readonly string[];
+  readonly calls: Pick<CallsConfig, 'deadlineMs' | 'attempts'>;
+  readonly expiredWithinMs: number;
+}
+
+/** Signatures that prove an issuer: never a shared secret, never none. */
+export type JwtAlgorithm = 'ES256' | 'ES384' | 'ES512' | 'RS256' | 'RS384' | 'RS512' | 'PS256' | 'PS384' | 'PS512' | 'EdDSA' | 'Ed25519';
+
+/** RFC 7662. */
+export interface IntrospectionIssuer extends IssuerBase {
+  readonly kind: 'introspection';
+  readonly url: string;
+  readonly auth: { readonly kind: 'basic' | 'post'; readonly clientId: string; readonly clientSecret: Secret };
+  readonly accepts: readonly TokenShape[];
+  readonly prefix: string | undefined;
+  readonly calls: CallsConfig;
+  readonly endless: boolean;
+}
+
+/** What is remembered, and for how long. */
+export interface CachingConfig {
+  /** Off: nothing is remembered. */
+  readonly enabled: boolean;
+  /** S6: facts fetched sooner than this after a REFRESH are fetched once more. */
+  readonly settleMs: number;
+  readonly memory: { readonly maxSizeBytes: number };
+  /** `timeMs`: the greatest age of facts. Written "token", it is the longest life of any issuer's tokens: their own end comes first. */
+  readonly token: { readonly enabled: boolean; readonly timeMs: number; readonly jitter: number };
+  readonly keys: { readonly timeMs: number; readonly cooldownMs: number; readonly staleWhileDownMs: number };
+  readonly unknown: { readonly enabled: boolean; readonly timeMs: number; readonly maxEntries: number };
+}
+
+/** Where invalidations are kept. */
+export interface JournalConfig {
+  /** Absolute; undefined (never for `serve`): not kept beyond this process. */
+  readonly dir: string | undefined;
+}
+
+/** Bounds of Watch. */
+export interface WatchConfig {
+  readonly checkpointIntervalMs: number;
+  readonly maxWatchers: number;
+  /** Entries in memory that all watchers share. */
+  readonly ring: number;
+}
+
+/** Bounds of everything else. */
+export interface LimitsConfig {
+  readonly tokenSizeBytes: number;
+  readonly requestSizeBytes: number;
+  readonly callsInFlight: number;
+  /** Between the clocks of our hosts. */
+  readonly skewMs: number;
+  /** The longest wait for an entry that a caller asks freshness by. */
+  readonly freshnessWaitMs: number;
+  readonly upstreamBodyBytes: number;
+  /** A second and listener: tokens of which only the shape is known. */
+  readonly unverifiedRevokes: number;
+}
+
+/** Where audit lines go. */
+export interface AuditConfig {
+  /** Absolute; undefined: with the other lines. */
+  readonly file: string | undefined;
+}
+
+/** Lines for people and machines. */
+export interface LoggingConfig {
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
+  readonly format: 'json' | 'pretty';
+}
+
+/** The end. */
+export interface ShutdownConfig {
+  /** The longest wait for running calls. */
+  readonly drainMs: number;
+}

@@ -1,0 +1,276 @@
+// The live invalidations by selector: which of them cover a token.
+
+import { type Dimension, dimensions } from './attributes.ts';
+import type { PlacedEntry } from './invalidation.ts';
+import type { Selector } from './selector.ts';
+import { SelectorTable } from './selector-table.ts';
+import { numberOf, type Tag, type TaggedAttributes, type Tagger, type TagSet, unknownBit } from './tag.ts';
+
+/** The pairs that selectors may name besides every single attribute (S3). Others are scanned, up to `residualLimit`. */
+const pairForms: readonly (readonly [Dimension, Dimension])[] = [
+  ['user', 'project'],
+  ['user', 'domain'],
+  ['user', 'role'],
+  ['project', 'role'],
+  ['chain', 'project'],
+];
+
+/** Dimensions that name one token: their REVOKE kills it whenever it was issued (S4). */
+const namesOneToken: ReadonlySet<Dimension> = new Set(['fingerprint', 'identity']);
+
+/** How many selectors of other forms are kept and scanned (S3). */
+export const residualLimit = 1000;
+
+/** The REVOKE that kills a token. */
+export interface Revoked {
+  readonly revision: number;
+  /** `Infinity`: whenever issued. */
+  readonly issuedBeforeMs: number;
+  readonly learnedAtMs: number;
+  readonly forgetAtMs: number;
+}
+
+/** What the live invalidations mean for one token. */
+export interface Covering {
+  readonly revoked: Revoked | undefined;
+  /** Facts learned before this revision was applied are stale; 0: none. */
+  readonly refreshRevision: number;
+  /** When this sidecar applied it, monotonic milliseconds: what settling is counted from (S6). */
+  readonly refreshAppliedMs: number;
+}
+
+/** Nothing covers it. */
+export const uncovered: Covering = { revoked: undefined, refreshRevision: 0, refreshAppliedMs: -Infinity };
+
+/** What of a token decides whether an invalidation that fits it also kills it. */
+export interface Coverable {
+  readonly attributes: TaggedAttributes;
+  /** Whole seconds, in milliseconds. */
+  readonly issuedAtMs: number | undefined;
+  /** An authority can be asked again: what is only maybe killed is then refreshed instead (S2, S4). */
+  readonly canAsk: boolean;
+}
+
+interface Residual {
+  readonly set: TagSet;
+  readonly placed: PlacedEntry;
+  readonly appliedMs: number;
+}
+
+/**
+ * Agrees with the one-line model `entries.some((entry) => fits(entry, token))` for every input; the property test says so.
+ * Cost of `covering`: attributes × forms in use (S3), whatever the number of entries.
+ */
+export class InvalidationIndex {
+  readonly #tagger: Tagger;
+  readonly #table = new SelectorTable();
+  readonly #singlesInUse = new Uint8Array(dimensions.length);
+  readonly #pairsInUse = new Uint8Array(pairForms.length);
+  #residual: Residual[] = [];
+
+  constructor(tagger: Tagger) {
+    this.#tagger = tagger;
+  }
+
+  /** Records held, residual included. */
+  get size(): number {
+    return this.#table.size + this.#residual.length;
+  }
+
+  /** Whether an entry with this selector can be kept: always, if its form is indexed; others only up to `residualLimit` (S3). */
+  hasRoomFor(selector: Selector): boolean {
+    if (selector.kind === 'everything' || isIndexed(selector.conditions.map((condition) => condition.dimension))) return true;
+    return this.#residual.filter((one) => one.set.exact).length < residualLimit;
+  }
+
+  /** Applies an entry. `appliedMs`: monotonic. Entries may come in any order and twice. */
+  add(placed: PlacedEntry, appliedMs: number): void {
+    for (const set of this.#tagger.tagSets(placed.entry.selector)) {
+      const key = this.#keyOf(set);
+      if (key) this.#merge(key, placed, appliedMs, namesOneTokenSet(set));
+      else this.#residual.push({ set, placed, appliedMs });
+    }
+  }
+
+  /** What the live invalidations mean for this token. */
+  covering(token: Coverable): Covering {
+    const found = new Found(token, this.#table);
+    const { tags, dimensions: numbers } = token.attributes;
+    for (let at = 0; at < numbers.length; at += 1) {
+      const number = numbers[at] ?? 0;
+      if (this.#singlesInUse[number & ~unknownBit] === 0) continue;
+      found.look(tags[2 * at] ?? 0, tags[2 * at + 1] ?? 0, (number & unknownBit) === 0);
+    }
+    for (let form = 0; form < pairForms.length; form += 1) {
+      if (this.#pairsInUse[form] !== 0) this.#lookPairs(found, form, token.attributes);
+    }
+    for (const one of this.#residual) if (fitsAll(one.set, token.attributes)) found.take(one);
+    return found.covering();
+  }
+
+  /** Forgets what can concern no token any more (S12), a part of the table each time. */
+  sweep(nowMs: number): void {
+    this.#table.sweep(nowMs);
+    if (this.#residual.some((one) => one.placed.entry.forgetAtMs < nowMs)) {
+      this.#residual = this.#residual.filter((one) => one.placed.entry.forgetAtMs >= nowMs);
+    }
+  }
+
+  #keyOf(set: TagSet): Tag | undefined {
+    const [first, second] = set.tags;
+    const [firstDimension, secondDimension] = set.dimensions;
+    if (set.tags.length === 1 && first && firstDimension) {
+      this.#singlesInUse[numberOf(firstDimension)] = 1;
+      return first;
+    }
+    if (set.tags.length !== 2 || !first || !second) return undefined;
+    for (const [form, [one, other]] of pairForms.entries()) {
+      const straight = one === firstDimension && other === secondDimension;
+      if (!straight && !(one === secondDimension && other === firstDimension)) continue;
+      this.#pairsInUse[form] = 1;
+      return straight ? pairKey(first.low, first.high, second.low, second.high) : pairKey(second.low, second.high, first.low, first.high);
+    }
+    return undefined;
+  }
+
+  #merge(key: Tag, { revision, entry }: PlacedEntry, appliedMs: number, namesOne: boolean): void {
+    const table = this.#table;
+    const at = table.upsert(key.low, key.high);
+    table.set(at, 'forgetAtMs', Math.max(table.get(at, 'forgetAtMs'), entry.forgetAtMs));
+    if (entry.effect === 'REVOKE') {
+      const issuedBeforeMs = namesOne ? Infinity : (entry.issuedBeforeMs ?? Infinity);
+      if (issuedBeforeMs > table.get(at, 'issuedBeforeMs')) {
+        table.set(at, 'issuedBeforeMs', issuedBeforeMs);
+        table.set(at, 'revokeRevision', revision);
+        table.set(at, 'revokeLearnedAtMs', entry.learnedAtMs);
+        table.set(at, 'revokeForgetAtMs', entry.forgetAtMs);
+      }
+      if (revision > table.get(at, 'newestRevokeRevision')) {
+        table.set(at, 'newestRevokeRevision', revision);
+        table.set(at, 'newestRevokeAppliedMs', appliedMs);
+      }
+    }
+    if ((entry.effect === 'REFRESH' || entry.alsoRefreshes) && revision > table.get(at, 'refreshRevision')) {
+      table.set(at, 'refreshRevision', revision);
+      table.set(at, 'refreshAppliedMs', appliedMs);
+    }
+  }
+
+  #lookPairs(found: Found, form: number, { tags, dimensions: numbers }: TaggedAttributes): void {
+    const pair = pairForms[form];
+    if (!pair) return;
+    const first = numberOf(pair[0]);
+    const second = numberOf(pair[1]);
+    for (let a = 0; a < numbers.length; a += 1) {
+      const one = numbers[a] ?? 0;
+      if ((one & ~unknownBit) !== first) continue;
+      for (let b = 0; b < numbers.length; b += 1) {
+        const other = numbers[b] ?? 0;
+        if ((other & ~unknownBit) !== second) continue;
+        const key = pairKey(tags[2 * a] ?? 0, tags[2 * a + 1] ?? 0, tags[2 * b] ?? 0, tags[2 * b + 1] ?? 0);
+        found.look(key.low, key.high, ((one | other) & unknownBit) === 0);
+      }
+    }
+  }
+}
+
+/** Gathers what fits one token; the rules of S4 about what kills it. */
+class Found {
+  readonly #token: Coverable;
+  readonly #table: SelectorTable;
+  #revoked: Revoked | undefined;
+  #refreshRevision = 0;
+  #refreshAppliedMs = -Infinity;
+
+  constructor(token: Coverable, table: SelectorTable) {
+    this.#token = token;
+    this.#table = table;
+  }
+
+  look(low: number, high: number, exact: boolean): void {
+    const table = this.#table;
+    const at = table.find(low, high);
+    if (at < 0) return;
+    this.#refresh(table.get(at, 'refreshRevision'), table.get(at, 'refreshAppliedMs'));
+    const issuedBeforeMs = table.get(at, 'issuedBeforeMs');
+    if (issuedBeforeMs === -Infinity) return;
+    const verdict = this.#verdict(issuedBeforeMs, exact);
+    if (verdict === 'killed') {
+      this.#kill({
+        revision: table.get(at, 'revokeRevision'),
+        issuedBeforeMs,
+        learnedAtMs: table.get(at, 'revokeLearnedAtMs'),
+        forgetAtMs: table.get(at, 'revokeForgetAtMs'),
+      });
+    }
+    if (verdict === 'maybe') this.#refresh(table.get(at, 'newestRevokeRevision'), table.get(at, 'newestRevokeAppliedMs'));
+  }
+
+  take({ set, placed, appliedMs }: Residual): void {
+    const { entry, revision } = placed;
+    if (entry.effect === 'REFRESH' || entry.alsoRefreshes) this.#refresh(revision, appliedMs);
+    if (entry.effect !== 'REVOKE') return;
+    const issuedBeforeMs = namesOneTokenSet(set) ? Infinity : (entry.issuedBeforeMs ?? Infinity);
+    const verdict = this.#verdict(issuedBeforeMs, set.exact);
+    if (verdict === 'killed') {
+      this.#kill({ revision, issuedBeforeMs, learnedAtMs: entry.learnedAtMs, forgetAtMs: entry.forgetAtMs });
+    }
+    if (verdict === 'maybe') this.#refresh(revision, appliedMs);
+  }
+
+  covering(): Covering {
+    if (!this.#revoked && this.#refreshRevision === 0) return uncovered;
+    return { revoked: this.#revoked, refreshRevision: this.#refreshRevision, refreshAppliedMs: this.#refreshAppliedMs };
+  }
+
+  /**
+   * S4. Inclusive, whole seconds on both sides: a token issued in the second of the cut-off is dead. What is not certain (a dimension
+   * or the issue time is not told) is a REFRESH where an authority can be asked, whatever the cut-off; where none can, it kills.
+   */
+  #verdict(issuedBeforeMs: number, exact: boolean): 'killed' | 'maybe' | 'spared' {
+    const { issuedAtMs, canAsk } = this.#token;
+    const certain = exact && (issuedAtMs !== undefined || issuedBeforeMs === Infinity);
+    if (!certain && canAsk) return 'maybe';
+    return issuedAtMs !== undefined && issuedAtMs > issuedBeforeMs ? 'spared' : 'killed';
+  }
+
+  #kill(revoked: Revoked): void {
+    // The greatest cut-off is told; of equals the oldest, which is the one that has held longest.
+    const best = this.#revoked;
+    const better =
+      !best ||
+      revoked.issuedBeforeMs > best.issuedBeforeMs ||
+      (revoked.issuedBeforeMs === best.issuedBeforeMs && revoked.revision < best.revision);
+    if (better) this.#revoked = revoked;
+  }
+
+  #refresh(revision: number, appliedMs: number): void {
+    if (revision <= this.#refreshRevision) return;
+    this.#refreshRevision = revision;
+    this.#refreshAppliedMs = appliedMs;
+  }
+}
+
+function isIndexed(form: readonly Dimension[]): boolean {
+  return form.length === 1 || (form.length === 2 && pairForms.some((pair) => pair.every((dimension) => form.includes(dimension))));
+}
+
+function namesOneTokenSet(set: TagSet): boolean {
+  return set.dimensions.some((dimension) => namesOneToken.has(dimension));
+}
+
+function fitsAll(set: TagSet, { tags, dimensions: numbers }: TaggedAttributes): boolean {
+  return set.tags.every((wanted) => {
+    for (let at = 0; at < numbers.length; at += 1) {
+      if (tags[2 * at] === wanted.low && tags[2 * at + 1] === wanted.high) return true;
+    }
+    return false;
+  });
+}
+
+/** Both tags are keyed, so this need not resist attackers; it must only tell (a, b) from (b, a) and from a and b alone. */
+function pairKey(aLow: number, aHigh: number, bLow: number, bHigh: number): Tag {
+  const low = Math.imul(aLow ^ (bHigh >>> 7), 0x9e3779b1) + Math.imul(bLow, 0x85ebca6b);
+  const high = Math.imul(aHigh, 0xc2b2ae35) + Math.imul(bHigh ^ (aLow >>> 11), 0x27d4eb2f);
+  return { low: low >>> 0, high: (high ^ (low >>> 15)) >>> 0 };
+}

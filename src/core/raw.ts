@@ -1,0 +1,76 @@
+// The secret string as presented: its one canonical spelling, its digest, and what its shape tells without a key.
+
+import { hash } from 'node:crypto';
+
+/** What a string looks like. A shape is no evidence of anything but where to ask. */
+export type Shape =
+  | { readonly kind: 'malformed' }
+  | { readonly kind: 'jwt'; readonly issuer: string | undefined }
+  | { readonly kind: 'keystone-jws' }
+  | { readonly kind: 'fernet' }
+  | { readonly kind: 'uuid' }
+  | { readonly kind: 'pki' }
+  | { readonly kind: 'opaque' };
+
+export type ShapeKind = Exclude<Shape['kind'], 'malformed'>;
+
+/** RFC 6750 §2.1, b64token: all that an Authorization header can carry. Keystone's PKI tokens stay inside it. */
+const b64token = /^[A-Za-z0-9\-._~+/]+=*$/;
+const lenientBase64 = /^[A-Za-z0-9\-_+/]+=*$/;
+
+/** Version byte, timestamp, IV and HMAC of a Fernet token; its ciphertext is whole AES blocks, at least one. */
+const fernetOverheadBytes = 1 + 8 + 16 + 32;
+
+function fernetBytes(text: string): Buffer | undefined {
+  // 0x80 and the seven zero bytes of a timestamp of this age encode as "gAAAA"; cheap enough to spare all others the decoding.
+  if (!text.startsWith('gAAAA') || !lenientBase64.test(text)) return undefined;
+  const bytes = Buffer.from(text, 'base64url');
+  const ciphertext = bytes.length - fernetOverheadBytes;
+  return bytes[0] === 0x80 && ciphertext >= 16 && ciphertext % 16 === 0 ? bytes : undefined;
+}
+
+/**
+ * The one spelling under which a token is looked up (S2): without surrounding whitespace; what looks like Fernet is decoded
+ * leniently and encoded again, so that its up to 16 spellings (padding, alphabet, trailing bits) are one token. Needs no key.
+ */
+export function canonical(raw: string): string {
+  const text = raw.trim();
+  const bytes = fernetBytes(text);
+  return bytes ? bytes.toString('base64url') : text;
+}
+
+/** SHA-256 of the canonical raw, as 32 latin1 characters: inside, the cache key. As secret as the token. Never leaves the process. */
+export function digestOf(canonicalRaw: string): string {
+  return hash('sha256', canonicalRaw, 'binary');
+}
+
+/** What `canonicalRaw` looks like. Never throws; cost: one pass, and one JSON parse of the payload where there are two dots. */
+export function shapeOf(canonicalRaw: string): Shape {
+  if (!b64token.test(canonicalRaw)) return { kind: 'malformed' };
+  if (/^[0-9a-f]{32}$/.test(canonicalRaw)) return { kind: 'uuid' };
+  if (fernetBytes(canonicalRaw)) return { kind: 'fernet' };
+  if (canonicalRaw.startsWith('PKIZ_') || canonicalRaw.startsWith('MII')) return { kind: 'pki' };
+  // "ey" and "ew": a JSON object that begins with a name, or with white space before it.
+  const parts = canonicalRaw.split('.');
+  if (parts.length === 3 && /^e[wy]/.test(canonicalRaw)) return jwsShape(parts[1] ?? '');
+  return { kind: 'opaque' };
+}
+
+function jwsShape(payload: string): Shape {
+  const claims = jsonObject(payload);
+  if (!claims) return { kind: 'malformed' };
+  if ('openstack_methods' in claims && !('iss' in claims)) return { kind: 'keystone-jws' };
+  const issuer = claims['iss'];
+  return { kind: 'jwt', issuer: typeof issuer === 'string' ? issuer : undefined };
+}
+
+function jsonObject(base64url: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(base64url, 'base64url').toString('utf8'));
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  } catch (error) {
+    // Not JSON: a shape, not an error. SyntaxError is all that can be thrown here.
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

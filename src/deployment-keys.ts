@@ -1,0 +1,81 @@
+// The keys of the deployment: from their directory, or made once beside the journal.
+
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { SidecarError } from './core/errors.ts';
+import type { DeploymentKey } from './core/tag.ts';
+
+/** Newest first, at least one. */
+export type DeploymentKeys = readonly [DeploymentKey, ...DeploymentKey[]];
+
+const fewestBytes = 32;
+const ownName = 'deployment.key';
+
+/**
+ * Every file of `keyDir` is a key of at least 32 bytes; the name that sorts last is the newest, and hidden files are none. Without `keyDir` one key is made
+ * in `journalDir`, readable by its owner only; without that too, for the life of this process.
+ * Throws FAILED_PRECONDITION / DEPLOYMENT_KEYS, which names the file, never its content.
+ */
+export function deploymentKeys(keyDir: string | undefined, journalDir: string | undefined): DeploymentKeys {
+  if (keyDir !== undefined) return fromDirectory(keyDir);
+  if (journalDir !== undefined) return [ownKey(journalDir)];
+  return [{ id: 'process', secret: randomBytes(fewestBytes) }];
+}
+
+function fromDirectory(dir: string): DeploymentKeys {
+  const names = reading(dir, () => readdirSync(dir))
+    .filter((name) => !name.startsWith('.'))
+    .sort()
+    .reverse();
+  const [newest, ...others] = names.map((name) => readKey(name, join(dir, name)));
+  if (!newest) throw refused(`there is no key in ${dir}`);
+  return [newest, ...others];
+}
+
+function ownKey(dir: string): DeploymentKey {
+  const path = join(dir, ownName);
+  if (!existsSync(path)) {
+    reading(path, () => {
+      mkdirSync(dir, { recursive: true, mode: 0o700 });
+      // Written whole under another name first: a crash leaves no half key, which would be a different deployment.
+      const file = openSync(`${path}.new`, 'w', 0o600);
+      writeSync(file, `${randomBytes(fewestBytes).toString('base64url')}\n`);
+      fsyncSync(file);
+      closeSync(file);
+      chmodSync(`${path}.new`, 0o600);
+      renameSync(`${path}.new`, path);
+    });
+  }
+  return readKey(ownName, path);
+}
+
+function readKey(id: string, path: string): DeploymentKey {
+  const secret = reading(path, () => readFileSync(path));
+  const text = Buffer.from(secret.toString('latin1').trim(), 'latin1');
+  if (text.length < fewestBytes) throw refused(`the key in ${path} is shorter than ${fewestBytes} bytes`);
+  return { id, secret: text };
+}
+
+function reading<Value>(path: string, read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    throw refused(`the deployment key ${path} cannot be had`, error);
+  }
+}
+
+function refused(message: string, cause?: unknown): SidecarError {
+  return new SidecarError('FAILED_PRECONDITION', message, { reason: 'DEPLOYMENT_KEYS', cause });
+}

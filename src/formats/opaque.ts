@@ -1,0 +1,12 @@
+// Opaque tokens: nothing can be read from them; whoever issued them is asked.
+
+import type { TokenFormat, Upstream } from '../ports.ts';
+
+/** The format whose reading is the authority's answer. Throws what `upstream` throws. */
+export function createOpaqueFormat(upstream: Upstream): TokenFormat {
+  return {
+    name: 'opaque',
+    read: (raw, signal) => upstream.ask(raw, signal),
+    health: () => upstream.health(),
+  };
+}

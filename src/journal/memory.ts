@@ -1,0 +1,140 @@
+// The journal of a sidecar that forgets everything when it ends: for `sidegate dev` and for tests.
+
+import { randomBytes } from 'node:crypto';
+import { type Entry, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
+import type { Clock, Journal } from '../ports.ts';
+import { alreadyUsed, closed, forgetsForWatchers, type Once } from './contract.ts';
+import { newIdentity } from './identity.ts';
+import { requireTimes } from './records.ts';
+
+/** What the journal needs. */
+export interface MemoryJournalOptions {
+  readonly clock: Pick<Clock, 'nowMs'>;
+  /** Default: node:crypto. */
+  readonly random?: (sizeBytes: number) => Uint8Array;
+}
+
+interface Kept extends PlacedEntry {
+  readonly once: Once | undefined;
+}
+
+/** A new, empty journal, with the contract of the one on disk but for the disk. `sizeBytes` is 0. */
+export function createMemoryJournal(options: MemoryJournalOptions): Journal {
+  return new MemoryJournal(options);
+}
+
+class MemoryJournal implements Journal {
+  readonly id: string;
+  readonly bornAtMs: number;
+  readonly corruption: string | undefined = undefined;
+  // In the order of their revisions.
+  #live: Kept[] = [];
+  readonly #once = new Map<string, Kept>();
+  readonly #notes = new Map<string, string>();
+  #head = 0;
+  #earliest = 0;
+  #closed = false;
+
+  constructor(options: MemoryJournalOptions) {
+    const identity = newIdentity(options.clock.nowMs(), options.random ?? randomBytes);
+    this.id = identity.id;
+    this.bornAtMs = identity.bornAtMs;
+  }
+
+  failure(): string | undefined {
+    return undefined;
+  }
+
+  head(): Revision {
+    return revision(this.#head);
+  }
+
+  earliest(): Revision {
+    return revision(this.#earliest);
+  }
+
+  count(): number {
+    return this.#live.length;
+  }
+
+  async sizeBytes(): Promise<number> {
+    return 0;
+  }
+
+  async append(entry: Entry, once?: Once): Promise<PlacedEntry> {
+    this.#requireOpen();
+    requireTimes(entry);
+    const first = once && this.#once.get(once.key);
+    if (first !== undefined) {
+      if (first.once?.digest !== once?.digest) throw alreadyUsed();
+      return { revision: first.revision, entry: first.entry };
+    }
+    this.#head += 1;
+    const kept: Kept = { revision: revision(this.#head), entry, once };
+    this.#live.push(kept);
+    if (once !== undefined) this.#once.set(once.key, kept);
+    return { revision: kept.revision, entry };
+  }
+
+  async read(after: Revision, limit: number): Promise<PlacedEntry[]> {
+    this.#requireOpen();
+    const from = this.#indexAbove(after);
+    return this.#live.slice(from, from + limit).map((kept) => ({ revision: kept.revision, entry: kept.entry }));
+  }
+
+  async find(entryId: string): Promise<PlacedEntry | undefined> {
+    this.#requireOpen();
+    const kept = this.#live.find(({ entry }) => entry.id === entryId);
+    return kept && { revision: kept.revision, entry: kept.entry };
+  }
+
+  async at(at: Revision): Promise<PlacedEntry | undefined> {
+    const [placed] = await this.read(revision(at - 1), 1);
+    return placed?.revision === at ? placed : undefined;
+  }
+
+  async compact({ nowMs, floorMs }: { readonly nowMs: number; readonly floorMs: number }): Promise<number> {
+    this.#requireOpen();
+    for (const { revision: at, entry } of this.#live.slice(this.#indexAbove(this.#earliest))) {
+      if (entry.learnedAtMs >= floorMs) break;
+      this.#earliest = at;
+    }
+    const ended = this.#live.filter(({ entry }) => entry.forgetAtMs < nowMs);
+    for (const { revision: at, entry, once } of ended) {
+      if (once !== undefined) this.#once.delete(once.key);
+      if (forgetsForWatchers(entry)) this.#earliest = Math.max(this.#earliest, at);
+    }
+    this.#live = this.#live.filter(({ entry }) => entry.forgetAtMs >= nowMs);
+    return ended.length;
+  }
+
+  async note(name: string, value: string): Promise<void> {
+    this.#requireOpen();
+    this.#notes.set(name, value);
+  }
+
+  async noted(name: string): Promise<string | undefined> {
+    this.#requireOpen();
+    return this.#notes.get(name);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
+
+  /** Where the entries above `after` begin. */
+  #indexAbove(after: number): number {
+    let low = 0;
+    let high = this.#live.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#live[middle]?.revision ?? 0) <= after) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw closed();
+  }
+}

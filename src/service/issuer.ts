@@ -1,0 +1,32 @@
+// An issuer at run time: what its tokens look like, who reads them, and the rules for their lives.
+
+import type { LifeRules } from '../core/decision.ts';
+import type { Claimant } from '../core/dispatch.ts';
+import type { TokenFormat } from '../ports.ts';
+
+/** One issuer of the configuration, ready to be asked. */
+export interface Issuer extends Claimant {
+  readonly kind: 'keystone' | 'jwt' | 'introspection';
+  readonly format: TokenFormat;
+  readonly life: LifeRules;
+  /** How long past its end a token may still come back (S4, S12). */
+  readonly expiredWithinMs: number;
+  /** An authority can be asked about a token again; false where the token itself says all (S2). */
+  readonly canAsk: boolean;
+  /** What one question to it may cost. */
+  readonly calls: CallLimits;
+}
+
+/** Limits of the calls to one authority. */
+export interface CallLimits {
+  /** For one question, retries included, in milliseconds. */
+  readonly deadlineMs: number;
+  readonly concurrency: number;
+  /** Questions that wait for their turn; beyond it they are turned away. */
+  readonly queue: number;
+}
+
+/** The longest time an entry about tokens of these issuers has to be kept after its appending, skew aside; `Infinity`: for ever. */
+export function longestLifeMs(issuers: readonly Issuer[]): number {
+  return Math.max(0, ...issuers.map((one) => (one.life.endless ? Infinity : one.life.maxTokenLifeMs + one.expiredWithinMs)));
+}

@@ -1,0 +1,71 @@
+// Refusals worth remembering (S9): bounded, in memory only, for a few seconds.
+
+import { LRUCache } from 'lru-cache';
+import type { Coverable } from '../core/invalidation-index.ts';
+
+/** What was refused, and what would end that. */
+export interface Refusal {
+  /** The revision applied when it was asked. */
+  readonly revision: number;
+  /** Its attributes, where facts were known before: a REFRESH that matches ends the refusal. */
+  readonly formerly: Coverable | undefined;
+}
+
+/** How refusals are kept. */
+export interface RefusalLimits {
+  readonly enabled: boolean;
+  readonly timeMs: number;
+  readonly maxEntries: number;
+}
+
+const windowMs = 10_000;
+const fewest = 20;
+
+/**
+ * Refusals by (digest, issuer). When more than half of at least 20 fresh answers about previously active tokens within 10 s are
+ * refusals, something is wrong with the authority rather than with the tokens, and none is remembered.
+ */
+export class Refusals {
+  readonly #limits: RefusalLimits;
+  readonly #entries: LRUCache<string, Refusal & { readonly untilMs: number }>;
+  /** Fresh answers about previously active tokens, oldest first; bounded by what can matter. */
+  #recent: { readonly atMs: number; readonly refused: boolean }[] = [];
+
+  constructor(limits: RefusalLimits) {
+    this.#limits = limits;
+    this.#entries = new LRUCache({ max: Math.max(1, limits.maxEntries) });
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  find(digest: string, issuer: string, nowMs: number): Refusal | undefined {
+    const found = this.#entries.get(digest + issuer);
+    return found && nowMs < found.untilMs ? found : undefined;
+  }
+
+  forget(digest: string, issuer: string): void {
+    this.#entries.delete(digest + issuer);
+  }
+
+  /** Says whether it was remembered; false in a mass refusal, or where that is switched off. */
+  remember(digest: string, issuer: string, refusal: Refusal, nowMs: number): boolean {
+    if (!this.#limits.enabled || this.inMassRefusal(nowMs)) return false;
+    this.#entries.set(digest + issuer, { ...refusal, untilMs: nowMs + this.#limits.timeMs });
+    return true;
+  }
+
+  /** A fresh answer about a token that was active before. */
+  witness(refused: boolean, nowMs: number): void {
+    this.#recent.push({ atMs: nowMs, refused });
+    if (this.#recent.length > 2000) this.#recent = this.#recent.slice(-1000);
+    if (refused && this.inMassRefusal(nowMs)) this.#entries.clear();
+  }
+
+  inMassRefusal(nowMs: number): boolean {
+    const recent = this.#recent.filter((one) => nowMs - one.atMs < windowMs);
+    this.#recent = recent;
+    return recent.length >= fewest && 2 * recent.filter((one) => one.refused).length > recent.length;
+  }
+}

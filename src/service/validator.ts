@@ -1,0 +1,237 @@
+// Validate: facts, what covers them, the clock and the demand make an answer. On a hit nothing is awaited.
+
+import { type Decision, type Demand, decide, type InactiveReason } from '../core/decision.ts';
+import { dispatch } from '../core/dispatch.ts';
+import { appendedAtMsOf } from '../core/entry-id.ts';
+import { SidecarError } from '../core/errors.ts';
+import type { Cursor, Revision } from '../core/invalidation.ts';
+import type { Covering, Revoked } from '../core/invalidation-index.ts';
+import { canonical, digestOf, shapeOf } from '../core/raw.ts';
+import type { Clock, Telemetry } from '../ports.ts';
+import type { Degradations, DegradedReason } from './degradation.ts';
+import type { FactsStore, Fetched } from './facts.ts';
+import type { Invalidations } from './invalidations.ts';
+import { type Issuer, longestLifeMs } from './issuer.ts';
+import type { Known } from './known.ts';
+import { orAborted } from './wakeup.ts';
+
+/** One question about one token. */
+export interface Question {
+  /** As presented; surrounding white space is ignored. */
+  readonly raw: string;
+  readonly demand?: Demand | undefined;
+  /** What must have been applied before the decision. */
+  readonly atLeastAsFresh?: { readonly cursor: Cursor } | { readonly entryId: string } | undefined;
+  /** Facts confirmed longer ago are fetched again first. */
+  readonly maxStalenessMs?: number | undefined;
+}
+
+/** Where facts were found. */
+export type Provenance = 'MEMORY' | 'AUTHORITY' | 'SIGNATURE';
+
+/** An answer. `known` is there wherever facts are, also of an inactive token: who may see them is not decided here. */
+export interface Answer {
+  readonly decision: Decision;
+  readonly known: Known | undefined;
+  readonly provenance: Provenance | undefined;
+  readonly revoked: Revoked | undefined;
+  /** Everything up to here was applied. */
+  readonly asOf: Revision;
+  /** How long a near cache may repeat this, in milliseconds; 0: not at all. */
+  readonly maxAgeMs: number;
+  readonly degradedBy: readonly DegradedReason[];
+}
+
+/** What the validator needs. */
+export interface ValidatorParts {
+  readonly issuers: readonly Issuer[];
+  readonly facts: FactsStore;
+  readonly invalidations: Invalidations;
+  readonly degradations: Degradations;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** Longer strings are MALFORMED. */
+  readonly tokenSizeBytes: number;
+  readonly settleMs: number;
+  readonly freshnessWaitMs: number;
+  /** Facts are kept: otherwise an answer may not be repeated either. */
+  readonly caching: boolean;
+}
+
+/** For tokens that never end, where facts serve until then: nobody needs an answer to be repeated for longer than a day. */
+const longestMaxAgeMs = 86_400_000;
+
+/** Answers Validate. */
+export class Validator {
+  readonly #parts: ValidatorParts;
+  /** Questions that were looked up in memory, and those that found usable facts. */
+  lookups = 0;
+  hits = 0;
+  readonly #hits: { add(n?: number): void };
+  readonly #misses: { add(n?: number): void };
+  readonly #stale: { add(n?: number): void };
+  readonly #refusalHits: { add(n?: number): void };
+
+  constructor(parts: ValidatorParts) {
+    this.#parts = parts;
+    const lookups = (tier: string, outcome: string): { add(n?: number): void } =>
+      parts.telemetry.counter('sidegate_cache_lookups_total', { tier, outcome });
+    this.#hits = lookups('memory', 'hit');
+    this.#misses = lookups('memory', 'miss');
+    this.#stale = lookups('memory', 'stale');
+    this.#refusalHits = lookups('unknown', 'hit');
+  }
+
+  /**
+   * Good now, for this? Answers at once, not by a promise, where usable facts are in memory.
+   * Throws (or rejects with) SidecarError where there is no answer. `signal` is asked for only on a miss.
+   */
+  validate(question: Question, signal: () => AbortSignal): Answer | Promise<Answer> {
+    if (question.raw.length > this.#parts.tokenSizeBytes) return this.#nobody('MALFORMED');
+    const text = canonical(question.raw);
+    if (text === '') throw new SidecarError('INVALID_ARGUMENT', 'there is no token in the request', { reason: 'TOKEN_MISSING' });
+    if (question.atLeastAsFresh && !this.#isApplied(question.atLeastAsFresh)) return this.#afterWaiting(question, text, signal());
+    return this.#answer(question, text, signal);
+  }
+
+  #answer(question: Question, text: string, signal: () => AbortSignal): Answer | Promise<Answer> {
+    const digest = digestOf(text);
+    this.lookups += 1;
+    const known = this.#parts.facts.find(digest);
+    if (!known) this.#misses.add();
+    else if (this.#isUsable(known, question.maxStalenessMs)) {
+      this.hits += 1;
+      this.#hits.add();
+      return this.#decided(known, question, 'MEMORY');
+    } else this.#stale.add();
+    return this.#miss(digest, text, question, known, signal);
+  }
+
+  /** Young enough for the configuration and the question, learned after every REFRESH that matches, and settled (S1, S6). */
+  #isUsable(known: Known, maxStalenessMs: number | undefined): boolean {
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (nowMs >= known.freshUntilMs) return false;
+    const covering = this.#parts.invalidations.covering(known);
+    // Dead whatever a fetch would say: no question to the authority, and an answer also while it is down.
+    if (covering.revoked) return true;
+    if (maxStalenessMs !== undefined && nowMs - known.began.monotonicMs > maxStalenessMs) return false;
+    if (known.began.revision < covering.refreshRevision) return false;
+    return !this.#isProvisional(known, covering) || nowMs < this.#settledFromMs(covering);
+  }
+
+  /** The fetch began so soon after a matching REFRESH that the authority may have answered from before it (S6). */
+  #isProvisional(known: Known, covering: Covering): boolean {
+    return known.provenance === 'authority' && known.began.monotonicMs < this.#settledFromMs(covering);
+  }
+
+  #settledFromMs(covering: Covering): number {
+    return covering.refreshAppliedMs + this.#parts.settleMs;
+  }
+
+  #miss(digest: string, text: string, question: Question, known: Known | undefined, signal: () => AbortSignal): Answer | Promise<Answer> {
+    const { facts, issuers } = this.#parts;
+    const to = known ? { kind: 'issuer' as const, issuer: known.issuer } : dispatch(issuers, text, shapeOf(text));
+    if (to.kind === 'nobody') return this.#nobody(to.reason);
+    const demanded = question.demand?.anyOfIssuers;
+    if (demanded?.length && !demanded.includes(to.issuer.name)) return this.#nobody('WRONG_ISSUER');
+    if (facts.refused(digest, to.issuer)) {
+      this.#refusalHits.add();
+      return this.#nobody('REFUSED');
+    }
+    const asked = this.#parts.facts.fetch(digest, text, to.issuer, signal());
+    return this.#fetched(asked, question, known);
+  }
+
+  async #fetched(asked: Promise<Fetched>, question: Question, before: Known | undefined): Promise<Answer> {
+    let fetched: Fetched;
+    try {
+      fetched = await asked;
+    } catch (error) {
+      // Nobody can be asked, but the journal itself says that it is dead: that is an answer.
+      if (before && this.#parts.invalidations.covering(before).revoked) return this.#decided(before, question, 'MEMORY');
+      throw error;
+    }
+    if (fetched.kind === 'inactive') return this.#nobody(fetched.reason);
+    const provenance = fetched.known.provenance === 'authority' ? 'AUTHORITY' : 'SIGNATURE';
+    return this.#decided(fetched.known, question, provenance);
+  }
+
+  #decided(known: Known, question: Question, provenance: Provenance): Answer {
+    const { clock, invalidations, degradations } = this.#parts;
+    const covering = invalidations.covering(known);
+    const nowMs = clock.nowMs();
+    const decision = decide(known, covering.revoked !== undefined, question.demand, nowMs);
+    const degradedBy = degradations.by(known.issuer.name);
+    const maxAgeMs = decision.active && degradedBy.length === 0 ? this.#maxAgeMs(known, covering, question.maxStalenessMs, nowMs) : 0;
+    return { decision, known, provenance, revoked: covering.revoked, asOf: invalidations.applied, maxAgeMs, degradedBy };
+  }
+
+  /** W15: the only permission to keep an answer. Ends with the facts, the token, the settle window and the caller's own bound. */
+  #maxAgeMs(known: Known, covering: Covering, maxStalenessMs: number | undefined, nowMs: number): number {
+    if (!this.#parts.caching) return 0;
+    // A REFRESH came while the answer was under way: the next one fetches.
+    if (known.began.revision < covering.refreshRevision) return 0;
+    const monotonicMs = this.#parts.clock.monotonicMs();
+    let endsInMs = Math.min(longestMaxAgeMs, known.freshUntilMs - monotonicMs, known.standing.endsAtMs - nowMs);
+    if (this.#isProvisional(known, covering)) endsInMs = Math.min(endsInMs, this.#settledFromMs(covering) - monotonicMs);
+    if (maxStalenessMs !== undefined) endsInMs = Math.min(endsInMs, known.began.monotonicMs + maxStalenessMs - monotonicMs);
+    return Math.max(0, Math.floor(endsInMs));
+  }
+
+  #nobody(reason: InactiveReason): Answer {
+    return {
+      decision: { active: false, reason },
+      known: undefined,
+      provenance: undefined,
+      revoked: undefined,
+      asOf: this.#parts.invalidations.applied,
+      maxAgeMs: 0,
+      degradedBy: [],
+    };
+  }
+
+  #isApplied(wanted: NonNullable<Question['atLeastAsFresh']>): boolean {
+    if (!('cursor' in wanted)) return false;
+    const { journal } = this.#parts.invalidations;
+    return wanted.cursor.journal === journal.id && wanted.cursor.revision <= this.#parts.invalidations.applied;
+  }
+
+  async #afterWaiting(question: Question, text: string, signal: AbortSignal): Promise<Answer> {
+    const { freshnessWaitMs } = this.#parts;
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(freshnessWaitMs)]);
+    const wanted = question.atLeastAsFresh;
+    try {
+      if (wanted && 'cursor' in wanted) await this.#cursorApplied(wanted.cursor, limited);
+      if (wanted && 'entryId' in wanted) await this.#entryApplied(wanted.entryId, limited);
+    } catch (error) {
+      if (error instanceof SidecarError) throw error;
+      const message = 'what the request wants applied has not come here yet';
+      throw new SidecarError('FAILED_PRECONDITION', message, { reason: 'NOT_FRESH_ENOUGH', retryAfterMs: freshnessWaitMs, cause: error });
+    }
+    return this.#answer(question, text, () => signal);
+  }
+
+  async #cursorApplied(cursor: Cursor, signal: AbortSignal): Promise<void> {
+    const { invalidations } = this.#parts;
+    if (cursor.journal !== invalidations.journal.id) {
+      throw new SidecarError('FAILED_PRECONDITION', 'the cursor is of another journal', { reason: 'OTHER_JOURNAL' });
+    }
+    await invalidations.waitFor(cursor.revision, signal);
+  }
+
+  /** By id, wherever it was made. One older than anything kept is applied: its token's life is over (S14). */
+  async #entryApplied(entryId: string, signal: AbortSignal): Promise<void> {
+    const { invalidations, clock, issuers } = this.#parts;
+    const appendedAtMs = appendedAtMsOf(entryId);
+    if (appendedAtMs === undefined) {
+      throw new SidecarError('INVALID_ARGUMENT', 'entry_id is not the id of an invalidation', { reason: 'ENTRY_ID_MALFORMED' });
+    }
+    for (;;) {
+      const seen = invalidations.changed.version;
+      const placed = await orAborted(invalidations.journal.find(entryId), signal);
+      if (placed) return invalidations.waitFor(placed.revision, signal);
+      if (appendedAtMs + longestLifeMs(issuers) < clock.nowMs()) return;
+      await invalidations.changed.wait(seen, signal);
+    }
+  }
+}

@@ -1,0 +1,230 @@
+// Watch: one reader's way along the journal, pulled at the reader's pace (W1 to W15).
+
+import { SidecarError } from '../core/errors.ts';
+import { type Cursor, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
+import type { Selector } from '../core/selector.ts';
+import type { Clock, Telemetry } from '../ports.ts';
+import type { Degradations } from './degradation.ts';
+import type { Invalidations } from './invalidations.ts';
+
+/** What passes: an invalidation that may concern a value of each list that is set (W11). */
+export interface WatchFilter {
+  readonly issuers?: readonly string[];
+  readonly userIds?: readonly string[];
+  readonly projectIds?: readonly string[];
+}
+
+/** What a watcher asks for. */
+export interface Subscription {
+  /** Exclusive; absent: from now. */
+  readonly after?: Cursor | undefined;
+  readonly filter?: WatchFilter | undefined;
+  readonly checkpointIntervalMs?: number | undefined;
+}
+
+export type ResetReason = 'COMPACTED' | 'OTHER_JOURNAL' | 'SLOW_CONSUMER' | 'AHEAD' | 'KEYS_CHANGED';
+
+/** What a watcher gets, in order. */
+export type WatchMessage =
+  | {
+      readonly kind: 'opened';
+      readonly earliest: Cursor;
+      readonly latest: Cursor;
+      readonly checkpointIntervalMs: number;
+      readonly subscription: string;
+      readonly proofLifetimeMs: number;
+    }
+  | { readonly kind: 'batch'; readonly entries: readonly PlacedEntry[] }
+  | {
+      readonly kind: 'checkpoint';
+      readonly cursor: Cursor;
+      readonly serverTimeMs: number;
+      readonly provenThroughMs: number;
+      readonly degradedIssuers: readonly string[];
+    }
+  | { readonly kind: 'reset'; readonly reason: ResetReason; readonly cursor: Cursor; readonly earliest: Cursor };
+
+/** What watching needs. */
+export interface WatchParts {
+  readonly invalidations: Invalidations;
+  readonly degradations: Degradations;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly checkpointIntervalMs: number;
+  readonly proofLifetimeMs: number;
+  readonly maxWatchers: number;
+  /** Aborts when the sidecar drains. */
+  readonly draining: AbortSignal;
+}
+
+/** Entries in one message at the most; a slow reader gets them full, a fast one gets what there is. */
+const batchLimit = 256;
+const shortestIntervalMs = 100;
+const longestIntervalMs = 60_000;
+
+/** All subscriptions of this sidecar. They share the ring; each has a cursor and nothing else. */
+export class Watchers {
+  readonly #parts: WatchParts;
+  #count = 0;
+  #made = 0;
+
+  constructor(parts: WatchParts) {
+    this.#parts = parts;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /**
+   * The stream of one subscriber, until `signal` aborts. Pulled: what the reader does not take is not made.
+   * Throws RESOURCE_EXHAUSTED / TOO_MANY_WATCHERS; after the last checkpoint of a drain UNAVAILABLE / DRAINING (W12).
+   */
+  async *watch(subscription: Subscription, signal: AbortSignal): AsyncGenerator<WatchMessage, void, void> {
+    const { maxWatchers } = this.#parts;
+    if (this.#count >= maxWatchers) {
+      throw new SidecarError('RESOURCE_EXHAUSTED', `${maxWatchers} watchers are there already`, {
+        reason: 'TOO_MANY_WATCHERS',
+        retryAfterMs: 5000,
+      });
+    }
+    this.#count += 1;
+    this.#made += 1;
+    // Listeners that are taken off again, not AbortSignal.any: `draining` outlives every watcher.
+    const stop = new AbortController();
+    const end = (): void => stop.abort();
+    for (const source of [signal, this.#parts.draining]) source.addEventListener('abort', end, { once: true });
+    if (signal.aborted || this.#parts.draining.aborted) end();
+    try {
+      yield* this.#follow(subscription, `w${this.#made}`, { signal, stop: stop.signal });
+    } finally {
+      this.#count -= 1;
+      for (const source of [signal, this.#parts.draining]) source.removeEventListener('abort', end);
+    }
+  }
+
+  async *#follow(
+    subscription: Subscription,
+    name: string,
+    { signal, stop }: { readonly signal: AbortSignal; readonly stop: AbortSignal },
+  ): AsyncGenerator<WatchMessage, void, void> {
+    const { invalidations, clock, draining, proofLifetimeMs, telemetry } = this.#parts;
+    const intervalMs = this.#granted(subscription.checkpointIntervalMs);
+    const latest = invalidations.cursor();
+    yield { kind: 'opened', earliest: this.#earliest(), latest, checkpointIntervalMs: intervalMs, subscription: name, proofLifetimeMs };
+
+    let at = subscription.after?.revision ?? latest.revision;
+    const refused = subscription.after && this.#whyNot(subscription.after);
+    if (refused) {
+      at = invalidations.applied;
+      yield this.#reset(refused, at);
+    }
+    // The first checkpoint comes at once: it is what proves a near cache that has just been filled.
+    let nextCheckpointMs = clock.monotonicMs();
+    while (!signal.aborted) {
+      const seen = invalidations.changed.version;
+      const applied = invalidations.applied;
+      if (at < applied) {
+        telemetry.histogram('sidegate_watch_lag_revisions').observe(applied - at);
+        const entries = await this.#read(at);
+        if (entries === 'gone') {
+          at = invalidations.applied;
+          yield this.#reset('SLOW_CONSUMER', at);
+          continue;
+        }
+        const passed = entries.filter((placed) => passes(placed, subscription.filter));
+        at = entries.at(-1)?.revision ?? applied;
+        if (passed.length > 0) yield { kind: 'batch', entries: passed };
+        continue;
+      }
+      const remainingMs = nextCheckpointMs - clock.monotonicMs();
+      if (remainingMs <= 0 || draining.aborted) {
+        nextCheckpointMs = clock.monotonicMs() + intervalMs;
+        yield this.#checkpoint(at);
+        if (draining.aborted) throw new SidecarError('UNAVAILABLE', 'the sidecar is draining', { reason: 'DRAINING', retryAfterMs: 1000 });
+        continue;
+      }
+      await this.#idle(seen, remainingMs, stop);
+    }
+  }
+
+  /** Until something is applied, the checkpoint is due, or the end. */
+  async #idle(seen: number, remainingMs: number, stop: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const end = (): void => over.abort();
+    stop.addEventListener('abort', end, { once: true });
+    if (stop.aborted) end();
+    try {
+      await Promise.race([this.#parts.invalidations.changed.wait(seen, over.signal), this.#parts.clock.delay(remainingMs, over.signal)]);
+    } catch (error) {
+      // Only an abort can end the wait early; the loop looks why.
+      if (!stop.aborted) throw error;
+    } finally {
+      stop.removeEventListener('abort', end);
+      end();
+    }
+  }
+
+  async #read(at: Revision): Promise<readonly PlacedEntry[] | 'gone'> {
+    const { invalidations } = this.#parts;
+    if (at < invalidations.journal.earliest()) return 'gone';
+    const entries = await invalidations.after(at, batchLimit);
+    // The floor may have passed us while the journal was read: then something may be missing from what came.
+    return at < invalidations.journal.earliest() ? 'gone' : entries;
+  }
+
+  #whyNot(after: Cursor): ResetReason | undefined {
+    const { invalidations } = this.#parts;
+    if (after.journal !== invalidations.journal.id) return 'OTHER_JOURNAL';
+    if (after.revision > invalidations.journal.head()) return 'AHEAD';
+    if (after.revision < invalidations.journal.earliest()) return 'COMPACTED';
+    if (after.revision < invalidations.keysChangedAt) return 'KEYS_CHANGED';
+    return undefined;
+  }
+
+  #reset(reason: ResetReason, at: Revision): WatchMessage {
+    this.#parts.telemetry.counter('sidegate_watch_resets_total', { reason }).add();
+    return { kind: 'reset', reason, cursor: this.#parts.invalidations.cursor(at), earliest: this.#earliest() };
+  }
+
+  #checkpoint(at: Revision): WatchMessage {
+    const { invalidations, clock, degradations } = this.#parts;
+    const nowMs = clock.nowMs();
+    // The journal is the only source there is, and it has been read to its end: complete until now.
+    return {
+      kind: 'checkpoint',
+      cursor: invalidations.cursor(at),
+      serverTimeMs: nowMs,
+      provenThroughMs: nowMs,
+      degradedIssuers: degradations.all().map((one) => one.issuer),
+    };
+  }
+
+  #earliest(): Cursor {
+    const { invalidations } = this.#parts;
+    return invalidations.cursor(revision(Math.max(invalidations.journal.earliest(), 0)));
+  }
+
+  #granted(wishedMs: number | undefined): number {
+    const wanted = wishedMs === undefined || wishedMs === 0 ? this.#parts.checkpointIntervalMs : wishedMs;
+    return Math.min(longestIntervalMs, this.#parts.proofLifetimeMs / 3, Math.max(shortestIntervalMs, wanted));
+  }
+}
+
+/** Whether an invalidation may concern a token inside the filter. It may pass too much, never too little. */
+export function passes(placed: PlacedEntry, filter: WatchFilter | undefined): boolean {
+  if (!filter) return true;
+  const { selector } = placed.entry;
+  const mayConcern = (wanted: readonly string[] | undefined, said: string | undefined): boolean =>
+    wanted === undefined || wanted.length === 0 || said === undefined || wanted.includes(said);
+  return (
+    mayConcern(filter.issuers, selector.issuer) &&
+    mayConcern(filter.userIds, valueOf(selector, 'user')) &&
+    mayConcern(filter.projectIds, valueOf(selector, 'project'))
+  );
+}
+
+function valueOf(selector: Selector, dimension: 'user' | 'project'): string | undefined {
+  if (selector.kind === 'everything') return undefined;
+  return selector.conditions.find((condition) => condition.dimension === dimension)?.value;
+}

@@ -1,0 +1,92 @@
+// The closed table of metrics: names, help, kinds, labels and buckets.
+
+import type { Labels } from '../ports.ts';
+
+/** What one metric is. */
+export interface MetricShape {
+  readonly kind: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  /** The names of its labels, all of which every binding gives. */
+  readonly labels: readonly string[];
+  /** Histograms only: inclusive upper bounds, ascending, without infinity. */
+  readonly bounds?: readonly number[];
+}
+
+const counter = (help: string, ...labels: string[]): MetricShape => ({ kind: 'counter', help, labels });
+const gauge = (help: string, ...labels: string[]): MetricShape => ({ kind: 'gauge', help, labels });
+const histogram = (bounds: readonly number[], help: string, ...labels: string[]): MetricShape => ({
+  kind: 'histogram',
+  help,
+  labels,
+  bounds,
+});
+
+// Three scales, in seconds. A hit takes tens of microseconds and an authority up to its deadline of 5 s, and one histogram holds
+// both: hence the wide one. The middle one is for what waits for a disk or for the loop, the third for what waits for an authority.
+const callBounds = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
+const localBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5] as const;
+const authorityBounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
+const revisionBounds = [0, 1, 10, 100, 1_000, 10_000, 65_536] as const;
+
+/**
+ * Every metric there is. Seconds and bytes. `issuer`, `source` and `tier` are names of the configuration, everything else comes from
+ * closed lists; never an id, a user or a token.
+ */
+export const metricTable: Readonly<Record<string, MetricShape>> = {
+  sidegate_build_info: gauge('1; what runs here.', 'version', 'node'),
+  sidegate_validate_total: counter(
+    'Answers to Validate; result is active, inactive or no_answer, reason says why not.',
+    'issuer',
+    'result',
+    'reason',
+  ),
+  sidegate_validate_duration_seconds: histogram(callBounds, 'Time of a Validate, by where the facts came from.', 'provenance'),
+  sidegate_cache_lookups_total: counter(
+    'Lookups; tier is memory (facts) or unknown (refusals), outcome is hit, miss, stale, error or unreadable.',
+    'tier',
+    'outcome',
+  ),
+  sidegate_cache_bytes: gauge('Bytes held.', 'tier'),
+  sidegate_cache_entries: gauge('Entries held.', 'tier'),
+  sidegate_cache_evictions_total: counter('Entries dropped for want of room.', 'tier'),
+  sidegate_flights: gauge('Fetches of facts now running.', 'issuer'),
+  sidegate_flight_waiters_total: counter('Calls that joined a running fetch instead of starting one.', 'issuer'),
+  sidegate_upstream_duration_seconds: histogram(authorityBounds, 'Time of a call to the authority.', 'issuer', 'outcome'),
+  sidegate_upstream_calls_total: counter(
+    'Calls to the authority; outcome is good, bad, our_credential, error, timeout or shed.',
+    'issuer',
+    'outcome',
+  ),
+  sidegate_upstream_queue: gauge('Calls that wait for their turn at the authority.', 'issuer'),
+  sidegate_issuer_keys: gauge('Keys in the set in use.', 'issuer'),
+  sidegate_issuer_key_set_info: gauge('1; the digest of the key set in use, to compare sidecars.', 'issuer', 'digest'),
+  sidegate_invalidations_total: counter('Entries applied; effect is revoke or refresh.', 'source', 'effect'),
+  sidegate_journal_applied_revision: gauge('The newest revision that decisions know.'),
+  sidegate_journal_latest_revision: gauge('The newest durable revision.'),
+  sidegate_journal_entries: gauge('Live entries; compaction keeps this down.'),
+  sidegate_journal_bytes: gauge('Size on disk, about.'),
+  sidegate_journal_append_duration_seconds: histogram(localBounds, 'Time until an entry is durable.'),
+  sidegate_revoke_applied_seconds: histogram(localBounds, 'From the arrival of a Revoke or Refresh until decisions know it.'),
+  sidegate_degraded: gauge('1 while degraded for this cause. The one that pages.', 'cause'),
+  sidegate_watchers: gauge('Open Watch streams.'),
+  sidegate_watch_resets_total: counter('Resets sent to watchers.', 'reason'),
+  sidegate_watch_lag_revisions: histogram(revisionBounds, 'How far a watcher was behind when it was served.'),
+  sidegate_calls_rejected_total: counter('Calls that were not served; why is limit, unauthorised or malformed.', 'why'),
+  sidegate_refusals_forgotten_total: counter('Refusals not remembered, as too many came at once (S9).', 'issuer'),
+  sidegate_event_loop_delay_seconds: histogram(localBounds, 'How late the event loop was, sampled every 10 ms.'),
+  rpc_server_call_duration_seconds: histogram(callBounds, 'Time of a call, by method and status.', 'rpc_method', 'rpc_status_code'),
+};
+
+/**
+ * The shape of the metric `name`, for a binding as `kind` with `labels`.
+ * Throws TypeError when the table has no such metric, has it as another kind, or with other labels: an error in our own code.
+ */
+export function shapeOf(kind: MetricShape['kind'], name: string, labels: Labels): MetricShape {
+  const shape = Object.hasOwn(metricTable, name) ? metricTable[name] : undefined;
+  if (shape === undefined) throw new TypeError(`no metric is called ${name}: src/telemetry/metric-table.ts has them all`);
+  if (shape.kind !== kind) throw new TypeError(`${name} is a ${shape.kind}, not a ${kind}`);
+  const given = Object.keys(labels).sort().join(', ');
+  const wanted = shape.labels.toSorted().join(', ');
+  if (given !== wanted) throw new TypeError(`${name} has the labels (${wanted}), not (${given})`);
+  return shape;
+}

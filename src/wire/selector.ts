@@ -1,0 +1,175 @@
+// Selectors: the wire's fields, the core's conditions, and the closed list of forms (S3).
+
+import type { Dimension } from '../core/attributes.ts';
+import { SidecarError } from '../core/errors.ts';
+import type { Condition, Selector } from '../core/selector.ts';
+import type { Selector as SelectorMessage } from '../gen/sidegate/v1/token_service.ts';
+
+/** The longest value of a selector, in characters: longer than any id of a known issuer. */
+export const maxSelectorValueLength = 1024;
+
+/** A selector as people write it: the fields of the API's Selector. Absent and empty are the same. */
+export interface SelectorFields {
+  readonly issuer?: string;
+  readonly fingerprint?: string;
+  /** `jti`. */
+  readonly tokenId?: string;
+  readonly auditId?: string;
+  readonly auditChainId?: string;
+  readonly sessionId?: string;
+  /** As user, trustor or trustee. */
+  readonly userId?: string;
+  readonly projectId?: string;
+  /** Of users of this domain, or scoped to it. */
+  readonly domainId?: string;
+  readonly roleId?: string;
+  readonly trustId?: string;
+  readonly applicationCredentialId?: string;
+  readonly clientId?: string;
+  readonly accessTokenId?: string;
+  /** The key that signed. */
+  readonly keyId?: string;
+  /** All tokens, of `issuer` if set. Stands alone. */
+  readonly everything?: boolean;
+  readonly userDomainId?: string;
+  readonly scopeDomainId?: string;
+  readonly projectDomainId?: string;
+  /** `unscoped`, `project`, `domain` or `system`. */
+  readonly scopeKind?: string;
+  readonly identityProviderId?: string;
+  readonly groupId?: string;
+}
+
+type ConditionField = Exclude<keyof SelectorFields, 'everything' | 'issuer'>;
+
+const dimensionOf: { readonly [field in ConditionField]: Dimension } = {
+  fingerprint: 'fingerprint',
+  tokenId: 'identity',
+  auditId: 'identity',
+  auditChainId: 'chain',
+  sessionId: 'session',
+  userId: 'user',
+  projectId: 'project',
+  domainId: 'domain',
+  roleId: 'role',
+  trustId: 'trust',
+  applicationCredentialId: 'application_credential',
+  clientId: 'client',
+  accessTokenId: 'access_token',
+  keyId: 'signing_key',
+  userDomainId: 'user_domain',
+  scopeDomainId: 'scope_domain',
+  projectDomainId: 'project_domain',
+  scopeKind: 'scope_kind',
+  identityProviderId: 'idp',
+  groupId: 'group',
+};
+const conditionFields = Object.keys(dimensionOf) as ConditionField[];
+
+/** S3: the pairs that may stand together, each sorted; single conditions always may. */
+const pairs: ReadonlySet<string> = new Set(['project,user', 'domain,user', 'role,user', 'project,role', 'chain,project']);
+const scopeKinds: ReadonlySet<string> = new Set(['unscoped', 'project', 'domain', 'system']);
+
+/**
+ * What a caller's selector means.
+ * Throws INVALID_ARGUMENT with SELECTOR_UNKNOWN_FIELD, SELECTOR_EMPTY (also an issuer alone: everything is said aloud),
+ * SELECTOR_EVERYTHING_WITH_MORE, SELECTOR_VALUE (too long, or no kind of scope) or SELECTOR_FORM (not a form of S3).
+ */
+export function selectorFromMessage(message: SelectorMessage): Selector {
+  for (const tag in message._unknownFields) {
+    throw refused('SELECTOR_UNKNOWN_FIELD', `the selector has an unknown field, number ${Number(tag) >>> 3}`);
+  }
+  const issuer = message.issuer === '' ? {} : { issuer: checked('issuer', message.issuer) };
+  const conditions: Condition[] = [];
+  for (const field of conditionFields) {
+    if (message[field] !== '') conditions.push({ dimension: dimensionOf[field], value: checked(field, message[field]) });
+  }
+  if (message.everything) {
+    if (conditions.length > 0) throw refused('SELECTOR_EVERYTHING_WITH_MORE', 'everything stands alone, or with an issuer');
+    return { kind: 'everything', ...issuer };
+  }
+  if (conditions.length === 0) throw refused('SELECTOR_EMPTY', 'the selector names nothing; everything must be said aloud');
+  const form = conditions.map((condition) => condition.dimension).sort();
+  if (form.length > 1 && !pairs.has(form.join())) {
+    throw refused('SELECTOR_FORM', `no form of selector joins ${form.join(' and ')}; see docs/semantics.md, S3`);
+  }
+  return { kind: 'fit', ...issuer, conditions };
+}
+
+/**
+ * For the wire. An identity comes out as `token_id`: whether its issuer calls it a token id or an audit id, the core does not know,
+ * and either reads back as the same condition.
+ */
+export function selectorToMessage(selector: Selector): SelectorMessage {
+  const message = emptySelector();
+  if (selector.issuer !== undefined) message.issuer = selector.issuer;
+  if (selector.kind === 'everything') return { ...message, everything: true };
+  for (const { dimension, value } of selector.conditions) {
+    if (dimension === 'everything') message.everything = true;
+    else if (dimension === 'issuer') message.issuer = value;
+    else {
+      const field = conditionFields.find((candidate) => dimensionOf[candidate] === dimension);
+      if (field !== undefined) message[field] = value;
+    }
+  }
+  return message;
+}
+
+/** The fields that are set. Judges nothing: that is the sidecar's task. */
+export function selectorFieldsFromMessage(message: SelectorMessage): SelectorFields {
+  const fields: { -readonly [field in keyof SelectorFields]: SelectorFields[field] } = {};
+  if (message.issuer !== '') fields.issuer = message.issuer;
+  for (const field of conditionFields) if (message[field] !== '') fields[field] = message[field];
+  if (message.everything) fields.everything = true;
+  return fields;
+}
+
+/** For the wire. Judges nothing. */
+export function selectorFieldsToMessage(fields: SelectorFields): SelectorMessage {
+  const message = emptySelector();
+  message.issuer = fields.issuer ?? '';
+  for (const field of conditionFields) message[field] = fields[field] ?? '';
+  message.everything = fields.everything ?? false;
+  return message;
+}
+
+function checked(field: ConditionField | 'issuer', value: string): string {
+  if (value.length > maxSelectorValueLength) {
+    throw refused('SELECTOR_VALUE', `${field} is longer than ${maxSelectorValueLength} characters`);
+  }
+  if (field === 'scopeKind' && !scopeKinds.has(value)) {
+    throw refused('SELECTOR_VALUE', 'scope_kind is one of unscoped, project, domain, system');
+  }
+  return value;
+}
+
+function refused(reason: string, message: string): SidecarError {
+  return new SidecarError('INVALID_ARGUMENT', message, { reason });
+}
+
+function emptySelector(): SelectorMessage {
+  return {
+    issuer: '',
+    fingerprint: '',
+    tokenId: '',
+    auditId: '',
+    auditChainId: '',
+    sessionId: '',
+    userId: '',
+    projectId: '',
+    domainId: '',
+    roleId: '',
+    trustId: '',
+    applicationCredentialId: '',
+    clientId: '',
+    accessTokenId: '',
+    keyId: '',
+    everything: false,
+    userDomainId: '',
+    scopeDomainId: '',
+    projectDomainId: '',
+    scopeKind: '',
+    identityProviderId: '',
+    groupId: '',
+  };
+}

@@ -1,0 +1,210 @@
+// The rules between settings, each with what it says.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { type LoadResult, loadConfig } from '../../src/config/load.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'sidegate-rules-'));
+writeFileSync(join(dir, 'secret'), 'x');
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const login = { application_credential: { id: 'a', secret_file: 'secret' } };
+const auth = { client_secret_basic: { client_id: 'a', secret_file: 'secret' } };
+const keystone = { name: 'central', kind: 'keystone', url: 'https://k.example/v3', login, max_token_life: '24h' };
+const jwt = { name: 'corp', kind: 'jwt', issuer: 'https://i.example', algorithms: ['ES256'], max_token_life: '1h' };
+const partner = { name: 'partner', kind: 'introspection', url: 'https://p.example', auth, max_token_life: '1h' };
+
+const load = (document: object, purpose: 'serve' | 'dev' = 'serve'): LoadResult =>
+  loadConfig({ text: stringify({ issuers: [keystone], ...document }, { aliasDuplicateObjects: false }), env: {}, baseDir: dir, purpose });
+
+/** `field: message` of each problem. */
+const said = (result: LoadResult): readonly string[] =>
+  (result.ok ? [] : result.problems).map(({ field, message }) => `${field}: ${message}`);
+
+describe('issuers', () => {
+  it('of all kinds stand beside each other', () => {
+    expect(said(load({ issuers: [keystone, jwt, partner] }))).toEqual([]);
+  });
+
+  it.each<[string, readonly object[], string]>([
+    ['one name', [keystone, { ...jwt, name: 'central' }], 'issuers[1].name: must not be that of issuers[0]'],
+    [
+      'one `iss`',
+      [jwt, keystone, { ...jwt, name: 'other' }],
+      'issuers[2].issuer: must not be that of issuers[0]: a token must have one issuer',
+    ],
+    [
+      'one shape without a prefix',
+      [keystone, { ...keystone, name: 'b', accepts: ['uuid', 'opaque'] }],
+      'issuers[1].accepts: (uuid) must not be accepted under the same prefix as by issuers[0]: a token must have one issuer',
+    ],
+    [
+      'one shape under one prefix',
+      [
+        { ...partner, prefix: 'p_' },
+        { ...partner, name: 'b', prefix: 'p_' },
+      ],
+      'issuers[1].prefix: (opaque) must not be accepted under the same prefix as by issuers[0]: a token must have one issuer',
+    ],
+    [
+      'opaque beside opaque',
+      [{ ...keystone, accepts: ['opaque'] }, partner],
+      'issuers[1].accepts: (opaque) must not be accepted under the same prefix as by issuers[0]: a token must have one issuer',
+    ],
+  ])('that would get the same token by %s are refused', (_, issuers, message) => {
+    expect(said(load({ issuers }))).toEqual([message]);
+  });
+
+  it.each<[string, readonly object[]]>([
+    [
+      'one prefix begins with the other',
+      [
+        { ...partner, prefix: 'p_' },
+        { ...partner, name: 'b', prefix: 'p_q_' },
+      ],
+    ],
+    ['one has a prefix and the other has none', [partner, { ...partner, name: 'b', prefix: 'p_' }]],
+    ['a specific shape stands beside opaque', [{ ...keystone, accepts: ['uuid'] }, partner]],
+    ['their JWT issuers differ', [jwt, { ...jwt, name: 'b', issuer: 'https://other.example' }]],
+  ])('are told apart where %s', (_, issuers) => {
+    expect(said(load({ issuers }))).toEqual([]);
+  });
+
+  it('are judged among each other although one between them cannot be read', () => {
+    const messages = said(load({ issuers: [keystone, { name: 'b', kind: 'keystone' }, { ...jwt, name: 'central' }] }));
+    expect(messages).toContain('issuers[2].name: must not be that of issuers[0]');
+    expect(messages).toContain('issuers[1].login: is missing: it must hold settings of its own');
+  });
+
+  it('need a URL as their name where keys are to be discovered', () => {
+    expect(said(load({ issuers: [{ ...jwt, issuer: 'corp' }] }))).toEqual([
+      'issuers[0].issuer: must be an http(s) URL for its keys to be discovered; or set keys',
+    ]);
+    expect(said(load({ issuers: [{ ...jwt, issuer: 'corp', keys: { file: 'secret' } }] }))).toEqual([]);
+  });
+
+  it.each(['HS256', 'none', 'ES256K', 'RS1'])('may not be pinned to %s', (algorithm) => {
+    expect(said(load({ issuers: [{ ...jwt, algorithms: ['ES256', algorithm] }] }))).toEqual([
+      expect.stringMatching(/^issuers\[0\]\.algorithms\[1\]: must be one of ES256, .*EdDSA/),
+    ]);
+  });
+
+  it('log in by exactly one way', () => {
+    const password = { username: 'a', project: 'p', password_file: 'secret' };
+    const both = said(load({ issuers: [{ ...keystone, login: { ...login, password } }] }));
+    expect(both).toEqual(['issuers[0].login: must hold exactly one of application_credential, password']);
+    expect(said(load({ issuers: [{ ...keystone, login: {} }] }))).toEqual(both);
+    expect(said(load({ issuers: [{ ...keystone, login: { password } }] }))).toEqual([]);
+  });
+
+  it('must be there for serve, not for dev', () => {
+    expect(said(load({ issuers: [] }))).toEqual(['issuers: must hold at least one issuer']);
+    expect(said(load({ issuers: [] }, 'dev'))).toEqual([]);
+  });
+
+  it.each([
+    ['http://k.example/v3', 1],
+    ['http://127.0.0.1:5000/v3', 0],
+    ['http://[::1]:5000/v3', 0],
+    ['http://localhost/v3', 0],
+    ['http://127.evil.example/v3', 1],
+    ['https://k.example/v3', 0],
+  ])('at %s give %i warnings', (url, count) => {
+    const result = load({ issuers: [{ ...keystone, url }] });
+    expect(result.ok && result.warnings.map(({ field }) => field)).toEqual(Array(count).fill('issuers[0].url'));
+  });
+
+  it.each(['https://u:hunter2@k.example', 'ftp://k.example', 'https://', 'k.example', 'https://k.example/#a', 'https://k.example/?a=b'])(
+    'are not asked at %s',
+    (url) => {
+      expect(said(load({ issuers: [{ ...keystone, url }] }))).toEqual([
+        'issuers[0].url: must be an https:// or http:// URL without user, password, query and fragment',
+      ]);
+    },
+  );
+});
+
+describe('listeners', () => {
+  it.each<[string, object, readonly string[]]>([
+    ['neither socket nor tcp', { socket: null, tcp: null }, ['listen: must keep socket or tcp: nobody could call']],
+    ['the socket alone', { tcp: null }, []],
+    ['tcp alone', { socket: null }, []],
+    [
+      'one port for two',
+      { tcp: '127.0.0.1:9000', operations: '0.0.0.0:9000' },
+      ['listen.operations: must have another port than listen.tcp'],
+    ],
+    ['port 0 for two', { tcp: '127.0.0.1:0', operations: '127.0.0.1:0' }, []],
+    [
+      'tcp for everybody',
+      { tcp: '0.0.0.0:8471' },
+      ['listen.tcp: must be a loopback address and a port, such as 127.0.0.1:8471 or "[::1]:8471"'],
+    ],
+    ['IPv6 loopback', { tcp: '[::1]:8471', operations: '[::]:8472' }, []],
+    ['a socket path of 107 bytes', { socket: { path: `/${'s'.repeat(106)}` } }, []],
+    [
+      'a socket path of 108 bytes',
+      { socket: { path: `/${'s'.repeat(107)}` } },
+      ['listen.socket.path: must be at most 107 bytes as an absolute path: longer ones cannot be bound'],
+    ],
+  ])('with %s', (_, listen, messages) => {
+    expect(said(load({ listen }))).toEqual(messages);
+  });
+});
+
+describe('callers', () => {
+  it('with a role must name an issuer that there is', () => {
+    const callers = [{ who: { token_role: 'admin', issuer: 'nobody' }, may: ['revoke'] }];
+    expect(said(load({ callers }))).toEqual(['callers[0].who.issuer: must be the name of one of the issuers']);
+    expect(said(load({ callers: [{ who: { token_role: 'admin', issuer: 'central' }, may: ['revoke'] }] }))).toEqual([]);
+  });
+
+  it.each([{}, { local: true, socket: true }, { token_role: 'a' }, { issuer: 'central' }, { local: true, issuer: 'central' }])(
+    'are not matched by %j',
+    (who) => {
+      expect(said(load({ callers: [{ who, may: ['status'] }] }))).toEqual([
+        'callers[0].who: must be { local: true }, { socket: true } or { token_role: …, issuer: … }',
+      ]);
+    },
+  );
+
+  it.each(['revoke', 'refresh', 'details'])('without an identity may not %s', (permission) => {
+    expect(said(load({ callers: [{ who: { local: true }, may: ['status', permission] }] }))).toEqual([
+      expect.stringMatching(/^callers\[0\]\.may: must not hold revoke, refresh or details for local callers/),
+    ]);
+    expect(said(load({ callers: [{ who: { socket: true }, may: ['status', permission] }] }))).toEqual([]);
+  });
+
+  it('on a socket that is off give a warning', () => {
+    const result = load({ listen: { socket: null }, callers: [{ who: { socket: true }, may: ['revoke'] }] });
+    expect(result.ok && result.warnings.map(({ field }) => field)).toEqual(['callers[0].who']);
+  });
+});
+
+describe('times and sizes', () => {
+  it.each<[object, readonly string[]]>([
+    [{ caching: { settle: '10s', token: { time: '10s' } } }, ['caching.settle: must be less than caching.token.time']],
+    [{ caching: { settle: '9999ms', token: { time: '10s' } } }, []],
+    [{ caching: { settle: '60s', token: { time: 'token' } } }, []],
+    [{ caching: { keys: { time: '10s', cooldown: '11s' } } }, ['caching.keys.cooldown: must be at most caching.keys.time']],
+    [{ caching: { keys: { time: '10s', cooldown: '10s' } } }, []],
+    [{ caching: { unknown: { time: '301s' } } }, ['caching.unknown.time: must be at most caching.token.time']],
+    [{ caching: { unknown: { time: '300s' } } }, []],
+    [{ max_lag: '2999ms' }, ['max_lag: must be at least three times watch.checkpoint_interval: a proof must outlive a lost checkpoint']],
+    [{ max_lag: '3s' }, []],
+    [{ limits: { token_size: '5KiB', request_size: '4KiB' } }, ['limits.token_size: must be at most limits.request_size']],
+    [{ limits: { token_size: '4KiB', request_size: '4KiB' } }, []],
+    [{ journal: { dir: null } }, ['journal.dir: is needed: without it a restart forgets what was revoked']],
+  ])('%j', (document, messages) => {
+    expect(said(load(document))).toEqual(messages);
+  });
+
+  it('take a default for what the rule compares with, and say where it is to be mended', () => {
+    expect(said(load({ watch: { checkpoint_interval: '4s' } }))).toEqual([
+      expect.stringMatching(/^max_lag: .*must be at least three times/),
+    ]);
+  });
+});

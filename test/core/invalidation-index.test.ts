@@ -1,0 +1,248 @@
+// The index against the one-line model, for random tokens and invalidations (S2 to S4).
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Attribute, attributesOf, type Dimension, dimensions } from '../../src/core/attributes.ts';
+import { type Entry, type PlacedEntry, revision } from '../../src/core/invalidation.ts';
+import { type Coverable, InvalidationIndex, residualLimit } from '../../src/core/invalidation-index.ts';
+import type { Condition, Selector } from '../../src/core/selector.ts';
+import { createTagger } from '../../src/core/tag.ts';
+import type { Facts } from '../../src/core/token.ts';
+
+const tagger = createTagger([{ id: 'k1', secret: Buffer.alloc(32, 1) }]);
+
+const entryOf = (part: Partial<Entry> & Pick<Entry, 'effect' | 'selector'>): Entry => ({
+  id: 'e',
+  alsoRefreshes: false,
+  learnedAtMs: 0,
+  forgetAtMs: Infinity,
+  keyId: 'k1',
+  origin: { source: 'rpc' },
+  ...part,
+});
+const those = (...conditions: Condition[]): Selector => ({ kind: 'fit', issuer: 'i', conditions });
+const revoke = (selector: Selector, issuedBeforeMs?: number): Entry =>
+  entryOf({ effect: 'REVOKE', selector, ...(issuedBeforeMs === undefined ? {} : { issuedBeforeMs }) });
+const refresh = (selector: Selector): Entry => entryOf({ effect: 'REFRESH', selector });
+const indexOf = (...entries: Entry[]): InvalidationIndex => {
+  const index = new InvalidationIndex(tagger);
+  entries.forEach((entry, at) => {
+    index.add({ revision: revision(at + 1), entry }, at * 10);
+  });
+  return index;
+};
+const tokenOf = (attributes: Attribute[], rest: Partial<Coverable> = {}, issuer = 'i'): Coverable => ({
+  attributes: tagger.attributes(
+    issuer,
+    [{ dimension: 'everything', value: 'everything' }, { dimension: 'issuer', value: issuer }, ...attributes],
+    [],
+  ),
+  issuedAtMs: 5000,
+  canAsk: true,
+  ...rest,
+});
+
+describe('S4 REVOKE', () => {
+  const user = those({ dimension: 'user', value: 'u1' });
+  const alice = tokenOf([{ dimension: 'user', value: 'u1' }]);
+
+  it('covers a token issued in the second of the cut-off', () => {
+    expect(indexOf(revoke(user, 5000)).covering(alice).revoked?.revision).toBe(1);
+  });
+
+  it('spares a token issued one second after the cut-off', () => {
+    expect(indexOf(revoke(user, 4000)).covering(alice).revoked).toBeUndefined();
+  });
+
+  it('spares the same user id of another issuer', () => {
+    expect(indexOf(revoke(user, 9000)).covering(tokenOf([{ dimension: 'user', value: 'u1' }], {}, 'other')).revoked).toBeUndefined();
+  });
+
+  it('that names one token kills it whenever it was issued', () => {
+    const one = those({ dimension: 'identity', value: 'a1' });
+    expect(indexOf(revoke(one, 1000)).covering(tokenOf([{ dimension: 'identity', value: 'a1' }])).revoked?.revision).toBe(1);
+  });
+
+  it('over a dimension that the facts do not tell is a REFRESH where an authority can be asked, and kills where none can', () => {
+    const group = revoke(those({ dimension: 'group', value: 'g' }), 9000);
+    const vague: Attribute[] = [{ dimension: 'group', value: undefined }];
+    expect(indexOf(group).covering(tokenOf(vague))).toMatchObject({ revoked: undefined, refreshRevision: 1 });
+    expect(indexOf(group).covering(tokenOf(vague, { canAsk: false })).revoked?.revision).toBe(1);
+  });
+
+  it('about a token without an issue time is a REFRESH where an authority can be asked, and kills where none can', () => {
+    const timeless = tokenOf([{ dimension: 'user', value: 'u1' }], { issuedAtMs: undefined });
+    expect(indexOf(revoke(user, 9000)).covering(timeless)).toMatchObject({ revoked: undefined, refreshRevision: 1 });
+    expect(indexOf(revoke(user, 9000)).covering({ ...timeless, canAsk: false }).revoked?.revision).toBe(1);
+  });
+
+  it('keeps the greatest cut-off of a selector, whichever came last', () => {
+    expect(indexOf(revoke(user, 9000), revoke(user, 1000)).covering(alice).revoked).toMatchObject({ revision: 1, issuedBeforeMs: 9000 });
+  });
+});
+
+describe('S3 selectors', () => {
+  it('of two conditions fit only a token that has both', () => {
+    const both = refresh(those({ dimension: 'project', value: 'p' }, { dimension: 'user', value: 'u' }));
+    const has = (...attributes: Attribute[]): number => indexOf(both).covering(tokenOf(attributes)).refreshRevision;
+    expect(has({ dimension: 'user', value: 'u' }, { dimension: 'project', value: 'p' })).toBe(1);
+    expect(has({ dimension: 'user', value: 'u' })).toBe(0);
+    expect(has({ dimension: 'user', value: 'p' }, { dimension: 'project', value: 'u' })).toBe(0);
+  });
+
+  it('of unusual forms are scanned, as many as the limit allows and not one more', () => {
+    const index = new InvalidationIndex(tagger);
+    const odd = (n: number): Selector => those({ dimension: 'trust', value: `t${n}` }, { dimension: 'scope_kind', value: 'project' });
+    for (let n = 0; n < residualLimit; n += 1) {
+      expect(index.hasRoomFor(odd(n))).toBe(true);
+      index.add({ revision: revision(n + 1), entry: refresh(odd(n)) }, 0);
+    }
+    expect(index.hasRoomFor(odd(residualLimit))).toBe(false);
+    expect(index.hasRoomFor(those({ dimension: 'user', value: 'u' }))).toBe(true);
+    const token = tokenOf([
+      { dimension: 'trust', value: 't7' },
+      { dimension: 'scope_kind', value: 'project' },
+    ]);
+    expect(index.covering(token).refreshRevision).toBe(8);
+  });
+
+  it('are forgotten when their time is over, and only those', () => {
+    const index = indexOf(
+      entryOf({ effect: 'REVOKE', selector: those({ dimension: 'user', value: 'old' }), forgetAtMs: 100 }),
+      entryOf({ effect: 'REVOKE', selector: those({ dimension: 'user', value: 'new' }), forgetAtMs: 1000 }),
+    );
+    for (let pass = 0; pass < 20; pass += 1) index.sweep(500);
+    expect(index.covering(tokenOf([{ dimension: 'user', value: 'old' }])).revoked).toBeUndefined();
+    expect(index.covering(tokenOf([{ dimension: 'user', value: 'new' }])).revoked?.revision).toBe(2);
+  });
+
+  it('stay found while a hundred thousand are added and half of them swept', () => {
+    const index = new InvalidationIndex(tagger);
+    for (let n = 0; n < 20_000; n += 1) {
+      const selector = those({ dimension: 'session', value: `s${n}` });
+      index.add({ revision: revision(n + 1), entry: entryOf({ effect: 'REVOKE', selector, forgetAtMs: n % 2 === 0 ? 10 : 1000 }) }, 0);
+    }
+    for (let pass = 0; pass < 20; pass += 1) index.sweep(500);
+    const found = (n: number): number | undefined => index.covering(tokenOf([{ dimension: 'session', value: `s${n}` }])).revoked?.revision;
+    expect([1, 777, 19_999].map(found)).toEqual([2, 778, 20_000]);
+    expect([0, 776, 19_998].map(found)).toEqual([undefined, undefined, undefined]);
+    expect(index.size).toBeGreaterThanOrEqual(10_000);
+    expect(index.size).toBeLessThanOrEqual(10_001);
+  });
+});
+
+describe('the index agrees with the model', () => {
+  const tested: Dimension[] = ['identity', 'user', 'project', 'role', 'domain', 'chain', 'group', 'trust'];
+  const value = fc.constantFrom('a', 'b', 'c');
+  const attribute = fc.record({ dimension: fc.constantFrom(...tested), value: fc.option(value, { nil: undefined, freq: 5 }) });
+  const issuer = fc.constantFrom('i', 'j');
+  const condition = fc.record({ dimension: fc.constantFrom(...tested), value });
+  const selector: fc.Arbitrary<Selector> = fc.oneof(
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('everything' as const) }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('everything' as const), issuer }) },
+    {
+      weight: 8,
+      arbitrary: fc.record({
+        kind: fc.constant('fit' as const),
+        issuer,
+        conditions: fc.uniqueArray(condition, { minLength: 1, maxLength: 3, selector: (one) => one.dimension }),
+      }),
+    },
+  );
+  const entry = fc.record({
+    effect: fc.constantFrom('REVOKE' as const, 'REFRESH' as const),
+    selector,
+    cutOff: fc.integer({ min: 0, max: 4 }),
+    also: fc.boolean(),
+  });
+  const token = fc.record({
+    issuer,
+    attributes: fc.uniqueArray(attribute, { maxLength: 8, selector: (one) => `${one.dimension}${one.value}` }),
+    issuedAt: fc.option(fc.integer({ min: 0, max: 4 }), { nil: undefined }),
+    canAsk: fc.boolean(),
+  });
+
+  type RandomToken = typeof token extends fc.Arbitrary<infer T> ? T : never;
+
+  /** Surely, and maybe: a dimension that is told in part may count as either. */
+  const fits = (chosen: Selector, { issuer: of, attributes }: RandomToken): { surely: boolean; maybe: boolean } => {
+    if (chosen.issuer !== undefined && chosen.issuer !== of) return { surely: false, maybe: false };
+    if (chosen.kind === 'everything') return { surely: true, maybe: false };
+    const told = chosen.conditions.map((one) =>
+      attributes.filter((attribute) => attribute.dimension === one.dimension).map((attribute) => attribute.value),
+    );
+    const has = chosen.conditions.map((one, at) => told[at]?.includes(one.value) ?? false);
+    const untold = told.map((values) => values.includes(undefined));
+    return { surely: has.every(Boolean), maybe: has.every((one, at) => one || untold[at]) && untold.some(Boolean) };
+  };
+
+  it('for random inputs', () => {
+    fc.assert(
+      fc.property(fc.array(entry, { maxLength: 12 }), token, (entries, random) => {
+        const index = new InvalidationIndex(tagger);
+        let killed = false;
+        let refreshed = 0;
+        entries.forEach(({ effect, selector: chosen, cutOff, also }, at) => {
+          const namesOne = chosen.kind === 'fit' && chosen.conditions.some((one) => one.dimension === 'identity');
+          const placed: PlacedEntry = {
+            revision: revision(at + 1),
+            entry: entryOf({ effect, selector: chosen, alsoRefreshes: also, ...(namesOne ? {} : { issuedBeforeMs: cutOff }) }),
+          };
+          index.add(placed, at);
+          const match = fits(chosen, random);
+          if (!match.surely && !match.maybe) return;
+          if (effect === 'REFRESH' || also) refreshed = at + 1;
+          if (effect === 'REFRESH') return;
+          const timed = namesOne || random.issuedAt !== undefined;
+          const inTime = namesOne || random.issuedAt === undefined || random.issuedAt <= cutOff;
+          if (random.canAsk && (match.maybe || !timed)) refreshed = at + 1;
+          if (inTime && (random.canAsk ? match.surely && timed : true)) killed = true;
+        });
+        const covering = index.covering(tokenOf(random.attributes, { issuedAtMs: random.issuedAt, canAsk: random.canAsk }, random.issuer));
+        expect(covering.revoked !== undefined).toBe(killed);
+        expect(covering.refreshRevision).toBe(refreshed);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+});
+
+describe('S2 attributes', () => {
+  const facts: Facts = {
+    token: {
+      issuer: 'i',
+      format: 'opaque',
+      user: { id: 'trustor', domain: { id: 'd1' }, federation: { identityProviderId: 'idp', groupIds: ['g1'] } },
+      scope: { kind: 'project', project: { id: 'p', domain: { id: 'd2' }, isDomain: false } },
+      roles: [
+        { id: 'r1', name: 'member' },
+        { id: '', name: 'named' },
+      ],
+      methods: [],
+      auditIds: ['own', 'root'],
+      clientId: 'c',
+      audiences: [],
+      scopes: [],
+      trust: { id: 't', trustorUserId: 'trustor', trusteeUserId: 'trustee', impersonation: true },
+      isAdminProject: true,
+    },
+    hasAccessRules: false,
+    unknown: ['user_domain'],
+  };
+  const values = (dimension: Dimension): (string | undefined)[] =>
+    attributesOf(facts, 'own')
+      .filter((one) => one.dimension === dimension)
+      .map((one) => one.value);
+
+  it('name user, trustor and trustee alike, each once', () => expect(values('user')).toEqual(['trustor', 'trustee']));
+  it('name the root of the chain, not the token', () => expect(values('chain')).toEqual(['root']));
+  it('leave unknown what the facts do not tell, and with the user’s domain also "domain"', () => {
+    expect(values('user_domain')).toEqual([undefined]);
+    expect(values('domain')).toEqual([undefined]);
+  });
+  it('name a role by its id, or by its name where the issuer has only names', () => expect(values('role')).toEqual(['r1', 'named']));
+  it('say nothing of what a token does not have', () => expect(values('session')).toEqual([]));
+  it('come from the closed list only', () => {
+    for (const one of attributesOf(facts, 'own')) expect(dimensions).toContain(one.dimension);
+  });
+});

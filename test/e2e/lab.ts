@@ -1,0 +1,201 @@
+// A real Keystone for one vitest suite: started, seeded, hurt and ended by the test that asks for it.
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe } from 'vitest';
+import { type CountingProxy, startCountingProxy } from './lab/counting-proxy.ts';
+import {
+  byApplicationCredential,
+  byPassword,
+  type KeystoneReply,
+  keystoneCall,
+  keystoneLogin,
+  keystoneRequest,
+} from './lab/keystone-api.ts';
+import { type Seed, seedKeystone } from './lab/seed.ts';
+
+/** The kinds of token the lab can issue; all are alice's but trust (bob's, by alice), admin, validator and dave (on project db). */
+export type TokenKind =
+  | 'unscoped'
+  | 'project'
+  | 'domain'
+  | 'system'
+  | 'trust'
+  | 'trust_impersonating'
+  | 'application_credential'
+  | 'application_credential_access_rules'
+  | 'admin'
+  | 'validator'
+  | 'dave';
+
+/** The running lab. */
+export interface Lab {
+  /** Keystone itself, http://127.0.0.1:PORT/v3; `proxy.url` leads to the same through the counting proxy. */
+  readonly url: string;
+  readonly seed: Seed;
+  /** What is tested should be given `proxy.url`; the lab's own requests never pass it. */
+  readonly proxy: CountingProxy & { readonly url: string };
+  /** A new token of that kind. */
+  token(kind: TokenKind): Promise<string>;
+  /** Revokes the token at Keystone (`DELETE /v3/auth/tokens`, as admin). */
+  revoke(token: string): Promise<void>;
+  /** Disables the user: Keystone refuses all its tokens from then on. */
+  disableUser(id: string): Promise<void>;
+  enableUser(id: string): Promise<void>;
+  /** Any request of the v3 API (path right of /v3), whatever it answers. */
+  request(method: string, path: string, token?: string, body?: unknown): Promise<KeystoneReply>;
+  /** The logins (POST /v3/auth/tokens) that came through the proxy since its last `forget`. */
+  logins(): number;
+  /** Ends Keystone; connections are refused when this resolves. Its state stays. */
+  stopServer(): Promise<void>;
+  /** Starts it again at the same address with the same state; answers when it serves. */
+  startServer(): Promise<void>;
+  /** Freezes Keystone (SIGSTOP): connections are accepted by the kernel, nothing is answered. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Ends everything and removes the state. */
+  close(): Promise<void>;
+}
+
+/** Why the suites over a real Keystone cannot run here, or undefined. `npm test` sets SIDEGATE_SKIP_E2E or installs what is missing. */
+export const whyNoKeystone: string | undefined =
+  process.env['SIDEGATE_SKIP_E2E'] ??
+  ['/usr/bin/keystone-manage', '/usr/bin/uwsgi-core', '/usr/bin/python3']
+    .filter((path) => !existsSync(path))
+    .map((path) => `${path} is missing`)[0];
+
+/** `describe`, or where there is no Keystone a suite skipped aloud: the reason stands in its title. */
+export const describeWithKeystone = (title: string, suite: () => void): void => {
+  if (whyNoKeystone === undefined) describe(title, suite);
+  else describe.skip(`${title} (skipped: ${whyNoKeystone})`, suite);
+};
+
+/** Starts and seeds a Keystone of its own (some 15 s on an idle machine). Tokens live `expirationSeconds` (3600). */
+export async function startKeystone(options: { readonly expirationSeconds?: number } = {}): Promise<Lab> {
+  // Under `npm test` inside the run's own folder, which is removed even when a suite is cut off.
+  const directory = await mkdtemp(join(process.env['SIDEGATE_TEST_RUN'] ?? tmpdir(), 'sidegate-lab-'));
+  const port = await freePort();
+  const expirationSeconds = options.expirationSeconds ?? 3600;
+  const run = async (script: string, ...args: readonly string[]): Promise<void> => {
+    const env = { ...process.env, LAB_DIR: directory, KEYSTONE_PORT: String(port) };
+    await promisify(execFile)('bash', [join(import.meta.dirname, 'lab', script), ...args], { env, timeout: 240_000 }).catch(
+      async (cause) => {
+        throw new Error(`${script} failed; its logs end with:\n${await endOfLogs(directory)}`, { cause });
+      },
+    );
+  };
+  const up = () => run('keystone-up.sh', '--expiration', String(expirationSeconds));
+  const url = `http://127.0.0.1:${port}/v3`;
+  try {
+    await up();
+    const seed = await seedKeystone(url);
+    const proxy = await startCountingProxy(`http://127.0.0.1:${port}`);
+    return labOver({ url, seed, proxy, directory, expirationSeconds, up, down: (...args) => run('keystone-down.sh', ...args) });
+  } catch (error) {
+    await run('keystone-down.sh', '--wipe');
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly url: string;
+  readonly seed: Seed;
+  readonly proxy: CountingProxy;
+  readonly directory: string;
+  readonly expirationSeconds: number;
+  up(): Promise<void>;
+  down(...args: readonly string[]): Promise<void>;
+}
+
+function labOver({ url, seed, proxy, directory, expirationSeconds, up, down }: Parts): Lab {
+  const { admin, users, projects, domains, trusts, applicationCredentials } = seed;
+  const alice = byPassword(users.alice.id, users.alice.password);
+  const bob = byPassword(users.bob.id, users.bob.password);
+  const logins: Readonly<Record<TokenKind, readonly [identity: unknown, scope?: unknown]>> = {
+    unscoped: [alice, 'unscoped'],
+    project: [alice, { project: { id: projects.web } }],
+    domain: [alice, { domain: { id: domains.acme } }],
+    system: [alice, { system: { all: true } }],
+    trust: [bob, { 'OS-TRUST:trust': { id: trusts.plain } }],
+    trust_impersonating: [bob, { 'OS-TRUST:trust': { id: trusts.impersonating } }],
+    application_credential: [byApplicationCredential(applicationCredentials.plain.id, applicationCredentials.plain.secret)],
+    application_credential_access_rules: [byApplicationCredential(applicationCredentials.rules.id, applicationCredentials.rules.secret)],
+    admin: [byPassword(admin.userId, admin.password), { project: { id: admin.projectId } }],
+    validator: [byPassword(users.validator.id, users.validator.password), { project: { id: projects.service } }],
+    dave: [byPassword(users.dave.id, users.dave.password), { project: { id: projects.db } }],
+  };
+  const token = (kind: TokenKind) => keystoneLogin(url, ...logins[kind]);
+
+  // Our own admin token, kept for half its life: a test may ask for tokens of few seconds.
+  let ours: { readonly token: string; readonly untilMs: number } | undefined;
+  const asAdmin = async () => {
+    if (ours === undefined || performance.now() > ours.untilMs) {
+      ours = { token: await token('admin'), untilMs: performance.now() + expirationSeconds * 500 };
+    }
+    return ours.token;
+  };
+  const setEnabled = async (id: string, enabled: boolean) => {
+    await keystoneCall(url, 'PATCH', `/users/${id}`, await asAdmin(), { user: { enabled } });
+  };
+  const signal = async (name: 'SIGSTOP' | 'SIGCONT') => {
+    const master = Number(await readFile(join(directory, 'run', 'keystone.pid'), 'utf8'));
+    const workers = (await readFile(`/proc/${master}/task/${master}/children`, 'utf8')).trim().split(' ').map(Number);
+    // The master first: it would take a worker that does not move for a broken one.
+    for (const pid of [master, ...workers]) process.kill(pid, name);
+  };
+
+  return {
+    url,
+    seed,
+    proxy: { ...proxy, url: `${proxy.origin}/v3` },
+    token,
+    revoke: async (subject) => {
+      const reply = await keystoneRequest(url, 'DELETE', '/auth/tokens', {
+        token: await asAdmin(),
+        headers: { 'x-subject-token': subject },
+      });
+      if (reply.status !== 204) throw new Error(`revoking -> ${reply.status}`);
+    },
+    disableUser: (id) => setEnabled(id, false),
+    enableUser: (id) => setEnabled(id, true),
+    request: (method, path, as, body) =>
+      keystoneRequest(url, method, path, { ...(as === undefined ? {} : { token: as }), ...(body === undefined ? {} : { body }) }),
+    logins: () => proxy.count('POST', '/v3/auth/tokens'),
+    stopServer: () => down('--server-only'),
+    startServer: up,
+    pause: () => signal('SIGSTOP'),
+    resume: () => signal('SIGCONT'),
+    close: async () => {
+      await proxy.close();
+      await down('--wipe');
+    },
+  };
+}
+
+/** A free port outside the kernel's ephemeral range: nobody's outgoing connection takes it while Keystone is stopped. */
+async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((done) => {
+      server.on('error', () => done(false));
+      server.listen(port, '127.0.0.1', () => done(true));
+    });
+    if (!free) continue;
+    await new Promise<void>((done) => server.close(() => done()));
+    return port;
+  }
+  throw new Error('no free port between 20000 and 32000');
+}
+
+async function endOfLogs(directory: string): Promise<string> {
+  const logs = ['manage', 'keystone', 'uwsgi'].map(async (name) => {
+    const text = await readFile(join(directory, 'log', `${name}.log`), 'utf8').catch((error: Error) => `(${error.message})`);
+    return `${name}.log: …${text.slice(-1500)}`;
+  });
+  return (await Promise.all(logs)).join('\n');
+}

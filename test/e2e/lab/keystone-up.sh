@@ -1,0 +1,103 @@
+#!/bin/bash
+# Brings up a real OpenStack Keystone from Debian's packages on 127.0.0.1:KEYSTONE_PORT; everything it writes lies under LAB_DIR.
+# Idempotent: what is prepared is kept, what runs is left alone. keystone-down.sh ends what this started, by pid.
+#
+#   LAB_DIR=DIR KEYSTONE_PORT=PORT ./keystone-up.sh [--expiration SECONDS]
+#
+# Needs python3-keystone, uwsgi-core and uwsgi-plugin-python3; no broker, no memcached, no /etc files. Login: admin/adminpass.
+set -eu -o pipefail
+PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH
+unset PYTHONPATH PYTHONHOME || true
+: "${LAB_DIR:?}" "${KEYSTONE_PORT:?}"
+export LAB_DIR
+HERE=$(cd "$(dirname "$0")" && pwd)
+
+EXPIRATION=3600
+while [ $# -gt 0 ]; do
+  case $1 in
+    --expiration) EXPIRATION=$2; shift 2 ;;
+    *) echo "unknown argument: $1" >&2; exit 2 ;;
+  esac
+done
+
+# Where nobody reaps orphans an ended process stays as a zombie, which kill -0 takes for alive.
+running() { [ -n "$1" ] && [ -e "/proc/$1/stat" ] && ! grep -qs '^State:.Z' "/proc/$1/status"; }
+pid_of() { cat "$LAB_DIR/run/$1.pid" 2>/dev/null || true; }
+
+umask 077
+KS=$LAB_DIR/keystone
+mkdir -p "$LAB_DIR/run" "$LAB_DIR/log" "$KS/fernet" "$KS/credential"
+
+cat > "$KS/keystone.conf" <<CONF
+[DEFAULT]
+log_file = $LAB_DIR/log/keystone.log
+public_endpoint = http://127.0.0.1:$KEYSTONE_PORT
+[database]
+connection = sqlite:///$KS/keystone.db
+[oslo_messaging_notifications]
+driver = noop
+[cache]
+# With no backend nothing outlives a request, but within one request results are remembered: without it one validation costs some 480 SELECTs.
+enabled = true
+[token]
+provider = fernet
+expiration = $EXPIRATION
+[fernet_tokens]
+key_repository = $KS/fernet
+[fernet_receipts]
+key_repository = $KS/fernet
+[credential]
+key_repository = $KS/credential
+[identity]
+password_hash_rounds = 4
+[auth]
+methods = password,token,application_credential
+[oslo_policy]
+enforce_scope = false
+enforce_new_defaults = false
+CONF
+
+km() { keystone-manage --config-file "$KS/keystone.conf" "$@" >>"$LAB_DIR/log/manage.log" 2>&1; }
+if [ ! -e "$KS/.bootstrapped" ]; then
+  # What fernet_setup and credential_setup would write, without their two seconds each.
+  for repository in fernet credential; do
+    for index in 0 1; do head -c 32 /dev/urandom | base64 | tr +/ -_ | tr -d '\n' > "$KS/$repository/$index"; done
+  done
+  # Made first, in this mode: Keystone reads on one connection while it writes on another, without WAL that is "database is locked".
+  /usr/bin/python3 -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("PRAGMA journal_mode=WAL")' "$KS/keystone.db"
+  km db_sync
+  km bootstrap --bootstrap-username admin --bootstrap-password adminpass --bootstrap-project-name admin \
+    --bootstrap-role-name admin --bootstrap-service-name keystone --bootstrap-region-id RegionOne \
+    --bootstrap-public-url "http://127.0.0.1:$KEYSTONE_PORT/v3"
+  touch "$KS/.bootstrapped"
+fi
+
+# One idle connection, so that the WAL files are not made and removed with every request.
+if ! running "$(pid_of dbkeeper)"; then
+  /usr/bin/python3 -c 'import sqlite3, sys, threading
+c = sqlite3.connect(sys.argv[1]); c.execute("SELECT count(*) FROM user").fetchone(); threading.Event().wait()' \
+    "$KS/keystone.db" </dev/null >"$LAB_DIR/log/dbkeeper.log" 2>&1 &
+  echo $! > "$LAB_DIR/run/dbkeeper.pid"
+fi
+
+if ! running "$(pid_of keystone)"; then
+  # "Connection: close" because uwsgi's http-socket keeps no connection open. The listen queue holds what waits for the two processes.
+  OS_KEYSTONE_CONFIG_FILES=$KS/keystone.conf PYTHONDONTWRITEBYTECODE=1 uwsgi-core --plugin python3 --http-socket "127.0.0.1:$KEYSTONE_PORT" --wsgi-file "$HERE/keystone.wsgi.py" \
+    --master --processes 2 --enable-threads --die-on-term --need-app --buffer-size 65535 --add-header "Connection: close" --disable-logging \
+    </dev/null >"$LAB_DIR/log/uwsgi.log" 2>&1 &
+  echo $! > "$LAB_DIR/run/keystone.pid"
+fi
+
+KEYSTONE_PID=$(pid_of keystone) exec /usr/bin/python3 - "http://127.0.0.1:$KEYSTONE_PORT/v3" <<'PY'
+import os, sys, time, urllib.request
+url, process, until = sys.argv[1], '/proc/%s/stat' % os.environ['KEYSTONE_PID'], time.monotonic() + 90
+while True:
+    try:
+        urllib.request.urlopen(url, timeout=5).read()
+        sys.exit(0)
+    except OSError as error:
+        ended = not os.path.exists(process) or ') Z ' in open(process).read()
+        if ended or time.monotonic() > until:
+            sys.exit('keystone did not answer at %s (%s): %s' % (url, 'it ended' if ended else 'timed out', error))
+    time.sleep(0.05)
+PY

@@ -1,0 +1,4 @@
+import { createMemoryJournal } from '../../src/journal/memory.ts';
+import { journalConformance } from '../conformance/journal.ts';
+
+journalConformance('the journal in memory', async (clock) => createMemoryJournal({ clock }));
