@@ -63,9 +63,11 @@ function ownKey(dir: string): DeploymentKey {
 
 function readKey(id: string, path: string): DeploymentKey {
   const secret = reading(path, () => readFileSync(path));
-  const text = Buffer.from(secret.toString('latin1').trim(), 'latin1');
-  if (text.length < fewestBytes) throw refused(`the key in ${path} is shorter than ${fewestBytes} bytes`);
-  return { id, secret: text };
+  // White space around a key that is text is an editor's; bytes of a binary key that look like it are its own.
+  const latin1 = secret.toString('latin1');
+  const key = /^[\t\n\r -~]*$/.test(latin1) ? Buffer.from(latin1.trim(), 'latin1') : secret;
+  if (key.length < fewestBytes) throw refused(`the key in ${path} is shorter than ${fewestBytes} bytes`);
+  return { id, secret: key };
 }
 
 function reading<Value>(path: string, read: () => Value): Value {

@@ -6,6 +6,7 @@ import { type Adapters, type OpenIssuer, adapters as ourAdapters } from './adapt
 import type { Address, Config } from './config/types.ts';
 import { createTagger } from './core/tag.ts';
 import { deploymentKeys } from './deployment-keys.ts';
+import { protoFile, readVersion } from './package.ts';
 import type { Clock, Journal } from './ports.ts';
 import { type Operations, startOperations } from './rpc/operations.ts';
 import { Health, type Listener, listen, type ServerParts } from './rpc/server.ts';
@@ -19,7 +20,6 @@ import { Revoker } from './service/revoker.ts';
 import { Validator } from './service/validator.ts';
 import { Watchers } from './service/watch.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
-import { readVersion } from './version.ts';
 import { tokenCodec } from './wire/token-codec.ts';
 
 /** What a sidecar is made of. */
@@ -225,6 +225,7 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
     telemetry,
     requestSizeBytes: limits.requestSizeBytes,
     callsInFlight: limits.callsInFlight,
+    protoFile: protoFile(),
   };
   const listeners: Listener[] = [];
   const { drainMs } = config.shutdown;

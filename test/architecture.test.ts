@@ -11,14 +11,14 @@ interface Permission {
 
 /** A room is a folder of src or the file of that name: src/cli.ts and src/cli/… are the room `cli`. Arrows only go down. */
 const table: Readonly<Record<string, Permission>> = {
-  cli: { rooms: ['dev', 'client', 'sidecar', 'config', 'telemetry', 'version'], packages: ['commander', 'node:*'] },
+  cli: { rooms: ['dev', 'client', 'sidecar', 'config', 'telemetry', 'package'], packages: ['commander', 'node:*'] },
   dev: { rooms: ['client', 'sidecar', 'config', 'ports', 'core'], packages: ['jose', 'node:*'] },
   sidecar: {
-    rooms: ['adapters', 'rpc', 'service', 'wire', 'telemetry', 'config', 'deployment-keys', 'version', 'ports', 'core'],
+    rooms: ['adapters', 'rpc', 'service', 'wire', 'telemetry', 'config', 'deployment-keys', 'package', 'ports', 'core'],
     packages: ['node:*'],
   },
   // The values that a running sidecar's parts are made of, read from disk once.
-  version: { rooms: [], packages: ['node:*'] },
+  package: { rooms: [], packages: ['node:*'] },
   'deployment-keys': { rooms: ['core'], packages: ['node:*'] },
   adapters: { rooms: ['service', 'formats', 'upstreams', 'journal', 'config', 'ports', 'core'], packages: ['node:*'] },
   rpc: {

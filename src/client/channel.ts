@@ -52,6 +52,8 @@ export class Channel {
     const timeoutMs = boundedTimeoutMs(limits.timeoutMs);
     const deadline = Date.now() + timeoutMs;
     const metadata = await this.#metadata({ timeoutMs, signal });
+    // Look again: a signal that aborted while we waited for the caller token tells nobody who listens only now.
+    if (signal?.aborted) throw cancelled();
     const stub = this.#connected();
     return new Promise((resolve, reject) => {
       const cancel = (): void => call.cancel();

@@ -55,6 +55,21 @@ export class History<Item extends Dated> {
     return found;
   }
 
+  /**
+   * Whether `test` holds for one of those above `revision`; undefined where the ring has a gap, or there are more than `limit`.
+   * Allocates nothing: it stands on the path of every hit.
+   */
+  someAfter(revision: number, limit: number, test: (item: Item) => boolean): boolean | undefined {
+    if (revision < this.#since) return undefined;
+    const first = this.#firstAbove(revision);
+    if (this.#count - first > limit) return undefined;
+    for (let n = first; n < this.#count; n += 1) {
+      const item = this.#at(n);
+      if (item && test(item)) return true;
+    }
+    return false;
+  }
+
   #at(n: number): Item | undefined {
     return this.#items[(this.#next - this.#count + n + this.#items.length) % this.#items.length];
   }

@@ -84,8 +84,8 @@ export class InvalidationIndex {
   }
 
   /** Applies an entry. `appliedMs`: monotonic. Entries may come in any order and twice. */
-  add(placed: PlacedEntry, appliedMs: number): void {
-    for (const set of this.#tagger.tagSets(placed.entry.selector)) {
+  add(placed: PlacedEntry, appliedMs: number, sets: readonly TagSet[] = this.#tagger.tagSets(placed.entry.selector)): void {
+    for (const set of sets) {
       const key = this.#keyOf(set);
       if (key) this.#merge(key, placed, appliedMs, namesOneTokenSet(set));
       else this.#residual.push({ set, placed, appliedMs });
@@ -253,6 +253,25 @@ class Found {
 
 function isIndexed(form: readonly Dimension[]): boolean {
   return form.length === 1 || (form.length === 2 && pairForms.some((pair) => pair.every((dimension) => form.includes(dimension))));
+}
+
+/**
+ * Whether a token with these attributes may fit one of the sets whose first tags (low and high half in turn) are given. False is
+ * certain: it lacks the first tag of each. Cost: attributes × sets, in two typed arrays.
+ */
+export function mayFit(firstTags: Uint32Array, { tags }: TaggedAttributes): boolean {
+  for (let at = 0; at < firstTags.length; at += 2) {
+    const low = firstTags[at];
+    for (let own = 0; own < tags.length; own += 2) {
+      if (tags[own] === low && tags[own + 1] === firstTags[at + 1]) return true;
+    }
+  }
+  return false;
+}
+
+/** The first tag of each set. */
+export function firstTagsOf(sets: readonly TagSet[]): Uint32Array {
+  return Uint32Array.from(sets.flatMap(({ tags: [first] }) => (first ? [first.low, first.high] : [])));
 }
 
 function namesOneTokenSet(set: TagSet): boolean {

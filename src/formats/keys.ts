@@ -75,11 +75,15 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
     return flight;
   }
 
+  let limit: AbortSignal | undefined;
+
   async function refresh(signal: AbortSignal): Promise<void> {
     const beganMonoMs = clock.monotonicMs();
     begun += 1;
+    // Held by `limit` until the end: node 20 may collect a timeout that only AbortSignal.any refers to.
+    limit = AbortSignal.timeout(options.deadlineMs);
     try {
-      const limited = AbortSignal.any([signal, AbortSignal.timeout(options.deadlineMs)]);
+      const limited = AbortSignal.any([signal, limit]);
       const fetched = await orAbort(source.fetch(limited), limited);
       const set = fetched.kind === 'unchanged' ? held?.set : await readJwkSet(fetched.document, options.algorithms);
       if (set === undefined) throw new SidecarError('UNAVAILABLE', 'What was sent is no JWK Set', { reason: 'KEYS_UNREADABLE' });

@@ -187,8 +187,9 @@ function unarySignal(call: ServerUnaryCall<unknown, unknown> | ServerWritableStr
   const left = new AbortController();
   call.on('cancelled', () => left.abort());
   if (call.cancelled) left.abort();
-  const deadline = call.getDeadline();
-  return Number.isFinite(Number(deadline)) ? left.signal : AbortSignal.any([left.signal, AbortSignal.timeout(defaultDeadlineMs)]);
+  // Not AbortSignal.any with AbortSignal.timeout: node 20 may collect the timeout, which then never fires.
+  if (!Number.isFinite(Number(call.getDeadline()))) setTimeout(() => left.abort(), defaultDeadlineMs).unref();
+  return left.signal;
 }
 
 function streamSignal(call: ServerWritableStream<unknown, unknown>): () => AbortSignal {
@@ -218,10 +219,17 @@ function taken<Response>(call: ServerWritableStream<unknown, Response>, message:
 }
 
 function failureOf(error: unknown): { code: status; details: string; metadata: Metadata } {
-  const known = error instanceof SidecarError ? error : new SidecarError('INTERNAL', 'something went wrong here', { reason: 'INTERNAL' });
+  const known = error instanceof SidecarError ? error : unplanned(error);
   const code = statusOf[known.code];
   const metadata = new Metadata();
   const { message, reason, retryAfterMs } = known;
   metadata.set(statusDetailsKey, encodeStatusDetails({ code, message, reason, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }));
   return { code, details: message, metadata };
+}
+
+/** A wait that the caller's own signal has ended is no fault of ours. */
+function unplanned(error: unknown): SidecarError {
+  const isOver = error instanceof DOMException && (error.name === 'AbortError' || error.name === 'TimeoutError');
+  if (isOver) return new SidecarError('DEADLINE_EXCEEDED', 'no answer before the deadline', { reason: 'DEADLINE', cause: error });
+  return new SidecarError('INTERNAL', 'something went wrong here', { reason: 'INTERNAL', cause: error });
 }

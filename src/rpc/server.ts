@@ -3,7 +3,6 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
@@ -36,6 +35,8 @@ export interface ServerParts {
   readonly telemetry: Telemetry;
   readonly requestSizeBytes: number;
   readonly callsInFlight: number;
+  /** Of the API, for reflection. */
+  readonly protoFile: string;
 }
 
 /** A listener that listens. */
@@ -77,7 +78,7 @@ export async function listen(address: SocketAddress | TcpAddress, parts: ServerP
   const adapter = new GrpcAdapter({ ...parts, listener: address.kind });
   server.addService(tokenServiceDefinition, tokenService(parts.service, adapter));
   health.addTo(server);
-  new ReflectionService(loadSync(protoFile, { includeDirs: [dirname(dirname(dirname(protoFile)))] })).addToServer(server);
+  new ReflectionService(loadSync(parts.protoFile, { includeDirs: [dirname(dirname(dirname(parts.protoFile)))] })).addToServer(server);
   if (address.kind === 'tcp') {
     const host = address.host.includes(':') ? `[${address.host}]` : address.host;
     const port = await bind(server, `${host}:${address.port}`);
@@ -87,8 +88,6 @@ export async function listen(address: SocketAddress | TcpAddress, parts: ServerP
   const { path } = address;
   return { address: `unix://${path}`, port: 0, close: (drainMs) => close(server, drainMs).finally(() => removeSocket(path)) };
 }
-
-const protoFile: string = fileURLToPath(new URL('../../proto/sidegate/v1/token_service.proto', import.meta.url));
 
 function bind(server: Server, address: string): Promise<number> {
   return new Promise((resolve, reject) => {

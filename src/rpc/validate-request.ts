@@ -1,5 +1,6 @@
 // Reads a ValidateRequest: the shape that nearly every call has by hand, all others by the generated code.
 
+import { isAscii } from 'node:buffer';
 import type { Demand } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import { type Demand as DemandMessage, ValidateRequest } from '../gen/sidegate/v1/token_service.ts';
@@ -19,7 +20,8 @@ const tokenField = 0x0a;
 
 /**
  * The question in `bytes`, or why it is none: an error inside a value, since a deserializer that throws would be reported as INTERNAL.
- * A request of a token alone costs one string; latin1 is enough, since what is not ASCII is not a token.
+ * A request of a token alone costs one string. Only ASCII goes that way: latin1 would read a no-break space where UTF-8 has half a
+ * character, and white space around a token is ignored.
  */
 export function readValidateRequest(bytes: Buffer): ReadQuestion | SidecarError {
   const raw = tokenAlone(bytes);
@@ -51,7 +53,9 @@ function tokenAlone(bytes: Buffer): string | undefined {
     const byte = bytes[at] ?? 0x80;
     at += 1;
     length |= (byte & 0x7f) << shift;
-    if (byte < 0x80) return at + length === bytes.length ? bytes.toString('latin1', at, bytes.length) : undefined;
+    if (byte >= 0x80) continue;
+    const isAlone = at + length === bytes.length && isAscii(bytes.subarray(at));
+    return isAlone ? bytes.toString('latin1', at, bytes.length) : undefined;
   }
   return undefined;
 }

@@ -3,6 +3,7 @@
 import { LRUCache } from 'lru-cache';
 import type { InactiveReason } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
+import type { Covering } from '../core/invalidation-index.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Degradations } from './degradation.ts';
@@ -41,6 +42,15 @@ export interface FactsParts {
   readonly random: () => number;
 }
 
+/** Whose facts are wanted. */
+export interface Wanted {
+  readonly digest: string;
+  readonly raw: string;
+  readonly issuer: Issuer;
+  /** Whether facts of a flight that began before this call are good enough for it; absent: they are. */
+  readonly suits?: (known: Known) => boolean;
+}
+
 /** What a fetch gave. */
 export type Fetched =
   | { readonly kind: 'known'; readonly known: Known }
@@ -58,6 +68,7 @@ export class FactsStore {
   readonly #refusals: Refusals;
   readonly #flights = new Map<string, Flight>();
   readonly #gates: ReadonlyMap<string, Gate>;
+  #silentUntilMs = -Infinity;
 
   constructor(parts: FactsParts) {
     this.#parts = parts;
@@ -104,17 +115,27 @@ export class FactsStore {
   }
 
   /**
+   * What the journal says of a token whose facts are not known here: whether it has been revoked by possession.
+   */
+  coveringUnseen(digest: string, issuer: Issuer): Covering {
+    const { tagger, invalidations } = this.#parts;
+    const attributes = tagger.attributes(issuer.name, [], tagger.fingerprints(digest));
+    return invalidations.coveringOf({ attributes, issuedAtMs: undefined, canAsk: issuer.canAsk });
+  }
+
+  /**
    * Facts whose fetch began at or after this call, as far as a REFRESH applied before it demands that: joins the running flight, and
    * one more where that one began too early (S6). The caller leaves by its own signal; the flight ends by its own deadline.
-   * Throws as TokenFormat.read, and DEADLINE_EXCEEDED or CANCELLED by the caller's signal.
+   * Throws as TokenFormat.read, and DEADLINE_EXCEEDED by the caller's signal.
    */
-  async fetch(digest: string, raw: string, issuer: Issuer, signal: AbortSignal): Promise<Fetched> {
+  async fetch({ digest, raw, issuer, suits }: Wanted, signal: AbortSignal): Promise<Fetched> {
     const arrivedAt = this.#parts.invalidations.applied;
     const running = this.#flights.get(digest);
     if (running) {
       this.#waiters(issuer).add();
       const landed = await leaving(running.landed, signal);
-      if (running.began.revision >= arrivedAt || !this.#isBehind(landed, running.began.revision)) return landed;
+      const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, running.began.revision);
+      if (!isBehind && (landed.kind === 'inactive' || suits?.(landed.known) !== false)) return landed;
     }
     return leaving((this.#flights.get(digest) ?? this.#fly(digest, raw, issuer)).landed, signal);
   }
@@ -171,7 +192,7 @@ export class FactsStore {
   #keep(digest: string, parts: Parameters<typeof knownOf>[0]): Known {
     const known = knownOf(parts, this.#parts.tagger, this.#parts.codec);
     const before = this.#memory.peek(digest);
-    if (before) this.#refusals.witness(false, this.#parts.clock.monotonicMs());
+    if (before && this.#wasAlive(before)) this.#refusals.witness(false, this.#parts.clock.monotonicMs());
     this.#refusals.forget(digest, parts.issuer.name);
     // A slow fetch must not put older facts over newer ones.
     const newer = before && before.began.monotonicMs > parts.began.monotonicMs;
@@ -184,17 +205,29 @@ export class FactsStore {
     const before = this.#memory.peek(digest);
     const nowMs = clock.monotonicMs();
     if (before) {
-      this.#refusals.witness(reason === 'REFUSED', nowMs);
+      if (this.#wasAlive(before)) this.#refusals.witness(reason === 'REFUSED', nowMs);
       this.#memory.delete(digest);
     }
     if (reason === 'REFUSED') {
       const kept = this.#refusals.remember(digest, issuer.name, { revision: began.revision, formerly: before }, nowMs);
       if (!kept && this.#refusals.inMassRefusal(nowMs)) {
         telemetry.counter('sidegate_refusals_forgotten_total', { issuer: issuer.name }).add();
-        telemetry.log.warn({ issuer: issuer.name }, 'most tokens that were active are refused now: refusals are not remembered');
+        this.#sayMassRefusal(issuer, nowMs);
       }
     }
     return { kind: 'inactive', reason, revision: began.revision };
+  }
+
+  /** A token that has ended by itself is refused as a matter of course: it says nothing about the authority (S9). */
+  #wasAlive(before: Known): boolean {
+    return this.#parts.clock.nowMs() < before.standing.endsAtMs;
+  }
+
+  /** One line in ten seconds: there is one such refusal for every call. */
+  #sayMassRefusal(issuer: Issuer, nowMs: number): void {
+    if (nowMs < this.#silentUntilMs) return;
+    this.#silentUntilMs = nowMs + 10_000;
+    this.#parts.telemetry.log.warn({ issuer: issuer.name }, 'most tokens that were active are refused now: refusals are not remembered');
   }
 
   #timeMs(): number {

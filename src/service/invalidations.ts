@@ -4,7 +4,7 @@ import { entryIdOf, freshRequestId, onceKeyOf } from '../core/entry-id.ts';
 import { SidecarError } from '../core/errors.ts';
 import { History } from '../core/history.ts';
 import { type Cursor, type Effect, type Origin, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
-import { type Covering, InvalidationIndex } from '../core/invalidation-index.ts';
+import { type Covering, firstTagsOf, InvalidationIndex, mayFit } from '../core/invalidation-index.ts';
 import type { Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Journal, Telemetry } from '../ports.ts';
@@ -35,10 +35,11 @@ export interface Appended {
   readonly atMs: number;
 }
 
-/** An applied entry as the watchers' ring keeps it: already in the words of the wire, with what filters compare. */
-export interface RingItem {
+/** An applied entry as the ring keeps it: for watchers, and for hits that only have to look at what is new. */
+interface RingItem {
   readonly revision: Revision;
   readonly placed: PlacedEntry;
+  readonly firstTags: Uint32Array;
 }
 
 /** What the road needs. */
@@ -56,6 +57,8 @@ export interface RoadParts {
 }
 
 const readBatch = 1024;
+/** More new entries than this, and a lookup in the index costs less than a look at each. */
+const fewNew = 16;
 const compactEveryMs = 60_000;
 const keysChangedNote = 'keys-changed';
 const newestKeyNote = 'newest-key';
@@ -191,10 +194,14 @@ export class Invalidations {
     }
   }
 
-  /** What covers this token now. One comparison where nothing has been applied since it was last asked for this record. */
+  /**
+   * What covers this token now. One comparison where nothing has been applied since it was last asked for this record; where only a
+   * few entries have, those alone are looked at, whatever the number of live ones; else its attributes × forms in use.
+   */
   covering(known: Known): Covering {
     if (known.checkedRevision !== this.#applied) {
-      known.covering = this.#index.covering(known);
+      const touched = this.#ring.someAfter(known.checkedRevision, fewNew, (item) => mayFit(item.firstTags, known.attributes));
+      if (touched !== false) known.covering = this.#index.covering(known);
       known.checkedRevision = this.#applied;
     }
     return known.covering;
@@ -249,8 +256,9 @@ export class Invalidations {
 
   async #apply(): Promise<void> {
     await this.#readOn((placed) => {
-      this.#index.add(placed, this.#parts.clock.monotonicMs());
-      this.#ring.push({ revision: placed.revision, placed });
+      const sets = this.#parts.tagger.tagSets(placed.entry.selector);
+      this.#index.add(placed, this.#parts.clock.monotonicMs(), sets);
+      this.#ring.push({ revision: placed.revision, placed, firstTags: firstTagsOf(sets) });
     });
     // Holes at the head: the newest entries may already be forgotten.
     const head = this.journal.head();

@@ -26,7 +26,15 @@ export interface CallLimits {
   readonly queue: number;
 }
 
-/** The longest time an entry about tokens of these issuers has to be kept after its appending, skew aside; `Infinity`: for ever. */
+/**
+ * The longest time an entry about tokens of these issuers has to be kept after its appending, the skew between our hosts aside;
+ * `Infinity`: for ever. An issuer's skew counts twice: a token may have been issued that much later than now by our clock (S4), and it
+ * is let in that much past its end.
+ */
 export function longestLifeMs(issuers: readonly Issuer[]): number {
-  return Math.max(0, ...issuers.map((one) => (one.life.endless ? Infinity : one.life.maxTokenLifeMs + one.expiredWithinMs)));
+  return Math.max(0, ...issuers.map(lifeMs));
+}
+
+function lifeMs({ life, expiredWithinMs }: Issuer): number {
+  return life.endless ? Infinity : life.maxTokenLifeMs + 2 * life.skewMs + expiredWithinMs;
 }

@@ -8,7 +8,7 @@ import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Condition, Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Telemetry } from '../ports.ts';
-import type { FactsStore } from './facts.ts';
+import type { FactsStore, Wanted } from './facts.ts';
 import type { Appended, Invalidations } from './invalidations.ts';
 import { type Issuer, longestLifeMs } from './issuer.ts';
 import type { Known } from './known.ts';
@@ -80,7 +80,8 @@ export class Revoker {
     const issuer = target.kind === 'known' ? target.known.issuer : target.issuer;
     const lifeMs = this.#lifeMs(target, issuer);
     if (target.kind === 'shape') this.#spend(listener, clock.nowMs() + lifeMs);
-    const append = (condition: Condition, part: string): Promise<Appended> =>
+    // The identity is an entry of its own: under a caller's name that nobody has, so that no request id can mean both.
+    const append = (condition: Condition, caller: string): Promise<Appended> =>
       invalidations.append(
         {
           effect: 'REVOKE',
@@ -88,27 +89,22 @@ export class Revoker {
           lifeMs,
           origin: originOf(asked),
         },
-        { caller: asked.actor, requestId: asked.requestId && asked.requestId + part, body },
+        { caller, requestId: asked.requestId, body },
       );
-    const first = await append({ dimension: 'fingerprint', value: fingerprint }, '');
-    if (target.kind === 'known') {
-      const second = await append({ dimension: 'identity', value: target.known.identity }, ' identity');
-      return { ...second, entryId: first.entryId };
-    }
-    if (issuer.canAsk) void this.#learnIdentity(digest, text, issuer, append);
+    const first = await append({ dimension: 'fingerprint', value: fingerprint }, asked.actor);
+    const andIdentity = (known: Known): Promise<Appended> =>
+      append({ dimension: 'identity', value: known.identity }, `${asked.actor} identity`);
+    if (target.kind === 'known') return { ...(await andIdentity(target.known)), entryId: first.entryId };
+    if (issuer.canAsk) void this.#learnIdentity({ digest, raw: text, issuer }, andIdentity);
     return first;
   }
 
   /** Adds the identity as soon as it is known. What cannot be learned now is not: the fingerprint kills every spelling all the same. */
-  async #learnIdentity(
-    digest: string,
-    text: string,
-    issuer: Issuer,
-    append: (condition: Condition, part: string) => Promise<Appended>,
-  ): Promise<void> {
+  async #learnIdentity(wanted: Wanted, append: (known: Known) => Promise<Appended>): Promise<void> {
+    const { issuer } = wanted;
     try {
-      const fetched = await this.#parts.facts.fetch(digest, text, issuer, AbortSignal.timeout(issuer.calls.deadlineMs));
-      if (fetched.kind === 'known') await append({ dimension: 'identity', value: fetched.known.identity }, ' identity');
+      const fetched = await this.#parts.facts.fetch(wanted, AbortSignal.timeout(issuer.calls.deadlineMs));
+      if (fetched.kind === 'known') await append(fetched.known);
     } catch (error) {
       this.#parts.telemetry.log.debug({ issuer: issuer.name, error }, 'the identity of a revoked token could not be learned');
     }
@@ -158,7 +154,7 @@ export class Revoker {
     if (to.kind === 'nobody') return { kind: 'nothing' };
     if (to.issuer.canAsk) return { kind: 'shape', issuer: to.issuer };
     try {
-      const fetched = await facts.fetch(digest, text, to.issuer, signal);
+      const fetched = await facts.fetch({ digest, raw: text, issuer: to.issuer }, signal);
       return fetched.kind === 'inactive' ? { kind: 'nothing' } : this.#unlessEnded(fetched.known);
     } catch (error) {
       // Its keys cannot be had just now. To kill it needs no authority: the shape is enough.
@@ -172,12 +168,17 @@ export class Revoker {
     return this.#parts.clock.nowMs() >= comesBackMs ? { kind: 'nothing' } : { kind: 'known', known };
   }
 
-  /** S12: to the token's own end where that is known and earlier. */
+  /**
+   * S12: to the token's own end where that is known. It may be later than the longest life from now on: a token that begins in the
+   * future ends later too. One that says itself that it lives too long is inactive in any case, and need not be kept until year 9999.
+   */
   #lifeMs(target: Target, issuer: Issuer): number {
+    const { clock, skewMs } = this.#parts;
     const longest = longestLifeMs([issuer]);
-    if (target.kind !== 'known') return longest + this.#parts.skewMs;
-    const leftMs = target.known.standing.endsAtMs + issuer.expiredWithinMs - this.#parts.clock.nowMs();
-    return Math.min(longest, Math.max(0, leftMs)) + this.#parts.skewMs;
+    if (target.kind !== 'known') return longest + skewMs;
+    const { standing, issuedAtMs } = target.known;
+    const leftMs = Math.max(0, standing.endsAtMs + issuer.expiredWithinMs - clock.nowMs());
+    return (standing.livesTooLong && issuedAtMs !== undefined ? Math.min(longest, leftMs) : leftMs) + skewMs;
   }
 
   /** The selector with its issuer, where only one is configured, and the issuers whose tokens it can mean. */

@@ -5,11 +5,11 @@ import { dispatch } from '../core/dispatch.ts';
 import { appendedAtMsOf } from '../core/entry-id.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Cursor, Revision } from '../core/invalidation.ts';
-import type { Covering, Revoked } from '../core/invalidation-index.ts';
+import { type Covering, type Revoked, uncovered } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Degradations, DegradedReason } from './degradation.ts';
-import type { FactsStore, Fetched } from './facts.ts';
+import type { FactsStore, Fetched, Wanted } from './facts.ts';
 import type { Invalidations } from './invalidations.ts';
 import { type Issuer, longestLifeMs } from './issuer.ts';
 import type { Known } from './known.ts';
@@ -138,17 +138,28 @@ export class Validator {
       this.#refusalHits.add();
       return this.#nobody('REFUSED');
     }
-    const asked = this.#parts.facts.fetch(digest, text, to.issuer, signal());
-    return this.#fetched(asked, question, known);
+    const arrivedMs = this.#parts.clock.monotonicMs();
+    const suits = (landed: Known): boolean => this.#suits(landed, arrivedMs, question.maxStalenessMs);
+    return this.#fetched({ digest, raw: text, issuer: to.issuer, suits }, question, known, signal());
   }
 
-  async #fetched(asked: Promise<Fetched>, question: Question, before: Known | undefined): Promise<Answer> {
+  /** Facts of a flight that was under way when the call arrived: young enough, and not provisional beyond their window (S6). */
+  #suits(known: Known, arrivedMs: number, maxStalenessMs: number | undefined): boolean {
+    if (maxStalenessMs !== undefined && arrivedMs - known.began.monotonicMs > maxStalenessMs) return false;
+    const covering = this.#parts.invalidations.covering(known);
+    return !this.#isProvisional(known, covering) || arrivedMs < this.#settledFromMs(covering);
+  }
+
+  async #fetched(wanted: Wanted, question: Question, before: Known | undefined, signal: AbortSignal): Promise<Answer> {
+    const { facts, invalidations } = this.#parts;
     let fetched: Fetched;
     try {
-      fetched = await asked;
+      fetched = await facts.fetch(wanted, signal);
     } catch (error) {
       // Nobody can be asked, but the journal itself says that it is dead: that is an answer.
-      if (before && this.#parts.invalidations.covering(before).revoked) return this.#decided(before, question, 'MEMORY');
+      if (before && invalidations.covering(before).revoked) return this.#decided(before, question, 'MEMORY');
+      const { revoked } = before ? uncovered : facts.coveringUnseen(wanted.digest, wanted.issuer);
+      if (revoked) return { ...this.#nobody('REVOKED'), revoked };
       throw error;
     }
     if (fetched.kind === 'inactive') return this.#nobody(fetched.reason);
@@ -198,14 +209,17 @@ export class Validator {
 
   async #afterWaiting(question: Question, text: string, signal: AbortSignal): Promise<Answer> {
     const { freshnessWaitMs } = this.#parts;
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(freshnessWaitMs)]);
+    const timeout = AbortSignal.timeout(freshnessWaitMs);
+    const limited = AbortSignal.any([signal, timeout]);
     const wanted = question.atLeastAsFresh;
     try {
       if (wanted && 'cursor' in wanted) await this.#cursorApplied(wanted.cursor, limited);
       if (wanted && 'entryId' in wanted) await this.#entryApplied(wanted.entryId, limited);
     } catch (error) {
       if (error instanceof SidecarError) throw error;
-      const message = 'what the request wants applied has not come here yet';
+      // Looking at `timeout` here also keeps it alive: node 20 may collect one that only AbortSignal.any refers to.
+      const waited = timeout.aborted ? 'in time' : 'before the caller left';
+      const message = `what the request wants applied has not come here ${waited}`;
       throw new SidecarError('FAILED_PRECONDITION', message, { reason: 'NOT_FRESH_ENOUGH', retryAfterMs: freshnessWaitMs, cause: error });
     }
     return this.#answer(question, text, () => signal);

@@ -1,4 +1,4 @@
-// Selectors: the wire's fields, the core's conditions, and the closed list of forms (S3).
+// Selectors: the wire's fields, the core's conditions, and what may stand together (S3).
 
 import type { Dimension } from '../core/attributes.ts';
 import { SidecarError } from '../core/errors.ts';
@@ -66,14 +66,14 @@ const dimensionOf: { readonly [field in ConditionField]: Dimension } = {
 };
 const conditionFields = Object.keys(dimensionOf) as ConditionField[];
 
-/** S3: the pairs that may stand together, each sorted; single conditions always may. */
-const pairs: ReadonlySet<string> = new Set(['project,user', 'domain,user', 'role,user', 'project,role', 'chain,project']);
+/** S3: any fields may stand together, but forms that are not indexed are scanned, and each condition doubles the sets of tags of an event. */
+export const maxConditions = 4;
 const scopeKinds: ReadonlySet<string> = new Set(['unscoped', 'project', 'domain', 'system']);
 
 /**
  * What a caller's selector means.
  * Throws INVALID_ARGUMENT with SELECTOR_UNKNOWN_FIELD, SELECTOR_EMPTY (also an issuer alone: everything is said aloud),
- * SELECTOR_EVERYTHING_WITH_MORE, SELECTOR_VALUE (too long, or no kind of scope) or SELECTOR_FORM (not a form of S3).
+ * SELECTOR_EVERYTHING_WITH_MORE, SELECTOR_VALUE (too long, or no kind of scope) or SELECTOR_FORM (too many conditions, or one dimension twice).
  */
 export function selectorFromMessage(message: SelectorMessage): Selector {
   for (const tag in message._unknownFields) {
@@ -89,9 +89,9 @@ export function selectorFromMessage(message: SelectorMessage): Selector {
     return { kind: 'everything', ...issuer };
   }
   if (conditions.length === 0) throw refused('SELECTOR_EMPTY', 'the selector names nothing; everything must be said aloud');
-  const form = conditions.map((condition) => condition.dimension).sort();
-  if (form.length > 1 && !pairs.has(form.join())) {
-    throw refused('SELECTOR_FORM', `no form of selector joins ${form.join(' and ')}; see docs/semantics.md, S3`);
+  if (conditions.length > maxConditions) throw refused('SELECTOR_FORM', `a selector has at most ${maxConditions} conditions`);
+  if (new Set(conditions.map((condition) => condition.dimension)).size < conditions.length) {
+    throw refused('SELECTOR_FORM', 'token_id and audit_id are two names of one thing: only one of them may be set');
   }
   return { kind: 'fit', ...issuer, conditions };
 }

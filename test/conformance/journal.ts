@@ -221,6 +221,14 @@ export function journalConformance(name: string, begin: BeginJournal): void {
       expect([journal.head(), journal.count()]).toEqual([0, 0]);
     });
 
+    it('answers a retry that came before it was closed', async () => {
+      const once = { key: 'k', digest: 'd' };
+      const first = await journal.append(entryOf({ id: 'first' }), once);
+      const retry = journal.append(entryOf({ id: 'retry' }), once);
+      await journal.close();
+      expect(await retry).toEqual(first);
+    });
+
     it('acknowledges what was appended before it was closed, and refuses everything after, twice closed too', async () => {
       const before = journal.append(entryOf({ id: 'before' }));
       await Promise.all([journal.close(), journal.close()]);

@@ -1,7 +1,7 @@
 import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ClassicLevel } from 'classic-level';
+import { type BatchOperation, type BatchOptions, ClassicLevel } from 'classic-level';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Entry, type PlacedEntry, revision } from '../../src/core/invalidation.ts';
@@ -46,34 +46,48 @@ async function raw(work: (database: Database) => Promise<unknown>): Promise<void
   await database.close();
 }
 
-/** A database whose batches go through the hands of a test: each waits for what `gate` gives, and is counted by its new entries. */
-function watched(gate: () => Promise<void> | undefined): { readonly database: (at: string) => Database; readonly writes: number[] } {
+/**
+ * A database whose batches go through the hands of a test: each waits for what `gate` gives, is counted by its new entries, and
+ * waits again, written and not yet told, for what `told` gives.
+ */
+function watched(
+  gate: () => Promise<void> | undefined,
+  told: () => Promise<void> | undefined = () => undefined,
+): { readonly database: (at: string) => Database; readonly writes: number[] } {
   const writes: number[] = [];
   const database = (at: string): Database => {
     const level: Database = new ClassicLevel(at);
-    const write = level.batch.bind(level);
-    const batch = async (operations: Parameters<typeof write>[0], options: Parameters<typeof write>[1]): Promise<void> => {
+    const write: (operations: BatchOperation<Database, string, string>[], options: BatchOptions<string, string>) => Promise<void> =
+      level.batch;
+    const batch = async (operations: BatchOperation<Database, string, string>[], options: BatchOptions<string, string>): Promise<void> => {
       writes.push(operations.filter((operation) => operation.type === 'put' && operation.key.startsWith('e/')).length);
       expect(options).toMatchObject({ sync: true });
       await gate();
-      await write(operations, options);
+      await write.call(level, operations, options);
+      await told();
     };
     return Object.assign(level, { batch });
   };
   return { database, writes };
 }
 
-/** A gate that opens when told. */
-function heldGate(): { readonly gate: () => Promise<void>; hold: boolean; release: () => void } {
+/** A gate that, once `hold` is set, opens when told. `reached` resolves when somebody waits at it. */
+function heldGate(): { hold: boolean; readonly gate: () => Promise<void>; readonly reached: Promise<void>; readonly release: () => void } {
   let release = (): void => undefined;
+  let reach = (): void => undefined;
+  const reached = new Promise<void>((resolve) => {
+    reach = resolve;
+  });
   const held = {
     hold: false,
-    gate: (): Promise<void> =>
-      held.hold
-        ? new Promise((resolve) => {
-            release = resolve;
-          })
-        : Promise.resolve(),
+    reached,
+    gate: async (): Promise<void> => {
+      if (!held.hold) return;
+      reach();
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    },
     release: (): void => {
       held.hold = false;
       release();
@@ -81,10 +95,6 @@ function heldGate(): { readonly gate: () => Promise<void>; hold: boolean; releas
   };
   return held;
 }
-
-const turns = async (count: number): Promise<void> => {
-  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
-};
 
 journalConformance('the journal on disk', async (fakeClock) => openLevelJournal({ dir: freshDir(), clock: fakeClock }));
 
@@ -106,13 +116,40 @@ describe('group commit', () => {
     writes.length = 0;
     held.hold = true;
     const first = journal.append(entryOf({ id: 'first' }));
-    await turns(2);
+    await held.reached;
     const later = appendMany(journal, 10);
-    await turns(2);
     expect([writes, journal.head(), await everything(journal)]).toEqual([[1], 0, []]);
     held.release();
     expect([(await first).revision, (await later).map((placed) => placed.revision)]).toEqual([1, [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]]);
     expect(writes).toEqual([1, 10]);
+    await journal.close();
+  });
+
+  it('shows nothing that is written and not acknowledged yet', async () => {
+    const held = heldGate();
+    const { database } = watched(() => undefined, held.gate);
+    const journal = await open({ database });
+    held.hold = true;
+    const appended = journal.append(entryOf({ id: 'first' }));
+    await held.reached;
+    expect([await everything(journal), await journal.at(revision(1)), await journal.find('first')]).toEqual([[], undefined, undefined]);
+    held.release();
+    const placed = await appended;
+    expect(await everything(journal)).toEqual([placed]);
+    await journal.close();
+  });
+
+  it('tells where it can be resumed from before a forgotten REFRESH is gone', async () => {
+    const held = heldGate();
+    const { database } = watched(held.gate);
+    const journal = await open({ database });
+    await journal.append(refreshOf({ id: 'a', forgetAtMs: learnedAtMs }));
+    held.hold = true;
+    const compacted = journal.compact({ nowMs: learnedAtMs + 1, floorMs: 0 });
+    await held.reached;
+    expect([journal.earliest(), journal.count()]).toEqual([1, 1]);
+    held.release();
+    expect([await compacted, journal.count()]).toEqual([1, 0]);
     await journal.close();
   });
 
@@ -122,7 +159,7 @@ describe('group commit', () => {
     const journal = await open({ database });
     held.hold = true;
     const first = journal.append(entryOf({ id: 'first' }));
-    await turns(2);
+    await held.reached;
     const waiting = appendMany(journal, maxWaiting);
     await expect(journal.append(entryOf({ id: 'more' }))).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
     held.release();
@@ -153,21 +190,18 @@ describe('a write that fails', () => {
   });
 
   it('rejects what waited behind it', async () => {
-    let fail = (_error: Error): void => undefined;
-    let broken = false;
-    const { database } = watched(() =>
-      broken
-        ? new Promise((_resolve, reject) => {
-            fail = reject;
-          })
-        : undefined,
-    );
+    const held = heldGate();
+    const { database } = watched(async () => {
+      const breaks = held.hold;
+      await held.gate();
+      if (breaks) throw new Error('EIO');
+    });
     const journal = await open({ database });
-    broken = true;
+    held.hold = true;
     const first = journal.append(entryOf({ id: 'first' }));
-    await turns(2);
+    await held.reached;
     const behind = journal.append(entryOf({ id: 'behind' }));
-    fail(new Error('EIO'));
+    held.release();
     expect(await Promise.allSettled([first, behind])).toMatchObject(
       Array(2).fill({ status: 'rejected', reason: { reason: 'JOURNAL_FAILED' } }),
     );

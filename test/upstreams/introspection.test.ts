@@ -329,15 +329,13 @@ describe('our credential', () => {
   });
 });
 
-upstreamConformance('introspection', async () => {
-  const deadlineMs = 1_500;
+upstreamConformance('introspection', async (deadlineMs) => {
   const it = await createStage({ deadlineMs });
   let before = 0;
   return {
     upstream: it.upstream,
     good: { token: good, userId: 'u-17' },
     unknown,
-    deadlineMs,
     secrets: [good, unknown, 'first-secret', 'second-secret'],
     stop: () => it.authority.stop(),
     resume: () => it.authority.resume(),

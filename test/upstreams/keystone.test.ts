@@ -299,8 +299,7 @@ describe('health', () => {
   });
 });
 
-upstreamConformance('a scripted Keystone', async () => {
-  const deadlineMs = 1_500;
+upstreamConformance('a scripted Keystone', async (deadlineMs) => {
   const unknown = 'gAAAAABnobody-knows-this-one';
   const it = await createKeystoneStage({ deadlineMs });
   let before = 0;
@@ -308,7 +307,6 @@ upstreamConformance('a scripted Keystone', async () => {
     upstream: it.upstream,
     good: { token: good.token, userId: good.body.token.user.id },
     unknown,
-    deadlineMs,
     secrets: [good.token, unknown, password, 'own-token-'],
     stop: () => it.authority.stop(),
     resume: () => it.authority.resume(),

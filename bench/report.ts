@@ -1,0 +1,52 @@
+// What every program of bench/ shares: its options, its questions, and how an answer is printed.
+
+/** One question with its answer. `wanted`: `<= 1.3`, `>= 10` or null where nothing is promised. */
+export interface Answer {
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly wanted: string | null;
+  readonly met: boolean | null;
+}
+
+/** The options of the command line: `--quick` for a run of seconds, `--json` for one object a question. */
+export interface Options {
+  readonly quick: boolean;
+  readonly json: boolean;
+}
+
+export function readOptions(args: readonly string[] = process.argv.slice(2)): Options {
+  const unknown = args.filter((arg) => arg !== '--quick' && arg !== '--json');
+  if (unknown.length > 0) throw new Error(`unknown option: ${unknown.join(' ')}; there are --quick and --json`);
+  return { quick: args.includes('--quick'), json: args.includes('--json') };
+}
+
+/** Prints an answer, for people or for machines. `note` says what it was measured on. */
+export function report(options: Options, answer: Omit<Answer, 'met'>, note: string): void {
+  const met = judged(answer.value, answer.wanted);
+  const value = Number(answer.value.toPrecision(4));
+  if (options.json) {
+    console.log(JSON.stringify({ name: answer.name, value, unit: answer.unit, wanted: answer.wanted, met }));
+    return;
+  }
+  const verdict = met === null ? '' : met ? `  (wanted ${answer.wanted}: met)` : `  (wanted ${answer.wanted}: NOT met)`;
+  console.log(`${answer.name}: ${value} ${answer.unit}${verdict}\n    ${note}`);
+}
+
+function judged(value: number, wanted: string | null): boolean | null {
+  if (wanted === null) return null;
+  const [relation, limit] = wanted.split(' ');
+  return relation === '<=' ? value <= Number(limit) : value >= Number(limit);
+}
+
+/** The middle one. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+/** The value that `part` of the sorted values do not exceed. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+}

@@ -1,0 +1,6 @@
+#!/usr/bin/env node
+// The command `sidegate`.
+
+import { run } from './cli/program.ts';
+
+process.exitCode = await run(process.argv.slice(2));

@@ -1,0 +1,98 @@
+// A command's way to the sidecar: the options that every asking command has, the client made of them, and what ends the asking.
+
+import { existsSync } from 'node:fs';
+import { connect as connectSocket } from 'node:net';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Client, connect } from '../client/index.ts';
+import { secretFile } from '../config/secrets.ts';
+import { parseDuration } from '../config/units.ts';
+import { exits } from './exit.ts';
+
+/** The options of `askingOptions`, as they come. */
+export interface AskingOptions {
+  readonly address?: string;
+  readonly callerTokenFile?: string;
+  /** Milliseconds. */
+  readonly timeout?: number;
+  readonly json?: boolean;
+  readonly color?: boolean;
+}
+
+const defaultSocket = '/run/sidegate/sidegate.sock';
+const defaultAddress = '127.0.0.1:8471';
+const longestTimeoutMs = 600_000;
+
+/** Adds the options that every command has which asks a sidecar. */
+export function askingOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--address <address>', `where the sidecar listens (default: unix://${defaultSocket}, then ${defaultAddress})`)
+        .env('SIDEGATE_ADDRESS')
+        .argParser(parseAddress),
+    )
+    .option('--caller-token-file <file>', 'our own token, for what needs an identity (or the variable SIDEGATE_CALLER_TOKEN)')
+    .option('--timeout <duration>', 'how long an answer may take, for example 500ms (default: 5s)', parseTimeout)
+    .option('--json', 'one JSON object per line, named as in the API')
+    .option('--no-color', 'no colours (or the variable NO_COLOR)');
+}
+
+/** A client of the sidecar that the options name. `callerToken` is read for each call: it may be exchanged. */
+export async function openClient({ address, callerTokenFile, timeout }: AskingOptions): Promise<Client> {
+  const fromEnvironment = process.env['SIDEGATE_CALLER_TOKEN']?.trim();
+  const file = callerTokenFile === undefined ? undefined : secretFile(resolve(callerTokenFile));
+  const callerToken = file ? async () => (await file.read()).trim() : fromEnvironment;
+  return connect({
+    address: address ?? (await foundAddress()),
+    ...(callerToken ? { callerToken } : {}),
+    ...(timeout === undefined ? {} : { timeoutMs: timeout }),
+  });
+}
+
+/** `--timeout`: a duration of the configuration, from 1 ms to ten minutes. */
+export function parseTimeout(text: string): number {
+  const ms = parseDuration(text);
+  if (ms >= 1 && ms <= longestTimeoutMs) return ms;
+  throw new InvalidArgumentError('It is a duration such as 500ms, 5s or 2m, at most 10m.');
+}
+
+/** Runs `task`. The first SIGINT aborts its signal and makes the exit code 130; a second one ends the process at once. */
+export async function untilInterrupted(task: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const interruption = new AbortController();
+  const interrupt = (): void => {
+    if (interruption.signal.aborted) process.exit(exits.interrupted);
+    interruption.abort();
+  };
+  process.on('SIGINT', interrupt);
+  try {
+    const code = await task(interruption.signal);
+    return interruption.signal.aborted ? exits.interrupted : code;
+  } catch (error) {
+    // What fails because it was interrupted is no failure.
+    if (interruption.signal.aborted) return exits.interrupted;
+    throw error;
+  } finally {
+    process.off('SIGINT', interrupt);
+  }
+}
+
+function parseAddress(text: string): string {
+  if (/^unix:\/{0,2}\/[^/]/.test(text)) return text;
+  if (/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(text)) return text;
+  throw new InvalidArgumentError('It is unix:///path/of/a/socket or host:port.');
+}
+
+// A socket that we may not open (root's, or a leftover) must not hide the listener beside it.
+function foundAddress(): Promise<string> {
+  if (!existsSync(defaultSocket)) return Promise.resolve(defaultAddress);
+  return new Promise((found) => {
+    const probe = connectSocket(defaultSocket);
+    const end = (address: string): void => {
+      probe.destroy();
+      found(address);
+    };
+    probe.setTimeout(1000, () => end(defaultAddress));
+    probe.once('connect', () => end(`unix://${defaultSocket}`));
+    probe.once('error', () => end(defaultAddress));
+  });
+}

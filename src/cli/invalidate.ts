@@ -1,0 +1,151 @@
+// `sidegate revoke` and `sidegate refresh`: kill tokens, or have their facts fetched again.
+
+import { createInterface } from 'node:readline/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { formatCursor, type Invalidated, type RevokeTarget, type SelectorFields } from '../client/index.ts';
+import { type AskingOptions, askingOptions, openClient, untilInterrupted } from './connection.ts';
+import { exits, UsageError } from './exit.ts';
+import { invalidatedJson, selectorJson, timeJson } from './json.ts';
+import { type Output, openOutput } from './output.ts';
+import { selectorOf, selectorOptions } from './selector-options.ts';
+import { checkArguments, readToken, type TokenOptions, tokenOptions } from './token-source.ts';
+import { aboutWhich, clockTime, took } from './words.ts';
+
+interface RefreshOptions extends AskingOptions {
+  readonly reason?: string;
+}
+
+interface RevokeOptions extends RefreshOptions, TokenOptions {
+  /** Milliseconds since the epoch. */
+  readonly issuedBefore?: number;
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+  readonly wait?: 'sidecar';
+}
+
+/** Adds `revoke`. `done` takes its exit code. */
+export function addRevoke(program: Command, done: (code: number) => void): void {
+  const command = program
+    .command('revoke')
+    .summary('kill a token that you hold, or all tokens that fit')
+    .description('Kills a token (having it is enough) or, for authorised callers, all tokens that fit. Durable and applied when it ends.');
+  askingOptions(selectorOptions(tokenOptions(command)))
+    .option('--issued-before <time>', 'only tokens issued at or before this: RFC 3339, or seconds since 1970', parseTime)
+    .option('--reason <text>', 'why; kept in the journal')
+    .addOption(new Option('--wait <reach>', 'how far it must have gone').choices(['sidecar']).default('sidecar'))
+    .option('--dry-run', 'say what would be sent, and send nothing')
+    .option('--yes', 'do not ask; needed for a selector where there is no terminal')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  echo "$TOKEN" | sidegate revoke --reason "found in a log"
+  sidegate revoke --issuer central --user 5f0c31 --yes
+  sidegate revoke --project 1e24f1bd --issued-before 2026-11-21T10:00:00Z --dry-run`,
+    )
+    .action(async (_first: unknown, options: RevokeOptions) => done(await revoke(command.args, options)));
+}
+
+/** Adds `refresh`. `done` takes its exit code. */
+export function addRefresh(program: Command, done: (code: number) => void): void {
+  const command = program
+    .command('refresh')
+    .summary('have the facts of tokens fetched again; kills nothing')
+    .description('Has the facts of all tokens that fit fetched again before they are believed. Kills nothing. Needs an identity.');
+  askingOptions(selectorOptions(command))
+    .option('--reason <text>', 'why; kept in the journal')
+    .addHelpText('after', '\nExamples:\n  sidegate refresh --issuer central --user 5f0c31\n  sidegate refresh --everything')
+    .action(async (options: RefreshOptions) => done(await refresh(options)));
+}
+
+async function revoke(given: readonly string[], options: RevokeOptions): Promise<number> {
+  checkArguments(given, 'Try: echo "$TOKEN" | sidegate revoke');
+  const output = openOutput(options);
+  const selector = selectorOf({ ...options });
+  const namesToken = given.includes('-') || options.tokenFile !== undefined;
+  if (selector && namesToken) throw new UsageError('revoke one token, or all that fit: not both at once');
+  if (!selector && 'issuer' in options) throw new UsageError('--issuer alone names no token: say --everything beside it, or which tokens');
+  if (!selector && options.issuedBefore !== undefined) throw new UsageError('a single token is killed whenever it was issued: leave --issued-before out');
+  return untilInterrupted(async (signal) => {
+    const target: RevokeTarget = selector ? { selector } : { token: await readToken(given, options, output, signal) };
+    if (options.dryRun) return tellDryRun(target, options, output);
+    if (selector && !options.yes && !(await confirmed(selector, options.issuedBefore, signal))) {
+      output.say('sidegate: nothing was revoked');
+      return exits.notSo;
+    }
+    const client = await openClient(options);
+    try {
+      const startedMs = performance.now();
+      const sent = { signal, ...reasonOf(options), ...(options.issuedBefore === undefined ? {} : { issuedBeforeMs: options.issuedBefore }) };
+      const invalidated = await client.revoke(target, sent);
+      tell('REVOKE', invalidated, performance.now() - startedMs, output);
+      return exits.done;
+    } finally {
+      client.close();
+    }
+  });
+}
+
+async function refresh(options: RefreshOptions): Promise<number> {
+  const output = openOutput(options);
+  const selector = selectorOf({ ...options });
+  if (!selector) throw new UsageError('refresh needs to know which tokens, for example --user ID; all of them is --everything');
+  return untilInterrupted(async (signal) => {
+    const client = await openClient(options);
+    try {
+      const startedMs = performance.now();
+      tell('REFRESH', await client.refresh(selector, { signal, ...reasonOf(options) }), performance.now() - startedMs, output);
+      return exits.done;
+    } finally {
+      client.close();
+    }
+  });
+}
+
+function tell(effect: 'REVOKE' | 'REFRESH', invalidated: Invalidated, tookMs: number, output: Output): void {
+  if (output.json) output.printJson(invalidatedJson(invalidated));
+  else if (invalidated.entryId === '') output.print(`${effect.padEnd(8)} nothing to do: nobody here would have accepted that token`);
+  else output.print(`${effect.padEnd(8)} applied in ${took(tookMs)} · as of ${formatCursor(invalidated.asOf)} · entry ${invalidated.entryId}`);
+}
+
+function tellDryRun(target: RevokeTarget, { reason, issuedBefore }: RevokeOptions, output: Output): number {
+  if (output.json) {
+    const which = 'selector' in target ? { selector: selectorJson(target.selector) } : { token: '(not shown)' };
+    output.printJson({ dryRun: true, ...which, ...timeJson('issuedBefore', issuedBefore), ...(reason ? { reason } : {}), waitFor: 'REACH_SIDECAR' });
+  } else {
+    const which = 'selector' in target ? describe(target.selector, issuedBefore) : 'the given token';
+    output.print(`would revoke ${which}${reason ? `, because ${JSON.stringify(reason)}` : ''}; nothing was sent`);
+  }
+  return exits.done;
+}
+
+async function confirmed(selector: SelectorFields, issuedBefore: number | undefined, signal: AbortSignal): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw new UsageError('many tokens may die: add --yes, as there is no terminal to ask at (--dry-run says what would be sent)');
+  }
+  const asking = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    // The terminal is raw while we ask: Ctrl-C comes as a key, and is passed on as what it means everywhere else.
+    asking.on('SIGINT', () => process.emit('SIGINT', 'SIGINT'));
+    const reply = await asking.question(`Revoke ${describe(selector, issuedBefore)}? [y/N] `, { signal });
+    return /^y(es)?$/i.test(reply.trim());
+  } finally {
+    asking.close();
+  }
+}
+
+function describe(selector: SelectorFields, issuedBefore: number | undefined): string {
+  return `${aboutWhich(selector)}${issuedBefore === undefined ? '' : `, issued until ${new Date(issuedBefore).toISOString()} (here ${clockTime(issuedBefore)})`}`;
+}
+
+function reasonOf({ reason }: RefreshOptions): { readonly reason?: string } {
+  return reason === undefined ? {} : { reason };
+}
+
+/** RFC 3339 or whole seconds since 1970, in milliseconds. */
+function parseTime(text: string): number {
+  if (/^\d{1,12}$/.test(text)) return Number(text) * 1000;
+  const ms = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(ms)) return ms;
+  throw new InvalidArgumentError('It is a time such as 2026-11-21T10:00:00Z, or whole seconds since 1970.');
+}

@@ -1,0 +1,160 @@
+// Answers of the client as the JSON mapping of the API's messages: names in lowerCamelCase, 64-bit numbers as strings, enums by full name.
+
+import type { Answer, Cursor, Invalidated, Invalidation, SelectorFields, SourceStatus, Status, Token, WatchEvent } from '../client/index.ts';
+
+/** ValidateResponse. `active` and `degraded` are always there. */
+export function answerJson(answer: Answer): object {
+  return {
+    active: answer.active,
+    ...(answer.active ? {} : { reason: `INACTIVE_REASON_${answer.reason === 'UNKNOWN' ? 'UNSPECIFIED' : answer.reason}` }),
+    ...(answer.token ? { token: tokenJson(answer.token) } : {}),
+    fingerprint: answer.fingerprint,
+    ...(!answer.active && answer.revokedBy ? { revokedBy: invalidationJson(answer.revokedBy) } : {}),
+    ...cursorJson('asOf', answer.asOf),
+    ...(answer.active ? { maxAge: durationJson(answer.maxAgeMs) } : {}),
+    ...(answer.tags ? { tags: answer.tags.map(String) } : {}),
+    ...timeJson('confirmedAt', answer.confirmedAtMs),
+    provenance: `PROVENANCE_${answer.provenance === 'unknown' ? 'UNSPECIFIED' : answer.provenance.toUpperCase()}`,
+    degraded: answer.degraded,
+    ...(answer.degradedBy.length > 0 ? { degradedBy: answer.degradedBy } : {}),
+  };
+}
+
+/** RevokeResponse or RefreshResponse. This client asks for no other reach. */
+export function invalidatedJson({ asOf, entryId, reachedAtMs }: Invalidated): object {
+  return { ...cursorJson('asOf', asOf), reach: 'REACH_SIDECAR', entryId, ...timeJson('reachedAt', reachedAtMs) };
+}
+
+/** WatchResponse; undefined for what is no message: the client's own word that the stream is gone. */
+export function eventJson(event: WatchEvent): object | undefined {
+  switch (event.kind) {
+    case 'opened':
+      return {
+        opened: {
+          ...cursorJson('earliest', event.earliest),
+          ...cursorJson('latest', event.latest),
+          checkpointInterval: durationJson(event.checkpointIntervalMs),
+          sidecar: event.sidecar,
+          subscription: event.subscription,
+          proofLifetime: durationJson(event.proofLifetimeMs),
+        },
+      };
+    case 'invalidation':
+      return { batch: { invalidations: [invalidationJson(event)] } };
+    case 'checkpoint':
+      return {
+        checkpoint: {
+          ...cursorJson('cursor', event.cursor),
+          ...timeJson('serverTime', event.serverTimeMs),
+          ...timeJson('provenThrough', event.provenThroughMs),
+          degraded: event.degraded,
+          ...(event.degradedIssuers.length > 0 ? { degradedIssuers: event.degradedIssuers } : {}),
+          ...(event.sources.length > 0 ? { sources: event.sources.map(sourceJson) } : {}),
+        },
+      };
+    case 'reset':
+      return {
+        reset: {
+          reason: `RESET_REASON_${event.reason === 'UNKNOWN' ? 'UNSPECIFIED' : event.reason}`,
+          ...cursorJson('cursor', event.cursor),
+          ...cursorJson('earliest', event.earliest),
+        },
+      };
+    case 'disconnected':
+      return undefined;
+  }
+}
+
+/** GetStatusResponse. */
+export function statusJson(status: Status): object {
+  return {
+    sidecar: status.sidecar,
+    version: status.version,
+    ...timeJson('startedAt', status.startedAtMs),
+    degraded: status.degraded,
+    ...cursorJson('earliest', status.earliest),
+    ...cursorJson('latest', status.latest),
+    ...cursorJson('applied', status.applied),
+    sources: status.sources.map(sourceJson),
+    dependencies: status.dependencies.map(({ lastAnswerAtMs, ...rest }) => ({ ...rest, ...timeJson('lastAnswerAt', lastAnswerAtMs) })),
+    watcherCount: String(status.watcherCount),
+    serving: status.serving,
+    entryCount: String(status.entryCount),
+    tiers: status.tiers.map(({ name, ...counts }) => ({
+      name,
+      ...Object.fromEntries(Object.entries(counts).map(([field, count]) => [field, String(count)])),
+    })),
+    degradations: status.degradations.map(({ issuer, reasons, sinceMs }) => ({ issuer, reasons, ...timeJson('since', sinceMs) })),
+  };
+}
+
+/** Selector: the fields are its own already. */
+export function selectorJson(selector: SelectorFields): object {
+  return Object.fromEntries(Object.entries(selector).filter(([, value]) => value !== '' && value !== false));
+}
+
+/** `{name: RFC 3339}`, or nothing where there is no time. */
+export function timeJson(name: string, ms: number | undefined): object {
+  return ms === undefined ? {} : { [name]: new Date(ms).toISOString().replace('.000Z', 'Z') };
+}
+
+/** `1.5s`. */
+export function durationJson(ms: number): string {
+  return `${ms / 1000}s`;
+}
+
+function cursorJson(name: string, cursor: Cursor | undefined): object {
+  return cursor === undefined ? {} : { [name]: { journal: cursor.journal, revision: String(cursor.revision) } };
+}
+
+function invalidationJson(invalidation: Invalidation): object {
+  const { cursor, effect, tags, issuedBeforeMs, learnedAtMs, forgetAtMs, selector, origin, entryId } = invalidation;
+  return {
+    ...cursorJson('cursor', cursor),
+    effect: `EFFECT_${effect === 'UNKNOWN' ? 'UNSPECIFIED' : effect}`,
+    tags: tags.map(String),
+    ...timeJson('issuedBefore', issuedBeforeMs),
+    ...timeJson('learnedAt', learnedAtMs),
+    ...timeJson('forgetAt', forgetAtMs),
+    ...(selector ? { selector: selectorJson(selector) } : {}),
+    ...(origin ? { origin } : {}),
+    entryId,
+  };
+}
+
+function sourceJson({ name, lastAliveAtMs, lastNewsAtMs, degradedSinceMs }: SourceStatus): object {
+  return {
+    name,
+    ...timeJson('lastAliveAt', lastAliveAtMs),
+    ...timeJson('lastNewsAt', lastNewsAtMs),
+    ...timeJson('degradedSince', degradedSinceMs),
+  };
+}
+
+function tokenJson(token: Token): object {
+  const { issuedAtMs, expiresAtMs, user, scope, ...rest } = token;
+  return {
+    ...rest,
+    ...timeJson('issuedAt', issuedAtMs),
+    ...timeJson('expiresAt', expiresAtMs),
+    ...(user ? { user: userJson(user) } : {}),
+    ...scopeJson(scope),
+  };
+}
+
+function userJson({ passwordExpiresAtMs, ...user }: NonNullable<Token['user']>): object {
+  return { ...user, ...timeJson('passwordExpiresAt', passwordExpiresAtMs) };
+}
+
+function scopeJson(scope: Token['scope']): object {
+  switch (scope.kind) {
+    case 'unscoped':
+      return {};
+    case 'system':
+      return { system: { all: true } };
+    case 'project':
+      return { project: scope.project };
+    case 'domain':
+      return { domain: scope.domain };
+  }
+}

@@ -1,0 +1,128 @@
+// `sidegate status`: how the sidecar is. Also the probe of a pod that has nothing but the socket.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, Option } from 'commander';
+import { type Client, formatCursor, NoAnswerError, type Status } from '../client/index.ts';
+import { type AskingOptions, askingOptions, openClient, untilInterrupted } from './connection.ts';
+import { exits } from './exit.ts';
+import { statusJson } from './json.ts';
+import { type Output, openOutput } from './output.ts';
+import { counted, short, span } from './words.ts';
+
+interface Options extends AskingOptions {
+  readonly wait?: 'serving';
+  readonly quiet?: boolean;
+}
+
+/** How long `--wait` waits without `--timeout`, and how often it looks. */
+const waitMs = 30_000;
+const lookEveryMs = 200;
+const oneLookMs = 2_000;
+
+/** Adds the command. `done` takes its exit code. */
+export function addStatus(program: Command, done: (code: number) => void): void {
+  const command = program
+    .command('status')
+    .summary('how the sidecar is; with --quiet a probe')
+    .description('Says how the sidecar is. Exit code 0: it serves, 1: it does not, 3: there is no answer, 4: not by the time --wait allows.');
+  askingOptions(command)
+    .addOption(new Option('--wait <state>', 'wait until it serves, for --timeout (default then: 30s)').choices(['serving']))
+    .option('--quiet', 'print nothing: the exit code says it')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  sidegate status
+  sidegate status --wait serving --timeout 1m --quiet && start-my-service`,
+    )
+    .action(async (options: Options) => done(await status(options)));
+}
+
+async function status(options: Options): Promise<number> {
+  const output = openOutput(options);
+  return untilInterrupted(async (signal) => {
+    const client = await openClient(options);
+    try {
+      const found = options.wait ? await waited(client, options.timeout ?? waitMs, signal) : await client.status({ signal });
+      if (!options.quiet) {
+        if (output.json) output.printJson(statusJson(found));
+        else for (const line of linesOf(found, output, Date.now())) output.print(line);
+      }
+      if (found.serving) return exits.done;
+      return options.wait ? exits.notAsFar : exits.notSo;
+    } finally {
+      client.close();
+    }
+  });
+}
+
+/** The first status that says it serves, or the last one in time. Throws NoAnswerError where none came. */
+async function waited(client: Client, timeoutMs: number, signal: AbortSignal): Promise<Status> {
+  const endsAtMs = performance.now() + timeoutMs;
+  for (;;) {
+    const leftMs = endsAtMs - performance.now();
+    const found = await client.status({ timeoutMs: Math.min(oneLookMs, leftMs), signal }).catch((error: unknown) => {
+      // A sidecar that is not there yet is what is waited for; whoever may not ask waits in vain.
+      if (error instanceof NoAnswerError && ['UNAVAILABLE', 'DEADLINE_EXCEEDED'].includes(error.code)) return error;
+      throw error;
+    });
+    const isEnd = performance.now() + lookEveryMs >= endsAtMs;
+    if (!(found instanceof NoAnswerError) && (found.serving || isEnd)) return found;
+    if (isEnd) throw found;
+    await sleep(lookEveryMs, undefined, { signal });
+  }
+}
+
+function linesOf(status: Status, output: Output, nowMs: number): readonly string[] {
+  const up = status.startedAtMs === undefined ? [] : [`up ${span(nowMs - status.startedAtMs)}`];
+  const serving = status.serving ? output.paint('good', 'SERVING') : output.paint('bad', 'NOT SERVING');
+  const row = (group: string, name: string, state: string, rest: readonly string[]): string =>
+    `  ${group.padEnd(10)}${name.padEnd(14)}${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
+  const ok = output.paint('good', 'ok  ');
+  const bad = (word: string): string => output.paint('bad', word);
+
+  const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/'));
+  const others = status.dependencies.filter((dependency) => !issuers.includes(dependency));
+  const { applied, latest } = status;
+  const position = applied && latest ? [`applied ${applied.revision} of ${latest.revision}`, `as of ${formatCursor(applied)}`] : [];
+  return [
+    [`sidegate ${status.version}`, status.sidecar, ...up, serving].join(' · '),
+    ...issuers.map((issuer, index) => {
+      const name = issuer.name.slice('issuer/'.length);
+      const degraded = status.degradations.find((one) => one.issuer === name);
+      const told = [
+        ...(issuer.problem === undefined ? [] : [issuer.problem]),
+        ...(issuer.lastAnswerAtMs === undefined ? ['not asked yet'] : [`last answer ${span(nowMs - issuer.lastAnswerAtMs)} ago`]),
+        ...(issuer.keySetDigest === undefined ? [] : [`key set ${short(issuer.keySetDigest)}`]),
+        ...(degraded ? [`degraded: ${degraded.reasons.join(', ')}`] : []),
+      ];
+      return row(index === 0 ? 'issuer' : '', name, issuer.reachable && !degraded ? ok : bad(issuer.reachable ? 'DEGRADED' : 'AWAY'), told);
+    }),
+    ...status.sources.map((source, index) => {
+      const { degradedSinceMs, lastAliveAtMs } = source;
+      const told = [
+        ...(degradedSinceMs === undefined ? [] : [`since ${span(nowMs - degradedSinceMs)}`]),
+        ...(lastAliveAtMs === undefined ? [] : [`last sign of life ${span(nowMs - lastAliveAtMs)} ago`]),
+      ];
+      return row(index === 0 ? 'news' : '', source.name, degradedSinceMs === undefined ? ok : bad('DEGRADED'), told);
+    }),
+    ...others.map(({ name, reachable, problem }) => {
+      const told = [
+        ...(problem === undefined ? [] : [problem]),
+        ...(name === 'journal' ? [...position, `${counted(status.entryCount)} live entries`] : []),
+      ];
+      return row(name, '', reachable ? ok : bad('AWAY'), told);
+    }),
+    ...status.tiers.map((tier, index) => {
+      const hits = tier.lookupCount === 0 ? [] : [`${((100 * tier.hitCount) / tier.lookupCount).toFixed(1)} % hits of ${counted(tier.lookupCount)}`];
+      const told = [`${counted(tier.tokenCount)} tokens`, `${mebibytes(tier.sizeBytes)} of ${mebibytes(tier.maxSizeBytes)} MiB`, ...hits];
+      return row(index === 0 ? 'caches' : '', tier.name, told.join(', '), []);
+    }),
+    row('watchers', '', String(status.watcherCount), []),
+  ];
+}
+
+function mebibytes(bytes: number): string {
+  const mib = bytes / 1024 ** 2;
+  return mib < 10 ? String(Math.round(mib * 10) / 10) : counted(Math.round(mib));
+}

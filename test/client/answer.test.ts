@@ -1,0 +1,74 @@
+// Reading an answer cautiously: active only on all the evidence.
+import { describe, expect, it } from 'vitest';
+import { answerFromMessage, invalidatedFromMessage } from '../../src/client/answer.ts';
+import { InactiveReason, Provenance, RevokeResponse, Token, ValidateResponse } from '../../src/gen/sidegate/v1/token_service.ts';
+
+const asOf = { journal: 'J', revision: 5n };
+const token = Token.fromPartial({ issuer: 'central', format: 'opaque', user: { id: 'alice' } });
+const active = ValidateResponse.fromPartial({
+  active: true,
+  token,
+  asOf,
+  fingerprint: 'f',
+  provenance: Provenance.MEMORY,
+  maxAge: { seconds: 2n },
+});
+const malformed = expect.objectContaining({ name: 'NoAnswerError', reason: 'ANSWER_MALFORMED' });
+
+describe('an answer', () => {
+  it('that is active has facts, a position and a permission', () => {
+    expect(answerFromMessage(active)).toMatchObject({
+      active: true,
+      token: { issuer: 'central', user: { id: 'alice' } },
+      asOf: { journal: 'J', revision: 5 },
+      maxAgeMs: 2000,
+      provenance: 'memory',
+    });
+  });
+
+  it('without a permission may not be repeated', () => {
+    expect(answerFromMessage({ ...active, maxAge: undefined })).toMatchObject({ active: true, maxAgeMs: 0 });
+  });
+
+  it('that is empty is a refusal', () => {
+    expect(answerFromMessage(ValidateResponse.create())).toMatchObject({ active: false, reason: 'UNKNOWN' });
+  });
+
+  it('with a reason that nobody knows is inactive, reason unknown', () => {
+    const message = ValidateResponse.fromPartial({ active: false, reason: 33 as InactiveReason });
+    expect(answerFromMessage(message)).toMatchObject({ active: false, reason: 'WRONG_SCOPE' });
+    expect(answerFromMessage({ ...message, reason: 60 as InactiveReason })).toMatchObject({ active: false, reason: 'UNKNOWN' });
+  });
+
+  it('that says active and gives a reason against it is inactive', () => {
+    expect(answerFromMessage({ ...active, reason: InactiveReason.REVOKED })).toMatchObject({ active: false, reason: 'REVOKED' });
+    expect(answerFromMessage({ ...active, reason: 60 as InactiveReason })).toMatchObject({ active: false, reason: 'UNKNOWN' });
+  });
+
+  it('from a place that nobody knows is still an answer', () => {
+    expect(answerFromMessage({ ...active, provenance: 2 as Provenance })).toMatchObject({ active: true, provenance: 'unknown' });
+  });
+
+  it('that says active without facts or without a position is no answer', () => {
+    expect(() => answerFromMessage({ ...active, token: undefined })).toThrow(malformed);
+    expect(() => answerFromMessage({ ...active, asOf: undefined })).toThrow(malformed);
+  });
+
+  it('tells what killed the token', () => {
+    const revokedBy = { cursor: asOf, effect: 1 as const, entryId: 'e', issuedBefore: new Date(1_700_000_000_000) };
+    const message = ValidateResponse.fromPartial({ reason: InactiveReason.REVOKED, revokedBy });
+    expect(answerFromMessage(message)).toMatchObject({
+      active: false,
+      revokedBy: { cursor: { journal: 'J', revision: 5 }, effect: 'REVOKE', entryId: 'e', issuedBeforeMs: 1_700_000_000_000 },
+    });
+  });
+
+  it('about an invalidation has a position', () => {
+    expect(() => invalidatedFromMessage(RevokeResponse.create())).toThrow(malformed);
+    expect(invalidatedFromMessage(RevokeResponse.fromPartial({ asOf, entryId: 'e', reachedAt: new Date(7) }))).toEqual({
+      asOf: { journal: 'J', revision: 5 },
+      entryId: 'e',
+      reachedAtMs: 7,
+    });
+  });
+});

@@ -1,0 +1,212 @@
+// The client against a real server: what it sends, what it makes of answers and of errors, and that every wait ends.
+import { status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Client, type ConnectOptions, connect, NoAnswerError, parseCursor } from '../../src/client/index.ts';
+import {
+  GetStatusResponse,
+  RevokeResponse,
+  Token,
+  type ValidateRequest,
+  ValidateResponse,
+} from '../../src/gen/sidegate/v1/token_service.ts';
+import { Refusal, ScriptedSidecar } from '../fakes/scripted-sidecar.ts';
+
+const asOf = { journal: 'J', revision: 5n };
+const activeAnswer = ValidateResponse.fromPartial({ active: true, asOf, token: Token.fromPartial({ issuer: 'central', format: 'jwt' }) });
+const secret = 'tok-5e3c7f';
+
+let sidecar: ScriptedSidecar;
+const clients: Client[] = [];
+const client = (options: ConnectOptions = {}): Client => {
+  const made = connect({ address: sidecar.address, ...options });
+  clients.push(made);
+  return made;
+};
+const failure = async (run: Promise<unknown>): Promise<NoAnswerError> => {
+  const error: unknown = await run.then(
+    () => new Error('it did not fail'),
+    (cause: unknown) => cause,
+  );
+  expect(error).toBeInstanceOf(NoAnswerError);
+  return error as NoAnswerError;
+};
+
+beforeEach(async () => {
+  sidecar = await ScriptedSidecar.start();
+});
+afterEach(() => {
+  for (const made of clients.splice(0)) made.close();
+  sidecar.stop();
+});
+
+describe('the client', () => {
+  it('sends the whole question', async () => {
+    let request: ValidateRequest | undefined;
+    sidecar.on.validate = (sent) => {
+      request = sent;
+      return activeAnswer;
+    };
+    await client().validate(secret, {
+      demand: {
+        scope: { kind: 'domain', id: 'd' },
+        anyOfIssuers: ['i'],
+        anyOfAudiences: ['a'],
+        anyOfRoles: ['r'],
+        allOfScopes: ['s'],
+        certificateThumbprint: 'x',
+      },
+      include: { claims: true, details: true },
+      atLeastAsFresh: parseCursor('J:7'),
+      maxStalenessMs: 1500,
+    });
+    expect(request).toMatchObject({
+      token: secret,
+      demand: {
+        scope: { $case: 'domainId', value: 'd' },
+        anyOfIssuers: ['i'],
+        anyOfAudiences: ['a'],
+        anyOfRoles: ['r'],
+        allOfScopes: ['s'],
+        certificateThumbprint: 'x',
+      },
+      include: { claims: true, tags: false, details: true },
+      atLeastAsFresh: { $case: 'cursor', value: { journal: 'J', revision: 7n } },
+      maxStaleness: { seconds: 1n, nanos: 500_000_000 },
+    });
+  });
+
+  it('asks for an invalidation made elsewhere by its id', async () => {
+    let fresh: ValidateRequest['atLeastAsFresh'];
+    sidecar.on.validate = (sent) => {
+      fresh = sent.atLeastAsFresh;
+      return activeAnswer;
+    };
+    await client().validate(secret, { atLeastAsFresh: { entryId: 'e1' } });
+    expect(fresh).toEqual({ $case: 'entryId', value: 'e1' });
+  });
+
+  it('says who calls, and asks for the caller token at every call', async () => {
+    const seen: unknown[] = [];
+    sidecar.on.validate = (_, metadata) => {
+      seen.push(metadata.get('authorization')[0]);
+      return activeAnswer;
+    };
+    const tokens = ['caller-1', 'caller-2'];
+    const named = client({ callerToken: async () => tokens.shift() ?? '' });
+    await named.validate(secret);
+    await named.validate(secret);
+    expect(seen).toEqual(['Bearer caller-1', 'Bearer caller-2']);
+  });
+
+  it('does not show a caller token that is no header value', async () => {
+    const error = await failure(client({ callerToken: 'caller-sécret\n' }).validate(secret));
+    expect(error).toMatchObject({ code: 'UNAUTHENTICATED', reason: 'CALLER_TOKEN' });
+    expect(`${error.message} ${error.stack} ${String(error.cause)}`).not.toContain('caller-s');
+  });
+
+  it('does not wait for a caller token for ever', async () => {
+    const error = await failure(client({ callerToken: () => new Promise(() => undefined) }).validate(secret, { timeoutMs: 30 }));
+    expect(error.code).toBe('DEADLINE_EXCEEDED');
+  });
+
+  it('throws the sidecar’s reason and when to ask again', async () => {
+    sidecar.on.validate = () => {
+      throw new Refusal(status.UNAVAILABLE, { reason: 'KEYSTONE_UNREACHABLE', retryAfterMs: 2500 });
+    };
+    expect(await failure(client().validate(secret))).toMatchObject({
+      code: 'UNAVAILABLE',
+      reason: 'KEYSTONE_UNREACHABLE',
+      retryAfterMs: 2500,
+    });
+  });
+
+  it('ends every wait at its deadline, or by its signal', async () => {
+    sidecar.on.validate = () => new Promise(() => undefined);
+    const made = client({ timeoutMs: 40 });
+    expect((await failure(made.validate(secret))).code).toBe('DEADLINE_EXCEEDED');
+    const leaving = new AbortController();
+    const waiting = made.validate(secret, { timeoutMs: 60_000, signal: leaving.signal });
+    leaving.abort();
+    expect((await failure(waiting)).code).toBe('CANCELLED');
+    expect((await failure(made.validate(secret, { signal: leaving.signal }))).code).toBe('CANCELLED');
+  });
+
+  it('has no answer where there is no sidecar, and none after it was closed', async () => {
+    const { address } = sidecar;
+    sidecar.stop();
+    const error = await failure(connect({ address }).validate(secret));
+    expect(error.code).toBe('UNAVAILABLE');
+    expect(error.message).not.toContain(secret);
+    const closed = connect({ address });
+    closed.close();
+    expect(await failure(closed.validate(secret))).toMatchObject({ code: 'CANCELLED', reason: 'CLIENT_CLOSED' });
+  });
+
+  it('has no answer where the answer cannot be read', async () => {
+    sidecar.on.validate = () => ValidateResponse.fromPartial({ ...activeAnswer, asOf: { journal: 'not a journal', revision: 1n } });
+    expect(await failure(client().validate(secret))).toMatchObject({ code: 'INTERNAL', reason: 'ANSWER_MALFORMED' });
+  });
+
+  it('revokes once more with the same id where the sidecar was unavailable', async () => {
+    const ids: string[] = [];
+    sidecar.on.revoke = ({ requestId }) => {
+      ids.push(requestId);
+      if (ids.length === 1) throw new Refusal(status.UNAVAILABLE, { retryAfterMs: 5 });
+      return RevokeResponse.fromPartial({ asOf, entryId: 'e' });
+    };
+    expect(await client().revoke({ token: secret })).toEqual({ asOf: { journal: 'J', revision: 5 }, entryId: 'e' });
+    expect(ids).toHaveLength(2);
+    expect(ids[0]).toMatch(/^[0-9a-f-]{36}$/);
+    expect(ids[1]).toBe(ids[0]);
+  });
+
+  it('revokes no third time, and not again after any other error', async () => {
+    let calls = 0;
+    let code: number = status.UNAVAILABLE;
+    sidecar.on.revoke = () => {
+      calls += 1;
+      throw new Refusal(code, { retryAfterMs: 1 });
+    };
+    await failure(client().revoke({ token: secret }));
+    expect(calls).toBe(2);
+    code = status.PERMISSION_DENIED;
+    await failure(client().revoke({ selector: { userId: 'u' } }));
+    expect(calls).toBe(3);
+  });
+
+  it('does not wait for a second try beyond the deadline', async () => {
+    let calls = 0;
+    sidecar.on.revoke = () => {
+      calls += 1;
+      throw new Refusal(status.UNAVAILABLE, { retryAfterMs: 60_000 });
+    };
+    expect(await failure(client().revoke({ token: secret }, { timeoutMs: 500 }))).toMatchObject({ retryAfterMs: 60_000 });
+    expect(calls).toBe(1);
+  });
+
+  it('refuses a time of issue that is none, for leaving it out would mean another', async () => {
+    await expect(client().revoke({ selector: { userId: 'u' } }, { issuedBeforeMs: Number.NaN })).rejects.toThrow(RangeError);
+  });
+
+  it('tells the state of the sidecar', async () => {
+    sidecar.on.getStatus = () =>
+      GetStatusResponse.fromPartial({
+        sidecar: 'nova-1',
+        serving: true,
+        applied: asOf,
+        entryCount: 212n,
+        dependencies: [{ name: 'journal', reachable: true }],
+        tiers: [{ name: 'memory', tokenCount: 3n }],
+        degradations: [{ issuer: 'central', reasons: ['GAP'], since: new Date(9) }],
+      });
+    expect(await client().status()).toMatchObject({
+      sidecar: 'nova-1',
+      serving: true,
+      applied: { journal: 'J', revision: 5 },
+      entryCount: 212,
+      dependencies: [{ name: 'journal', reachable: true }],
+      tiers: [{ name: 'memory', tokenCount: 3 }],
+      degradations: [{ issuer: 'central', reasons: ['GAP'], sinceMs: 9 }],
+    });
+  });
+});
