@@ -12,7 +12,7 @@ import { type Operations, startOperations } from './rpc/operations.ts';
 import { Health, type Listener, listen, type ServerParts } from './rpc/server.ts';
 import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
-import { Degradations } from './service/degradation.ts';
+import { Degradations, degradedReasons } from './service/degradation.ts';
 import { FactsStore } from './service/facts.ts';
 import { Invalidations } from './service/invalidations.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
@@ -250,10 +250,10 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
     });
   }
 
-  measure({ telemetry, facts, invalidations, degradations, watchers, issuers });
+  const measured = { telemetry, facts, invalidations, degradations, watchers, issuers };
+  measure(measured);
   health.setServing(true);
-  const watchHealth = issuerHealth(issuers, health, clock, background.signal);
-  running.push(watchHealth);
+  running.push(observe(measured, health, clock, background.signal));
   const named = (prefix: string): string | undefined =>
     listeners.find((listener) => listener.address.startsWith('unix:') === (prefix === 'unix:'))?.address;
   const addresses = {
@@ -290,14 +290,6 @@ async function refreshKey(invalidations: Invalidations, issuer: Issuer, keyId: s
   );
 }
 
-/** Tells each issuer's health by a service of its own. The sidecar's never follows it. */
-async function issuerHealth(issuers: readonly Issuer[], health: Health, clock: Clock, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    for (const issuer of issuers) health.set(`issuer/${issuer.name}`, issuer.format.health().reachable);
-    await clock.delay(1000, signal).catch(() => undefined);
-  }
-}
-
 interface Measured {
   readonly telemetry: RunningTelemetry;
   readonly facts: FactsStore;
@@ -309,17 +301,41 @@ interface Measured {
 
 function measure({ telemetry, facts, invalidations, degradations, watchers, issuers }: Measured): void {
   const { journal } = invalidations;
-  const memory = { tier: 'memory' };
-  telemetry.gauge('sidegate_cache_bytes', memory, () => facts.bytes);
-  telemetry.gauge('sidegate_cache_entries', memory, () => facts.entries);
+  for (const tier of ['memory', 'unknown'] as const) telemetry.gauge('sidegate_cache_entries', { tier }, () => facts.entries(tier));
+  telemetry.gauge('sidegate_cache_bytes', { tier: 'memory' }, () => facts.bytes);
   telemetry.gauge('sidegate_journal_applied_revision', {}, () => invalidations.applied);
   telemetry.gauge('sidegate_journal_latest_revision', {}, () => journal.head());
   telemetry.gauge('sidegate_journal_entries', {}, () => journal.count());
   telemetry.gauge('sidegate_watchers', {}, () => watchers.count);
-  telemetry.gauge('sidegate_degraded', { cause: 'CLOCK' }, () => (degradations.all().length > 0 ? 1 : 0));
+  for (const cause of degradedReasons) {
+    telemetry.gauge('sidegate_degraded', { cause }, () => (degradations.all().some((one) => one.reasons.includes(cause)) ? 1 : 0));
+  }
   for (const issuer of issuers) {
-    telemetry.gauge('sidegate_upstream_queue', { issuer: issuer.name }, () => facts.queued(issuer.name));
-    telemetry.gauge('sidegate_issuer_keys', { issuer: issuer.name }, () => issuer.format.health().keyCount ?? 0);
+    const labels = { issuer: issuer.name };
+    telemetry.gauge('sidegate_flights', labels, () => facts.flightsTo(issuer.name));
+    telemetry.gauge('sidegate_upstream_queue', labels, () => facts.queued(issuer.name));
+    telemetry.gauge('sidegate_issuer_keys', labels, () => issuer.format.health().keyCount ?? 0);
+  }
+}
+
+/** Looks now and then at what cannot be read at once: each issuer's health and key set, the journal's size. The sidecar's own health never follows them. */
+async function observe({ telemetry, invalidations, issuers }: Measured, health: Health, clock: Clock, signal: AbortSignal): Promise<void> {
+  let bytes = Number.NaN;
+  telemetry.gauge('sidegate_journal_bytes', {}, () => bytes);
+  const told = new Set<string>();
+  for (let turn = 0; !signal.aborted; turn += 1) {
+    for (const issuer of issuers) {
+      const { reachable, keySetDigest: digest } = issuer.format.health();
+      health.set(`issuer/${issuer.name}`, reachable);
+      if (digest === undefined || told.has(`${issuer.name} ${digest}`)) continue;
+      told.add(`${issuer.name} ${digest}`);
+      // Not a number: left out of the scrape, once the issuer has another set.
+      telemetry.gauge('sidegate_issuer_key_set_info', { issuer: issuer.name, digest }, () =>
+        issuer.format.health().keySetDigest === digest ? 1 : Number.NaN,
+      );
+    }
+    if (turn % 30 === 0) bytes = await invalidations.journal.sizeBytes().catch(() => Number.NaN);
+    await clock.delay(1000, signal).catch(() => undefined);
   }
 }
 

@@ -22,7 +22,8 @@ export function addDev(program: Command, done: (code: number) => void): void {
     .option('--json', 'print one line when it serves: where, and the tokens')
     .addHelpText('after', '\nExamples:\n  sidegate dev\n  sidegate dev --tour')
     .action(async (options: Options) => {
-      if (options.tour && options.json) command.error('error: option --tour cannot be used with option --json', { code: 'commander.conflictingOption' });
+      if (options.tour && options.json)
+        command.error('error: option --tour cannot be used with option --json', { code: 'commander.conflictingOption' });
       done(await untilStopped((signal) => develop(options, signal)));
     });
 }
@@ -52,7 +53,8 @@ function jsonLine({ grpc, socket, operations, issuer }: Dev): string {
 
 function words({ grpc, socket, operations, issuer, notes }: Dev): string {
   const [first, ...others] = issuer.tokens;
-  const described = ({ name, kind }: (typeof issuer.tokens)[number]): string => `${name}, ${kind === 'jwt' ? 'a signed token (JWT)' : 'an opaque token'}`;
+  const described = ({ name, kind }: (typeof issuer.tokens)[number]): string =>
+    `${name}, ${kind === 'jwt' ? 'a signed token (JWT)' : 'an opaque token'}`;
   return `sidegate ${readVersion()}: an issuer, a sidecar and three tokens to play with. Ctrl-C ends it.
 
   socket      ${socket}   may do everything

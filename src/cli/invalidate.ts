@@ -65,7 +65,8 @@ async function revoke(given: readonly string[], options: RevokeOptions): Promise
   const namesToken = given.includes('-') || options.tokenFile !== undefined;
   if (selector && namesToken) throw new UsageError('revoke one token, or all that fit: not both at once');
   if (!selector && 'issuer' in options) throw new UsageError('--issuer alone names no token: say --everything beside it, or which tokens');
-  if (!selector && options.issuedBefore !== undefined) throw new UsageError('a single token is killed whenever it was issued: leave --issued-before out');
+  if (!selector && options.issuedBefore !== undefined)
+    throw new UsageError('a single token is killed whenever it was issued: leave --issued-before out');
   return untilInterrupted(async (signal) => {
     const target: RevokeTarget = selector ? { selector } : { token: await readToken(given, options, output, signal) };
     if (options.dryRun) return tellDryRun(target, options, output);
@@ -76,7 +77,11 @@ async function revoke(given: readonly string[], options: RevokeOptions): Promise
     const client = await openClient(options);
     try {
       const startedMs = performance.now();
-      const sent = { signal, ...reasonOf(options), ...(options.issuedBefore === undefined ? {} : { issuedBeforeMs: options.issuedBefore }) };
+      const sent = {
+        signal,
+        ...reasonOf(options),
+        ...(options.issuedBefore === undefined ? {} : { issuedBeforeMs: options.issuedBefore }),
+      };
       const invalidated = await client.revoke(target, sent);
       tell('REVOKE', invalidated, performance.now() - startedMs, output);
       return exits.done;
@@ -105,13 +110,20 @@ async function refresh(options: RefreshOptions): Promise<number> {
 function tell(effect: 'REVOKE' | 'REFRESH', invalidated: Invalidated, tookMs: number, output: Output): void {
   if (output.json) output.printJson(invalidatedJson(invalidated));
   else if (invalidated.entryId === '') output.print(`${effect.padEnd(8)} nothing to do: nobody here would have accepted that token`);
-  else output.print(`${effect.padEnd(8)} applied in ${took(tookMs)} · as of ${formatCursor(invalidated.asOf)} · entry ${invalidated.entryId}`);
+  else
+    output.print(`${effect.padEnd(8)} applied in ${took(tookMs)} · as of ${formatCursor(invalidated.asOf)} · entry ${invalidated.entryId}`);
 }
 
 function tellDryRun(target: RevokeTarget, { reason, issuedBefore }: RevokeOptions, output: Output): number {
   if (output.json) {
     const which = 'selector' in target ? { selector: selectorJson(target.selector) } : { token: '(not shown)' };
-    output.printJson({ dryRun: true, ...which, ...timeJson('issuedBefore', issuedBefore), ...(reason ? { reason } : {}), waitFor: 'REACH_SIDECAR' });
+    output.printJson({
+      dryRun: true,
+      ...which,
+      ...timeJson('issuedBefore', issuedBefore),
+      ...(reason ? { reason } : {}),
+      waitFor: 'REACH_SIDECAR',
+    });
   } else {
     const which = 'selector' in target ? describe(target.selector, issuedBefore) : 'the given token';
     output.print(`would revoke ${which}${reason ? `, because ${JSON.stringify(reason)}` : ''}; nothing was sent`);

@@ -1,6 +1,16 @@
 // Answers of the client as the JSON mapping of the API's messages: names in lowerCamelCase, 64-bit numbers as strings, enums by full name.
 
-import type { Answer, Cursor, Invalidated, Invalidation, SelectorFields, SourceStatus, Status, Token, WatchEvent } from '../client/index.ts';
+import type {
+  Answer,
+  Cursor,
+  Invalidated,
+  Invalidation,
+  SelectorFields,
+  SourceStatus,
+  Status,
+  Token,
+  WatchEvent,
+} from '../client/index.ts';
 
 /** ValidateResponse. `active` and `degraded` are always there. */
 export function answerJson(answer: Answer): object {
@@ -132,13 +142,15 @@ function sourceJson({ name, lastAliveAtMs, lastNewsAtMs, degradedSinceMs }: Sour
 }
 
 function tokenJson(token: Token): object {
-  const { issuedAtMs, expiresAtMs, user, scope, ...rest } = token;
+  const { issuer, format, issuedAtMs, expiresAtMs, user, scope, ...rest } = token;
   return {
-    ...rest,
+    issuer,
+    format,
     ...timeJson('issuedAt', issuedAtMs),
     ...timeJson('expiresAt', expiresAtMs),
     ...(user ? { user: userJson(user) } : {}),
     ...scopeJson(scope),
+    ...rest,
   };
 }
 

@@ -33,24 +33,27 @@ const styles = { good: 'green', bad: 'red', faint: 'dim' } as const;
 /** The output of this process. */
 export function openOutput({ json = false, color = true }: OutputOptions): Output {
   const unread = new AbortController();
+  process.stdout.once('error', () => unread.abort());
   const coloured = color && !json && process.stdout.isTTY === true && !process.env['NO_COLOR'];
-  const paint = (mood: Mood, text: string): string => (coloured ? styleText(styles[mood], text, { validateStream: false }) : text);
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    unread.abort();
-    // EPIPE: the reader has had enough, as `head` does. Anything else (a full disk) has lost data.
-    if (error.code === 'EPIPE') return;
-    process.stderr.write(`sidegate: standard output cannot be written (${error.code ?? error.name})\n`);
-    process.exitCode = 3;
-  });
-  process.stderr.on('error', () => undefined);
   return {
     json,
     print: (line) => void (unread.signal.aborted || process.stdout.write(`${plain(line)}\n`)),
     printJson: (value) => void (unread.signal.aborted || process.stdout.write(`${JSON.stringify(value)}\n`)),
     say: (line) => void process.stderr.write(`${plain(line)}\n`),
-    paint,
+    paint: (mood, text) => (coloured ? styleText(styles[mood], text, { validateStream: false }) : text),
     unread: unread.signal,
   };
+}
+
+/** From now on a reader that goes away, as `head` does, ends nothing. `lost` is called where data could not be written for another reason. */
+export function surviveReaders(lost: () => void): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return;
+    process.stderr.write(`sidegate: standard output cannot be written (${error.code ?? error.name})\n`);
+    lost();
+  });
+  // Without standard error there is nowhere left to say so.
+  process.stderr.on('error', () => undefined);
 }
 
 /**

@@ -6,7 +6,7 @@ import { readVersion } from '../package.ts';
 import { exits, UsageError } from './exit.ts';
 import { addRefresh, addRevoke } from './invalidate.ts';
 import { durationJson } from './json.ts';
-import { plain } from './output.ts';
+import { plain, surviveReaders } from './output.ts';
 import { addStatus } from './status.ts';
 import { addValidate } from './validate.ts';
 import { addWatch } from './watch.ts';
@@ -14,16 +14,21 @@ import { addWatch } from './watch.ts';
 /** Runs the command that `args` (without node and the script) name. Answers its exit code; throws nothing. */
 export async function run(args: readonly string[]): Promise<number> {
   let code: number = exits.done;
+  let hasLost = false;
+  surviveReaders(() => {
+    hasLost = true;
+    process.exitCode = exits.noAnswer;
+  });
   const done = (its: number): void => {
     code = its;
   };
   try {
     const program = await programFor(args, done);
     await program.parseAsync([...args], { from: 'user' });
-    return code;
   } catch (error) {
-    return tellError(error, args);
+    code = tellError(error, args);
   }
+  return hasLost ? exits.noAnswer : code;
 }
 
 async function programFor(args: readonly string[], done: (code: number) => void): Promise<Command> {
@@ -81,7 +86,8 @@ function tellError(error: unknown, args: readonly string[]): number {
 }
 
 function tellNoAnswer(error: NoAnswerError, json: boolean): number {
-  const { code, reason, message, retryAfterMs } = error;
+  const { code, reason, retryAfterMs } = error;
+  const message = error.message.replace(/ Resolution note: *$/, '');
   if (json) {
     const retryAfter = retryAfterMs === undefined ? {} : { retryAfter: durationJson(retryAfterMs) };
     process.stderr.write(`${JSON.stringify({ error: { code, reason, message, ...retryAfter } })}\n`);

@@ -19,7 +19,10 @@ export function addServe(program: Command, done: (code: number) => void): void {
     .description('Runs the sidecar until SIGTERM or SIGINT, then drains; a second signal ends it at once. Log lines go to standard output.')
     .requiredOption('--config <file>', 'the configuration, YAML')
     .option('--check', 'only say everything that is wrong with it; exit code 2 where something is')
-    .addHelpText('after', '\nExamples:\n  sidegate serve --config /etc/sidegate/sidegate.yaml\n  sidegate serve --config sidegate.yaml --check')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sidegate serve --config /etc/sidegate/sidegate.yaml\n  sidegate serve --config sidegate.yaml --check',
+    )
     .action(async (options: Options) => done(await serve(options)));
 }
 
@@ -65,5 +68,10 @@ export async function untilStopped(task: (signal: AbortSignal) => Promise<number
 
 /** An error of ours: its message is for people. */
 function isSaidInWords(error: unknown): error is Error & { readonly code: string } {
-  return error instanceof Error && (error.name === 'SidecarError' || error.name === 'NoAnswerError') && 'code' in error && typeof error.code === 'string';
+  return (
+    error instanceof Error &&
+    (error.name === 'SidecarError' || error.name === 'NoAnswerError') &&
+    'code' in error &&
+    typeof error.code === 'string'
+  );
 }

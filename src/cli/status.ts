@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
-import { type Client, formatCursor, NoAnswerError, type Status } from '../client/index.ts';
+import { formatCursor, NoAnswerError, type Status } from '../client/index.ts';
 import { type AskingOptions, askingOptions, openClient, untilInterrupted } from './connection.ts';
 import { exits } from './exit.ts';
 import { statusJson } from './json.ts';
@@ -24,7 +24,9 @@ export function addStatus(program: Command, done: (code: number) => void): void 
   const command = program
     .command('status')
     .summary('how the sidecar is; with --quiet a probe')
-    .description('Says how the sidecar is. Exit code 0: it serves, 1: it does not, 3: there is no answer, 4: not by the time --wait allows.');
+    .description(
+      'Says how the sidecar is. Exit code 0: it serves, 1: it does not, 3: there is no answer, 4: not by the time --wait allows.',
+    );
   askingOptions(command)
     .addOption(new Option('--wait <state>', 'wait until it serves, for --timeout (default then: 30s)').choices(['serving']))
     .option('--quiet', 'print nothing: the exit code says it')
@@ -41,27 +43,32 @@ Examples:
 async function status(options: Options): Promise<number> {
   const output = openOutput(options);
   return untilInterrupted(async (signal) => {
-    const client = await openClient(options);
-    try {
-      const found = options.wait ? await waited(client, options.timeout ?? waitMs, signal) : await client.status({ signal });
-      if (!options.quiet) {
-        if (output.json) output.printJson(statusJson(found));
-        else for (const line of linesOf(found, output, Date.now())) output.print(line);
-      }
-      if (found.serving) return exits.done;
-      return options.wait ? exits.notAsFar : exits.notSo;
-    } finally {
-      client.close();
+    const found = options.wait ? await waited(options, signal) : await look(options, signal);
+    if (!options.quiet) {
+      if (output.json) output.printJson(statusJson(found));
+      else for (const line of linesOf(found, output, Date.now())) output.print(line);
     }
+    if (found.serving) return exits.done;
+    return options.wait ? exits.notAsFar : exits.notSo;
   });
 }
 
+// A client for each look: while one waits, the socket may come to be, and it is looked for anew.
+async function look(options: Options, signal: AbortSignal): Promise<Status> {
+  const client = await openClient(options);
+  try {
+    return await client.status({ signal });
+  } finally {
+    client.close();
+  }
+}
+
 /** The first status that says it serves, or the last one in time. Throws NoAnswerError where none came. */
-async function waited(client: Client, timeoutMs: number, signal: AbortSignal): Promise<Status> {
-  const endsAtMs = performance.now() + timeoutMs;
+async function waited(options: Options, signal: AbortSignal): Promise<Status> {
+  const endsAtMs = performance.now() + (options.timeout ?? waitMs);
   for (;;) {
-    const leftMs = endsAtMs - performance.now();
-    const found = await client.status({ timeoutMs: Math.min(oneLookMs, leftMs), signal }).catch((error: unknown) => {
+    const leftMs = Math.max(1, endsAtMs - performance.now());
+    const found = await look({ ...options, timeout: Math.min(oneLookMs, leftMs) }, signal).catch((error: unknown) => {
       // A sidecar that is not there yet is what is waited for; whoever may not ask waits in vain.
       if (error instanceof NoAnswerError && ['UNAVAILABLE', 'DEADLINE_EXCEEDED'].includes(error.code)) return error;
       throw error;
@@ -114,7 +121,8 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
       return row(name, '', reachable ? ok : bad('AWAY'), told);
     }),
     ...status.tiers.map((tier, index) => {
-      const hits = tier.lookupCount === 0 ? [] : [`${((100 * tier.hitCount) / tier.lookupCount).toFixed(1)} % hits of ${counted(tier.lookupCount)}`];
+      const hits =
+        tier.lookupCount === 0 ? [] : [`${((100 * tier.hitCount) / tier.lookupCount).toFixed(1)} % hits of ${counted(tier.lookupCount)}`];
       const told = [`${counted(tier.tokenCount)} tokens`, `${mebibytes(tier.sizeBytes)} of ${mebibytes(tier.maxSizeBytes)} MiB`, ...hits];
       return row(index === 0 ? 'caches' : '', tier.name, told.join(', '), []);
     }),

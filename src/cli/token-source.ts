@@ -1,8 +1,8 @@
 // Where the token in question comes from: standard input, a file, the environment. Never the arguments, which every process can read.
 
 import { resolve } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { Transform } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { secretFile } from '../config/secrets.ts';
 import { UsageError } from './exit.ts';
@@ -38,12 +38,14 @@ export function checkArguments(given: readonly string[], what: string): void {
  */
 export async function readToken(given: readonly string[], options: TokenOptions, output: Output, signal: AbortSignal): Promise<string> {
   const fromStdin = given.includes('-');
-  if (fromStdin && options.tokenFile !== undefined) throw new UsageError('the token comes from standard input or from a file, not from both');
+  if (fromStdin && options.tokenFile !== undefined)
+    throw new UsageError('the token comes from standard input or from a file, not from both');
   if (options.tokenFile !== undefined) return checked(await secretFile(resolve(options.tokenFile)).read().catch(unreadable), 'the file');
   const variable = process.env['SIDEGATE_TOKEN'];
   if (!fromStdin && variable) {
     // Which of the two was meant cannot be told without waiting for one that may never come.
-    if (process.stdin.isTTY !== true && !output.json) output.say('sidegate: the token is that of SIDEGATE_TOKEN; say "-" for standard input');
+    if (process.stdin.isTTY !== true && !output.json)
+      output.say('sidegate: the token is that of SIDEGATE_TOKEN; say "-" for standard input');
     return checked(variable, 'SIDEGATE_TOKEN');
   }
   if (process.stdin.isTTY) output.say('sidegate: type or paste the token, then Enter and Ctrl-D');

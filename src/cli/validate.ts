@@ -64,7 +64,8 @@ async function validate(given: readonly string[], options: Options): Promise<num
       const answer = await client.validate(token, { ...asking, signal });
       const roundTripMs = performance.now() - startedMs;
       if (output.json) output.printJson(answerJson(answer));
-      else for (const line of linesOf(answer, { output, roundTripMs, nowMs: Date.now(), whole: options.explain === true })) output.print(line);
+      else
+        for (const line of linesOf(answer, { output, roundTripMs, nowMs: Date.now(), whole: options.explain === true })) output.print(line);
       return answer.active ? exits.done : exits.notSo;
     } finally {
       client.close();
@@ -103,6 +104,7 @@ interface Telling {
 }
 
 const indent = ' '.repeat(9);
+const provenances = { memory: 'memory', authority: 'asked its authority', signature: 'verified here', unknown: '' } as const;
 
 function linesOf(answer: Answer, { output, roundTripMs, nowMs, whole }: Telling): readonly string[] {
   const { token } = answer;
@@ -110,7 +112,7 @@ function linesOf(answer: Answer, { output, roundTripMs, nowMs, whole }: Telling)
   const verdict = answer.active ? output.paint('good', 'active  ') : output.paint('bad', `inactive ${answer.reason}`);
   const { confirmedAtMs } = answer;
   const rest = [
-    answer.provenance === 'unknown' ? '' : answer.provenance,
+    provenances[answer.provenance],
     took(roundTripMs),
     confirmedAtMs === undefined ? '' : `facts ${span(nowMs - confirmedAtMs)} old`,
     answer.asOf ? `as of ${formatCursor(answer.asOf)}` : '',
@@ -131,7 +133,9 @@ function factsOf({ token }: Answer, nowMs: number): readonly string[] {
   return [
     ...(roles.length > 0 ? [`roles ${roles.map(({ name }) => name).join(', ')}`] : []),
     ...(scopes.length > 0 ? [`scopes ${scopes.join(' ')}`] : []),
-    ...(expiresAtMs === undefined ? [] : [expiresAtMs > nowMs ? `expires in ${span(expiresAtMs - nowMs)}` : `expired ${span(nowMs - expiresAtMs)} ago`]),
+    ...(expiresAtMs === undefined
+      ? []
+      : [expiresAtMs > nowMs ? `expires in ${span(expiresAtMs - nowMs)}` : `expired ${span(nowMs - expiresAtMs)} ago`]),
     `issuer ${issuer}`,
   ];
 }

@@ -22,7 +22,9 @@ export function addWatch(program: Command, done: (code: number) => void): void {
   const command = program
     .command('watch')
     .summary('every invalidation as it happens')
-    .description('Prints every invalidation as it happens, until it is interrupted. A lost connection is made again, and nothing is missed.');
+    .description(
+      'Prints every invalidation as it happens, until it is interrupted. A lost connection is made again, and nothing is missed.',
+    );
   askingOptions(command)
     .option('--after <cursor>', 'from after this position on, JOURNAL:REVISION (default: from now)', parsePosition)
     .option('--user <id>', 'only what may concern one of these users (may be repeated)', parseIds)

@@ -50,7 +50,7 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
     tiers: [
       {
         name: 'memory',
-        tokenCount: BigInt(facts.entries),
+        tokenCount: BigInt(facts.entries('memory')),
         sizeBytes: BigInt(facts.bytes),
         maxSizeBytes: BigInt(parts.memoryBytes),
         lookupCount: BigInt(parts.validator.lookups),

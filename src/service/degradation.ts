@@ -1,7 +1,9 @@
 // Per issuer, why answers about its tokens may rest on missed news (S13).
 
 /** Reasons are a closed list; this sidecar's clock against the authority's is the one that exists without news and fleet. */
-export type DegradedReason = 'CLOCK';
+export const degradedReasons = ['CLOCK'] as const;
+
+export type DegradedReason = (typeof degradedReasons)[number];
 
 /** An issuer that is degraded. */
 export interface Degraded {

@@ -57,6 +57,7 @@ export type Fetched =
   | { readonly kind: 'inactive'; readonly reason: InactiveReason; readonly revision: number };
 
 interface Flight {
+  readonly issuer: string;
   readonly began: FetchBegin;
   readonly landed: Promise<Fetched>;
 }
@@ -85,16 +86,17 @@ export class FactsStore {
     this.#gates = new Map(parts.issuers.map((issuer) => [issuer.name, new Gate(`issuer "${issuer.name}"`, issuer.calls)]));
   }
 
-  get entries(): number {
-    return this.#memory.size;
+  entries(tier: 'memory' | 'unknown'): number {
+    return tier === 'memory' ? this.#memory.size : this.#refusals.size;
   }
 
   get bytes(): number {
     return this.#memory.calculatedSize;
   }
 
-  get flights(): number {
-    return this.#flights.size;
+  /** Fetches under way. */
+  flightsTo(issuer: string): number {
+    return [...this.#flights.values()].filter((flight) => flight.issuer === issuer).length;
   }
 
   queued(issuer: string): number {
@@ -152,7 +154,7 @@ export class FactsStore {
     const landed = this.#read(digest, raw, issuer, began).finally(() => {
       if (this.#flights.get(digest) === flight) this.#flights.delete(digest);
     });
-    const flight: Flight = { began, landed };
+    const flight: Flight = { issuer: issuer.name, began, landed };
     this.#flights.set(digest, flight);
     // Its waiters may all have left by the time it fails.
     landed.catch(() => undefined);

@@ -1,3 +1,5 @@
+// The journal of a process that is killed, and of a disk that is full.
+
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -1,3 +1,5 @@
+// The journal on disk: the contract, its syncs, its failures, and what opening finds.
+
 import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,5 @@
+// The journal in memory keeps the contract.
+
 import { createMemoryJournal } from '../../src/journal/memory.ts';
 import { journalConformance } from '../conformance/journal.ts';
 

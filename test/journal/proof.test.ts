@@ -1,3 +1,5 @@
+// The proof of what lives, and the audit that compares.
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { audit, decodeProof, emptyProof, encodeProof, type Proof, withEntry, withoutEntry } from '../../src/journal/proof.ts';

@@ -1,3 +1,5 @@
+// What a record gives back, and what one of another version means.
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { dimensions } from '../../src/core/attributes.ts';

@@ -1,3 +1,5 @@
+// Who writes when, and how much waits.
+
 import { describe, expect, it } from 'vitest';
 import { WriteLane } from '../../src/journal/write-lane.ts';
 

@@ -1,10 +1,14 @@
 // A reverse proxy between what is tested and a real server: counts requests by method and path, and misbehaves on demand.
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** What the proxy does to a request instead of passing it on. `delay` passes it on, later; `hang` never answers; `cut` breaks the connection. */
+/**
+ * What the proxy does to a request instead of passing it on. `delay` passes it on, later; `hang` never answers; `cut` breaks the
+ * connection; `truncate` passes it on and breaks the connection in the middle of the answer's body.
+ */
 export type Fault =
-  | { readonly kind: 'answer'; readonly status: number; readonly contentType: string; readonly body: string }
+  | { readonly kind: 'answer'; readonly status: number; readonly contentType: string; readonly body: string; readonly location?: string }
+  | { readonly kind: 'truncate' }
   | { readonly kind: 'delay'; readonly delayMs: number }
   | { readonly kind: 'hang' }
   | { readonly kind: 'cut' };
@@ -13,6 +17,8 @@ export type Fault =
 export interface SeenRequest {
   readonly method: string;
   readonly path: string;
+  /** By lower-case name. */
+  readonly headers: IncomingHttpHeaders;
 }
 
 /** The running proxy. */
@@ -39,7 +45,7 @@ export async function startCountingProxy(target: string): Promise<CountingProxy>
   let faultOf: (seen: SeenRequest) => Fault | undefined = () => undefined;
 
   const server = createServer((incoming, outgoing) => {
-    const seen = { method: incoming.method ?? '', path: (incoming.url ?? '').replace(/\?.*/s, '') };
+    const seen = { method: incoming.method ?? '', path: (incoming.url ?? '').replace(/\?.*/s, ''), headers: incoming.headers };
     const key = `${seen.method} ${seen.path}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
     const fault = faultOf(seen);
@@ -47,7 +53,11 @@ export async function startCountingProxy(target: string): Promise<CountingProxy>
       case undefined:
         return pass(target, incoming, outgoing);
       case 'answer':
-        return outgoing.writeHead(fault.status, { 'content-type': fault.contentType }).end(fault.body);
+        return outgoing
+          .writeHead(fault.status, { 'content-type': fault.contentType, ...(fault.location !== undefined && { location: fault.location }) })
+          .end(fault.body);
+      case 'truncate':
+        return pass(target, incoming, outgoing, 'half');
       case 'delay': {
         const timer = setTimeout(() => {
           timers.delete(timer);
@@ -85,13 +95,14 @@ export async function startCountingProxy(target: string): Promise<CountingProxy>
   };
 }
 
-function pass(target: string, incoming: IncomingMessage, outgoing: ServerResponse): void {
+function pass(target: string, incoming: IncomingMessage, outgoing: ServerResponse, part: 'whole' | 'half' = 'whole'): void {
   const onward = request(`${target}${incoming.url}`, { method: incoming.method, headers: incoming.headers, agent: false }, (answer) => {
     // `connection` concerns one hop only: the real server closes, we keep alive.
     const { connection: _, ...headers } = answer.headers;
     outgoing.writeHead(answer.statusCode ?? 502, headers);
     answer.on('error', () => outgoing.destroy());
-    answer.pipe(outgoing);
+    if (part === 'whole') answer.pipe(outgoing);
+    else answer.once('data', (chunk: Buffer) => outgoing.write(chunk.subarray(0, chunk.length >> 1), () => outgoing.destroy()));
   });
   // The server is away or broke off: the client sees a broken connection, as it would without us.
   onward.on('error', () => outgoing.destroy());

@@ -1,0 +1,138 @@
+// An issuer that a test scripts: what its tokens say, whether it answers, and when.
+
+import { SidecarError } from '../../src/core/errors.ts';
+import type { Facts, Token } from '../../src/core/token.ts';
+import type { Reading } from '../../src/ports.ts';
+import type { Issuer } from '../../src/service/issuer.ts';
+
+/** What an issuer answers about one token. */
+export type Script = (raw: string, signal: AbortSignal) => Reading | Promise<Reading>;
+
+/** How the issuer is; what is not said is an authority called `central` that takes every opaque token. */
+export interface FakeIssuerOptions extends Partial<Omit<Issuer, 'format'>> {
+  readonly provenance?: 'authority' | 'signature';
+}
+
+/** An issuer and what a test does with it. */
+export interface FakeIssuer {
+  readonly issuer: Issuer;
+  /** The tokens it was asked about, oldest first. */
+  readonly reads: readonly string[];
+  /** How many questions it has begun to answer and not yet ended. */
+  readonly running: number;
+  /** From now on `raw` says this. Facts by `factsOf` where only a part matters. */
+  knows(raw: string, facts?: Partial<Facts> & { readonly token?: Partial<Token> }): void;
+  /** From now on `raw` is refused. What it never knew is, too. */
+  refuses(raw: string): void;
+  /** From now on nothing answers, until `answers`. Without an error: UNAVAILABLE. */
+  isDown(error?: unknown): void;
+  answers(): void;
+  /** Replaces everything above. */
+  script(script: Script): void;
+  /** Questions that come from now on wait. Answers how to let one more pass, in their order; `all` ends the waiting. */
+  hold(): { one(): void; all(): void };
+  /** What its clock says: its minus ours, in milliseconds; told with every answer. */
+  setClockOffset(ms: number | undefined): void;
+}
+
+/** Whole facts from the part that a test is about. Issued at `Date.UTC(2026, 10, 21, 9)`, ends a day later. */
+export function factsOf(issuer: string, said: Partial<Facts> & { readonly token?: Partial<Token> } = {}): Facts {
+  const issuedAtMs = Date.UTC(2026, 10, 21, 9, 0, 0);
+  return {
+    hasAccessRules: false,
+    unknown: [],
+    ...said,
+    token: {
+      issuer,
+      format: 'opaque',
+      issuedAtMs,
+      expiresAtMs: issuedAtMs + 86_400_000,
+      scope: { kind: 'unscoped' },
+      roles: [],
+      methods: [],
+      auditIds: [],
+      audiences: [],
+      scopes: [],
+      isAdminProject: false,
+      ...said.token,
+    },
+  };
+}
+
+/** A scripted issuer; asked, it looks up what it `knows` and refuses everything else. */
+export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
+  const { provenance = 'authority', ...own } = options;
+  const name = own.name ?? 'central';
+  const known = new Map<string, Facts>();
+  const reads: string[] = [];
+  let down: { readonly error: unknown } | undefined;
+  let running = 0;
+  let clockOffsetMs: number | undefined;
+  let gate: { readonly waiting: (() => void)[] } | undefined;
+
+  const lookUp: Script = (raw) => {
+    if (down) throw down.error;
+    const facts = known.get(raw);
+    return facts ? { kind: 'facts', facts, provenance } : { kind: 'inactive', reason: 'REFUSED' };
+  };
+  let script = lookUp;
+
+  const issuer: Issuer = {
+    kind: 'introspection',
+    accepts: ['opaque', 'fernet', 'uuid', 'pki', 'keystone-jws'],
+    life: { maxTokenLifeMs: 172_800_000, skewMs: 0, endless: false },
+    expiredWithinMs: 0,
+    canAsk: provenance === 'authority',
+    calls: { deadlineMs: 5000, concurrency: 16, queue: 1024 },
+    ...own,
+    name,
+    format: {
+      name: 'opaque',
+      async read(raw, signal) {
+        reads.push(raw);
+        running += 1;
+        try {
+          if (gate) await new Promise<void>((resolve) => gate?.waiting.push(resolve));
+          const reading = await script(raw, signal);
+          return clockOffsetMs === undefined ? reading : { ...reading, clockOffsetMs };
+        } finally {
+          running -= 1;
+        }
+      },
+      health: () => ({ reachable: down === undefined }),
+    },
+  };
+
+  return {
+    issuer,
+    reads,
+    get running() {
+      return running;
+    },
+    knows: (raw, facts = {}) => void known.set(raw, factsOf(name, facts)),
+    refuses: (raw) => void known.delete(raw),
+    isDown(error = new SidecarError('UNAVAILABLE', 'nobody answers', { reason: 'UPSTREAM_DOWN', retryAfterMs: 1000 })) {
+      down = { error };
+    },
+    answers() {
+      down = undefined;
+    },
+    script(next) {
+      script = next;
+    },
+    hold() {
+      const mine: { readonly waiting: (() => void)[] } = { waiting: [] };
+      gate = mine;
+      return {
+        one: () => mine.waiting.shift()?.(),
+        all() {
+          if (gate === mine) gate = undefined;
+          for (const go of mine.waiting.splice(0)) go();
+        },
+      };
+    },
+    setClockOffset(ms) {
+      clockOffsetMs = ms;
+    },
+  };
+}
