@@ -68,8 +68,10 @@ export function createJwtFormat(options: JwtOptions, deps: { readonly clock: Clo
       if (said.kind === 'inactive') return inactive(said.reason);
       const { facts } = said;
       if (options.audiences?.some((audience) => facts.token.audiences.includes(audience)) === false) return inactive('WRONG_AUDIENCE');
+      const clockOffsetMs = keys.clockOffsetMs();
       return {
         kind: 'facts',
+        ...(clockOffsetMs === undefined ? {} : { clockOffsetMs }),
         // Not the signature: an ECDSA signature has a second spelling that verifies too.
         facts: { ...facts, identity: facts.identity ?? sha256(jws.signingInput), keyId: key.keyId },
         provenance: 'signature',

@@ -2,8 +2,10 @@
 
 import { readFile, stat } from 'node:fs/promises';
 import { Agent, request } from 'undici';
+import { clockOffset } from '../core/clock-offset.ts';
 import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
+import type { Clock } from '../ports.ts';
 
 /** As configured: the issuer's metadata, a URL of a JWK Set, or a file that holds one. */
 export type KeyLocation =
@@ -22,17 +24,22 @@ export interface KeySourceOptions {
   readonly caFile?: string | undefined;
 }
 
+/** What a source holds. `clockOffsetMs`: how the clock of whoever sent it stands to ours, as far as that can be told. */
+export type SourceState =
+  | { readonly kind: 'document'; readonly document: unknown; readonly clockOffsetMs?: number | undefined }
+  | { readonly kind: 'unchanged' };
+
 /** Gives the JSON that the source holds now. Throws SidecarError UNAVAILABLE: nothing can be said. The caller sets the deadline. */
 export interface KeySource {
   readonly kind: KeyLocation['kind'];
   /** `unchanged`: the same as at the last `fetch` that gave a document and was followed by `accepted`. */
-  fetch(signal: AbortSignal): Promise<{ readonly kind: 'document'; readonly document: unknown } | { readonly kind: 'unchanged' }>;
+  fetch(signal: AbortSignal): Promise<SourceState>;
   /** The document was good: do not give it again as long as it has not changed. */
   accepted(): void;
 }
 
 /** A source. Nothing is read before the first `fetch`. Throws SidecarError INVALID_ARGUMENT where the location is none. */
-export function createKeySource(options: KeySourceOptions): KeySource {
+export function createKeySource(options: KeySourceOptions, clock: Pick<Clock, 'nowMs'>): KeySource {
   const { keys } = options;
   if (keys.kind === 'file') return createFileSource(keys.path, options.maxBodyBytes);
   const addresses = keys.kind === 'url' ? [httpUrl(keys.url, 'keys.url')] : metadataUrls(httpUrl(options.issuer, 'issuer'));
@@ -41,11 +48,12 @@ export function createKeySource(options: KeySourceOptions): KeySource {
     accepted: () => undefined,
     async fetch(signal) {
       const agent = await createAgent(options.caFile);
-      const get = (url: URL): Promise<Reply> => getJson(url, { agent, signal, maxBodyBytes: options.maxBodyBytes });
+      const get = (url: URL): Promise<Reply> => getJson(url, { agent, signal, clock, maxBodyBytes: options.maxBodyBytes });
       try {
         const url = keys.kind === 'url' ? addresses[0] : await discover(addresses, options.issuer, get);
         if (url === undefined) throw unreadable('The issuer has no key set');
-        return { kind: 'document', document: bodyOf(await get(url), 'The key set') };
+        const reply = await get(url);
+        return { kind: 'document', document: bodyOf(reply, 'The key set'), clockOffsetMs: reply.clockOffsetMs };
       } finally {
         // A fetch every few minutes: a connection that is kept would be idle for all of its life.
         await agent.destroy();
@@ -84,6 +92,7 @@ interface Reply {
   readonly status: number;
   /** Undefined: not JSON of one reading. */
   readonly body: unknown;
+  readonly clockOffsetMs: number | undefined;
 }
 
 function bodyOf(reply: Reply, what: string): unknown {
@@ -95,14 +104,18 @@ function bodyOf(reply: Reply, what: string): unknown {
 /** One GET. Redirects are not followed: whoever can redirect us could give us their keys. */
 async function getJson(
   url: URL,
-  how: { readonly agent: Agent; readonly signal: AbortSignal; readonly maxBodyBytes: number },
+  how: { readonly agent: Agent; readonly signal: AbortSignal; readonly clock: Pick<Clock, 'nowMs'>; readonly maxBodyBytes: number },
 ): Promise<Reply> {
   try {
-    const { statusCode, body } = await request(url, {
+    const sentAtMs = how.clock.nowMs();
+    const { statusCode, headers, body } = await request(url, {
       dispatcher: how.agent,
       signal: how.signal,
       headers: { accept: 'application/json, application/jwk-set+json', 'accept-encoding': 'identity' },
     });
+    // An answer from a cache tells when it was made, not what time it is.
+    const clockOffsetMs =
+      headers['age'] === undefined ? clockOffset(headers['date'], { sentAtMs, readAtMs: how.clock.nowMs() }) : undefined;
     const chunks: Uint8Array[] = [];
     let sizeBytes = 0;
     for await (const chunk of body as AsyncIterable<Uint8Array>) {
@@ -110,7 +123,7 @@ async function getJson(
       if (sizeBytes > how.maxBodyBytes) throw unreadable(`The answer is larger than ${how.maxBodyBytes} bytes`);
       chunks.push(chunk);
     }
-    return { status: statusCode, body: parseStrictJson(Buffer.concat(chunks)) };
+    return { status: statusCode, body: parseStrictJson(Buffer.concat(chunks)), clockOffsetMs };
   } catch (error) {
     if (error instanceof SidecarError) throw error;
     throw new SidecarError('UNAVAILABLE', `The issuer's keys cannot be fetched (${codeOf(error)})`, { reason: 'KEYS_UNREACHABLE' });

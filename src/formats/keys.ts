@@ -30,6 +30,8 @@ export interface KeySet {
    * asked; DEADLINE_EXCEEDED when `signal` aborts first.
    */
   find(demand: KeyDemand, verifies: (key: VerificationKey) => Promise<boolean>, signal: AbortSignal): Promise<VerificationKey | undefined>;
+  /** How the issuer's clock stood to ours at the last fetch (S1). */
+  clockOffsetMs(): number | undefined;
   /** As TokenFormat.health. */
   health(): DependencyHealth;
   /** As TokenFormat.run. Resolves when `signal` aborts. */
@@ -48,7 +50,7 @@ interface Held {
 /** A key set. Nothing is fetched before `run` or the first `find`. Throws SidecarError INVALID_ARGUMENT where the location is none. */
 export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clock; readonly log: Logger }): KeySet {
   const { clock, log } = deps;
-  const source = createKeySource(options);
+  const source = createKeySource(options, clock);
   const never = new AbortController().signal;
   let held: Held | undefined;
   let flight: Promise<void> | undefined;
@@ -57,6 +59,7 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
   let failures = 0;
   let problem: string | undefined = 'no key set has been fetched yet';
   let lastAnswerAtMs: number | undefined;
+  let clockOffsetMs: number | undefined;
   let dueMonoMs = Number.NEGATIVE_INFINITY;
   let lastForcedMonoMs = Number.NEGATIVE_INFINITY;
   /**
@@ -91,6 +94,7 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
       replace(set);
       held = { set, confirmedMonoMs: beganMonoMs };
       lastAnswerAtMs = clock.nowMs();
+      if (fetched.kind === 'document') clockOffsetMs = fetched.clockOffsetMs;
       if (failures > 0) log.info({ issuer: options.name }, 'the key set can be had again');
       failures = 0;
       problem = set.keyCount === 0 ? 'the key set has no usable key' : undefined;
@@ -188,6 +192,7 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
   }
 
   return {
+    clockOffsetMs: () => clockOffsetMs,
     async find(demand, verifies, signal) {
       const begunBefore = begun;
       const set = await usable(signal);

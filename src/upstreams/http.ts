@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { Agent, buildConnector } from 'undici';
 import { SidecarError } from '../core/errors.ts';
 import type { Clock } from '../ports.ts';
-import { clockOffset } from './clock-offset.ts';
+import { clockOffset } from '../core/clock-offset.ts';
 
 /** How to reach an authority, and what it may cost. */
 export interface HttpOptions {

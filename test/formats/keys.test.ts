@@ -708,3 +708,13 @@ describe('keys from a file', () => {
     expect(keys.health()).toMatchObject({ reachable: true, keyCount: 1 });
   });
 });
+
+describe('S1 the issuer’s clock', () => {
+  it('is compared with ours at every fetch', async () => {
+    const set = keySet();
+    expect(set.clockOffsetMs()).toBeUndefined();
+    await set.find({ algorithm: 'ES256', kid: 'k1' }, async () => true, anySignal);
+    const apartMs = Date.now() - clock.nowMs();
+    expect(Math.abs((set.clockOffsetMs() ?? Number.NaN) - apartMs)).toBeLessThan(5_000);
+  });
+});

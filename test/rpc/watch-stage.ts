@@ -7,7 +7,6 @@ import { credentials, type ServiceError } from '@grpc/grpc-js';
 import type { Adapters } from '../../src/adapters.ts';
 import { defaultConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/types.ts';
-import { SidecarError } from '../../src/core/errors.ts';
 import type { Token } from '../../src/core/token.ts';
 import {
   type GetStatusResponse,
@@ -168,7 +167,10 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     revoke: (selector, more = {}) =>
       answered((done) =>
         client.revoke(
-          RevokeRequest.fromPartial({ target: { $case: 'selector', value: Selector.fromPartial({ issuer: 'main', ...selector }) }, ...more }),
+          RevokeRequest.fromPartial({
+            target: { $case: 'selector', value: Selector.fromPartial({ issuer: 'main', ...selector }) },
+            ...more,
+          }),
           done,
         ),
       ),
@@ -200,17 +202,13 @@ export function answered<Answer>(call: (done: (error: ServiceError | null, answe
   });
 }
 
-/** A journal that loses its disk when it is told to. */
-export function failingJournal(inner: Journal): Journal & { fail(): void } {
-  let failed = false;
-  return Object.assign(Object.create(inner) as Journal, {
-    fail: () => {
-      failed = true;
-    },
-    failure: () => (failed ? 'a write failed: no space left on device' : undefined),
-    append: async (...given: Parameters<Journal['append']>) => {
-      if (failed) throw new SidecarError('UNAVAILABLE', 'the journal could not be written', { reason: 'JOURNAL_FAILED' });
-      return inner.append(...given);
+/** `inner`, but for what `changes` has. */
+export function journalWith(inner: Journal, changes: Partial<Journal>): Journal {
+  return new Proxy(inner, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(name in changes ? changes : target, name, target);
+      // Its private parts are the target's own.
+      return typeof value === 'function' ? value.bind(target) : value;
     },
   });
 }

@@ -1,5 +1,6 @@
 // Everything that answers Validate and Revoke, over a fake clock and scripted issuers, for the tests of this room.
 
+import { setMaxListeners } from 'node:events';
 import { createTagger } from '../../src/core/tag.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
 import { Degradations } from '../../src/service/degradation.ts';
@@ -29,6 +30,7 @@ export type ValidationStage = Awaited<ReturnType<typeof createValidationStage>>;
 
 /** Never aborts. */
 export const always: AbortSignal = new AbortController().signal;
+setMaxListeners(0, always);
 
 /** Sets the stage: an empty journal in memory that is being followed, facts that serve for 300 s without jitter, a settle of 2 s. */
 export async function createValidationStage(options: StageOptions = {}) {
@@ -104,8 +106,7 @@ export async function createValidationStage(options: StageOptions = {}) {
         origin: { source: 'rpc' },
       }),
     /** A REVOKE of the token by possession. */
-    revokeToken: (raw: string, asked: Partial<Asked> = {}, listener = 'tcp') =>
-      revoker.revokeToken(raw, askedBy(asked), listener, always),
+    revokeToken: (raw: string, asked: Partial<Asked> = {}, listener = 'tcp') => revoker.revokeToken(raw, askedBy(asked), listener, always),
     async close() {
       background.abort();
       await running;

@@ -1,7 +1,7 @@
 // The clock of an authority, read from whole seconds.
 
 import { describe, expect, it } from 'vitest';
-import { clockOffset } from '../../src/upstreams/clock-offset.ts';
+import { clockOffset } from '../../src/core/clock-offset.ts';
 
 const noonMs = Date.UTC(2026, 10, 21, 12, 0, 0);
 const noon = 'Sat, 21 Nov 2026 12:00:00 GMT';
