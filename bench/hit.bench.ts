@@ -43,8 +43,11 @@ try {
   const theirs: number[] = [];
   const more: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    const one = await cpuMicros(sidecar);
-    const other = await cpuMicros(bare);
+    // Who goes first changes every round: what comes second finds a warmer machine, or a busier one.
+    const first = round % 2 === 0 ? sidecar : bare;
+    const firstCost = await cpuMicros(first);
+    const secondCost = await cpuMicros(first === sidecar ? bare : sidecar);
+    const [one, other] = first === sidecar ? [firstCost, secondCost] : [secondCost, firstCost];
     ours.push(one);
     theirs.push(other);
     ratios.push(one / other);

@@ -1,5 +1,6 @@
 // The composition root: a configuration becomes a running sidecar. The only place that holds the clocks.
 
+import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Adapters, type OpenIssuer, adapters as ourAdapters } from './adapters.ts';
@@ -178,8 +179,14 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
     draining: draining.signal,
   });
 
+  let serving = false;
+  // First to open and last to close of all listeners: a journal may take its time to load, and a drain as well; meanwhile it lives.
+  const operations = config.listen.operations && (await openOperations(config.listen.operations, () => serving));
+
   // What runs beside the calls stops after them, not with `signal`: a draining sidecar still answers.
   const background = new AbortController();
+  // As many listen as there are issuers and waits: node would call more than ten a leak.
+  setMaxListeners(0, background.signal);
   const running: Promise<void>[] = [];
   await invalidations.load();
   running.push(invalidations.run(background.signal));
@@ -192,7 +199,6 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
     await Promise.allSettled(running);
   });
 
-  let serving = true;
   const health = new Health();
   const status = (): ReturnType<typeof statusOf> =>
     statusOf({
@@ -235,7 +241,6 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
   const { socket, tcp } = config.listen;
   if (socket) listeners.push(await listen({ kind: 'socket', ...socket }, serverParts, health));
   if (tcp) listeners.push(await listen({ kind: 'tcp', ...tcp }, serverParts, health));
-  const operations = config.listen.operations && (await openOperations(config.listen.operations, () => serving));
 
   async function openOperations(address: Address, ready: () => boolean): Promise<Operations> {
     const host = address.host.includes(':') ? `[${address.host}]` : address.host;
@@ -252,6 +257,7 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
 
   const measured = { telemetry, facts, invalidations, degradations, watchers, issuers };
   measure(measured);
+  serving = true;
   health.setServing(true);
   running.push(observe(measured, health, clock, background.signal));
   const named = (prefix: string): string | undefined =>

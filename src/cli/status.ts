@@ -90,6 +90,11 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
 
   const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/'));
   const others = status.dependencies.filter((dependency) => !issuers.includes(dependency));
+  // Who has not been asked yet is not away: no token of it has come.
+  const stateOf = ({ reachable, problem }: Status['dependencies'][number], degraded: boolean): string => {
+    if (!reachable) return problem === 'not asked yet' ? output.paint('faint', '–   ') : bad('AWAY');
+    return degraded ? bad('DEGRADED') : ok;
+  };
   const { applied, latest } = status;
   const position = applied && latest ? [`applied ${applied.revision} of ${latest.revision}`, `as of ${formatCursor(applied)}`] : [];
   return [
@@ -99,11 +104,11 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
       const degraded = status.degradations.find((one) => one.issuer === name);
       const told = [
         ...(issuer.problem === undefined ? [] : [issuer.problem]),
-        ...(issuer.lastAnswerAtMs === undefined ? ['not asked yet'] : [`last answer ${span(nowMs - issuer.lastAnswerAtMs)} ago`]),
+        ...(issuer.lastAnswerAtMs === undefined ? [] : [`last answer ${span(nowMs - issuer.lastAnswerAtMs)} ago`]),
         ...(issuer.keySetDigest === undefined ? [] : [`key set ${short(issuer.keySetDigest)}`]),
         ...(degraded ? [`degraded: ${degraded.reasons.join(', ')}`] : []),
       ];
-      return row(index === 0 ? 'issuer' : '', name, issuer.reachable && !degraded ? ok : bad(issuer.reachable ? 'DEGRADED' : 'AWAY'), told);
+      return row(index === 0 ? 'issuer' : '', name, stateOf(issuer, degraded !== undefined), told);
     }),
     ...status.sources.map((source, index) => {
       const { degradedSinceMs, lastAliveAtMs } = source;
@@ -116,14 +121,18 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
     ...others.map(({ name, reachable, problem }) => {
       const told = [
         ...(problem === undefined ? [] : [problem]),
-        ...(name === 'journal' ? [...position, `${counted(status.entryCount)} live entries`] : []),
+        ...(name === 'journal' ? [...position, `${counted(status.entryCount)} live ${status.entryCount === 1 ? 'entry' : 'entries'}`] : []),
       ];
       return row(name, '', reachable ? ok : bad('AWAY'), told);
     }),
     ...status.tiers.map((tier, index) => {
       const hits =
         tier.lookupCount === 0 ? [] : [`${((100 * tier.hitCount) / tier.lookupCount).toFixed(1)} % hits of ${counted(tier.lookupCount)}`];
-      const told = [`${counted(tier.tokenCount)} tokens`, `${mebibytes(tier.sizeBytes)} of ${mebibytes(tier.maxSizeBytes)} MiB`, ...hits];
+      const told = [
+        `${counted(tier.tokenCount)} ${tier.tokenCount === 1 ? 'token' : 'tokens'}`,
+        `${mebibytes(tier.sizeBytes)} of ${mebibytes(tier.maxSizeBytes)} MiB`,
+        ...hits,
+      ];
       return row(index === 0 ? 'caches' : '', tier.name, told.join(', '), []);
     }),
     row('watchers', '', String(status.watcherCount), []),

@@ -1,7 +1,8 @@
 // Where the token in question comes from: standard input, a file, the environment. Never the arguments, which every process can read.
 
 import { resolve } from 'node:path';
-import { Transform } from 'node:stream';
+import { createInterface } from 'node:readline/promises';
+import { Transform, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { secretFile } from '../config/secrets.ts';
@@ -48,8 +49,22 @@ export async function readToken(given: readonly string[], options: TokenOptions,
       output.say('sidegate: the token is that of SIDEGATE_TOKEN; say "-" for standard input');
     return checked(variable, 'SIDEGATE_TOKEN');
   }
-  if (process.stdin.isTTY) output.say('sidegate: type or paste the token, then Enter and Ctrl-D');
-  return checked(await readStandardInput(signal), 'standard input');
+  if (!process.stdin.isTTY) return checked(await readStandardInput(signal), 'standard input');
+  output.say('sidegate: type or paste the token, then Enter; it is not shown');
+  return checked(await readTerminal(signal), 'what was typed');
+}
+
+async function readTerminal(signal: AbortSignal): Promise<string> {
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const asking = createInterface({ input: process.stdin, output: nowhere, terminal: true });
+  // The terminal is raw while it is read: Ctrl-C comes as a key, and Ctrl-D closes.
+  asking.on('SIGINT', () => process.emit('SIGINT', 'SIGINT'));
+  const closed = new Promise<string>((resolve) => asking.once('close', () => resolve('')));
+  try {
+    return await Promise.race([asking.question('', { signal }), closed]);
+  } finally {
+    asking.close();
+  }
 }
 
 async function readStandardInput(signal: AbortSignal): Promise<string> {

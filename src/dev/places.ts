@@ -1,6 +1,6 @@
 // Where `sidegate dev` listens: where the command line looks, or, where that is taken, somewhere near, with a word about it.
 
-import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, lstatSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -69,7 +69,11 @@ async function whyNoSocket(path: string): Promise<string | undefined> {
     void error;
     return 'cannot be made';
   }
-  return existsSync(path) && (await isInUse(path)) ? 'is in use' : undefined;
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return undefined;
+  // Whoever listens there removes what is in the way: it must not be somebody's file.
+  if (!found.isSocket()) return 'is no socket';
+  return (await isInUse(path)) ? 'is in use' : undefined;
 }
 
 /** A socket that nobody listens on is a leftover, which may be replaced. */

@@ -72,6 +72,9 @@ export class Invalidations {
   readonly #index: InvalidationIndex;
   readonly #appended = new Wakeup();
   readonly #merging = new Map<string, { readonly untilMs: number; trailing: Promise<Appended> | undefined }>();
+  readonly #appendSeconds: { observe(value: number): void };
+  readonly #appliedSeconds: { observe(value: number): void };
+  readonly #counters = new Map<string, { add(n?: number): void }>();
   #ring: History<RingItem>;
   #applied: Revision = revision(0);
   #keysChangedAt: Revision = revision(0);
@@ -81,6 +84,8 @@ export class Invalidations {
     this.journal = parts.journal;
     this.#index = new InvalidationIndex(parts.tagger);
     this.#ring = new History(parts.ring, 0);
+    this.#appendSeconds = parts.telemetry.histogram('sidegate_journal_append_duration_seconds');
+    this.#appliedSeconds = parts.telemetry.histogram('sidegate_revoke_applied_seconds');
   }
 
   /** Everything up to here is in the index. */
@@ -152,17 +157,17 @@ export class Invalidations {
   /**
    * Appends and applies. Resolves when a Validate that starts now sees it.
    * Throws UNAVAILABLE / JOURNAL_FAILED where it is not durable, ALREADY_EXISTS for another body under the same request id,
-   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS (S3).
+   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is durable already.
    */
   async append(draft: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
     this.#requireRoom(draft.selector);
-    const { clock, telemetry } = this.#parts;
+    const { clock } = this.#parts;
     const startedMs = clock.monotonicMs();
     const { placed, atMs } = await this.#write(draft, request);
     this.#appendSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
-    await this.waitFor(placed.revision, signal);
+    await this.#waitToBeApplied(placed.revision, signal);
     this.#appliedSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
-    telemetry.counter('sidegate_invalidations_total', { source: draft.origin.source, effect: draft.effect }).add();
+    this.#count(draft);
     return { asOf: this.cursor(revision(Math.max(placed.revision, this.#applied))), entryId: placed.entry.id, atMs };
   }
 
@@ -175,15 +180,15 @@ export class Invalidations {
     const key = JSON.stringify(draft.selector);
     const now = clock.monotonicMs();
     const open = this.#merging.get(key);
-    if (!open || now >= open.untilMs) {
+    if (!open || (now >= open.untilMs && !open.trailing)) {
       for (const [old, window] of this.#merging) if (now >= window.untilMs && !window.trailing) this.#merging.delete(old);
       this.#merging.set(key, { untilMs: now + settleMs, trailing: undefined });
       return this.append(draft, undefined, signal);
     }
-    open.trailing ??= clock.delay(open.untilMs - now, signal).then(() => {
-      this.#merging.set(key, { untilMs: clock.monotonicMs() + settleMs, trailing: undefined });
-      return this.append(draft, undefined, signal);
-    });
+    open.trailing ??= clock
+      .delay(open.untilMs - now, signal)
+      .finally(() => this.#merging.set(key, { untilMs: clock.monotonicMs() + settleMs, trailing: undefined }))
+      .then(() => this.append(draft, undefined, signal));
     return open.trailing;
   }
 
@@ -220,12 +225,14 @@ export class Invalidations {
     return read.filter((placed) => placed.revision <= this.#applied);
   }
 
-  get #appendSeconds(): { observe(value: number): void } {
-    return this.#parts.telemetry.histogram('sidegate_journal_append_duration_seconds');
-  }
-
-  get #appliedSeconds(): { observe(value: number): void } {
-    return this.#parts.telemetry.histogram('sidegate_revoke_applied_seconds');
+  #count({ origin, effect }: Draft): void {
+    const key = `${effect} ${origin.source}`;
+    let counter = this.#counters.get(key);
+    if (!counter) {
+      counter = this.#parts.telemetry.counter('sidegate_invalidations_total', { source: origin.source, effect: effect.toLowerCase() });
+      this.#counters.set(key, counter);
+    }
+    counter.add();
   }
 
   async #write(draft: Draft, request?: Request): Promise<{ placed: PlacedEntry; atMs: number }> {
@@ -246,6 +253,16 @@ export class Invalidations {
     const placed = await this.journal.append(entry, once);
     this.#appended.wake();
     return { placed, atMs };
+  }
+
+  async #waitToBeApplied(wanted: Revision, signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await this.waitFor(wanted, signal);
+    } catch (error) {
+      // Only the signal ends the wait early, with a reason that is no SidecarError.
+      const message = 'it is durable and will be applied, but was not before the caller left';
+      throw new SidecarError('DEADLINE_EXCEEDED', message, { reason: 'NOT_APPLIED_YET', cause: error });
+    }
   }
 
   #requireRoom(selector: Selector): void {
@@ -289,6 +306,8 @@ export class Invalidations {
   /** S14: without the key that made it, a fingerprint would never match again, and its token would come back to life. */
   #requireKey({ entry }: PlacedEntry): void {
     if (entry.selector.kind !== 'fit' || this.#parts.tagger.keyIds.includes(entry.keyId)) return;
+    // Ended while the sidecar was away, and not yet compacted: it kills nothing any more.
+    if (entry.forgetAtMs < this.#parts.clock.nowMs()) return;
     if (!entry.selector.conditions.some((condition) => condition.dimension === 'fingerprint')) return;
     const message = `live revocations were made under the deployment key "${entry.keyId}", which is gone: put it back`;
     throw new SidecarError('FAILED_PRECONDITION', message, { reason: 'DEPLOYMENT_KEY_MISSING' });

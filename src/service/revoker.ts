@@ -12,6 +12,7 @@ import type { FactsStore, Wanted } from './facts.ts';
 import type { Appended, Invalidations } from './invalidations.ts';
 import { type Issuer, longestLifeMs } from './issuer.ts';
 import type { Known } from './known.ts';
+import { orAborted } from './wakeup.ts';
 
 /** Who asks, under which id, and why. */
 export interface Asked {
@@ -91,12 +92,17 @@ export class Revoker {
         },
         { caller, requestId: asked.requestId, body },
       );
-    const first = await append({ dimension: 'fingerprint', value: fingerprint }, asked.actor);
     const andIdentity = (known: Known): Promise<Appended> =>
       append({ dimension: 'identity', value: known.identity }, `${asked.actor} identity`);
-    if (target.kind === 'known') return { ...(await andIdentity(target.known)), entryId: first.entryId };
-    if (issuer.canAsk) void this.#learnIdentity({ digest, raw: text, issuer }, andIdentity);
-    return first;
+    const killing = (async (): Promise<Done> => {
+      const first = await append({ dimension: 'fingerprint', value: fingerprint }, asked.actor);
+      if (target.kind === 'known') return { ...(await andIdentity(target.known)), entryId: first.entryId };
+      if (issuer.canAsk) void this.#learnIdentity({ digest, raw: text, issuer }, andIdentity);
+      return first;
+    })();
+    // Who leaves between the two entries must not leave the token half dead: both are appended all the same.
+    killing.catch(() => undefined);
+    return orAborted(killing, signal);
   }
 
   /** Adds the identity as soon as it is known. What cannot be learned now is not: the fingerprint kills every spelling all the same. */

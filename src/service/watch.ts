@@ -65,11 +65,19 @@ const longestIntervalMs = 60_000;
 /** All subscriptions of this sidecar. They share the ring; each has a cursor and nothing else. */
 export class Watchers {
   readonly #parts: WatchParts;
+  readonly #lag: { observe(value: number): void };
+  /** What ends the waits of each stream. One listener for all: a signal looks through those it has whenever one is added. */
+  readonly #stops = new Set<() => void>();
   #count = 0;
   #made = 0;
 
   constructor(parts: WatchParts) {
     this.#parts = parts;
+    this.#lag = parts.telemetry.histogram('sidegate_watch_lag_revisions');
+    const drain = (): void => {
+      for (const stop of this.#stops) stop();
+    };
+    parts.draining.addEventListener('abort', drain, { once: true });
   }
 
   get count(): number {
@@ -90,16 +98,17 @@ export class Watchers {
     }
     this.#count += 1;
     this.#made += 1;
-    // Listeners that are taken off again, not AbortSignal.any: `draining` outlives every watcher.
     const stop = new AbortController();
     const end = (): void => stop.abort();
-    for (const source of [signal, this.#parts.draining]) source.addEventListener('abort', end, { once: true });
+    this.#stops.add(end);
+    signal.addEventListener('abort', end, { once: true });
     if (signal.aborted || this.#parts.draining.aborted) end();
     try {
       yield* this.#follow(subscription, `w${this.#made}`, { signal, stop: stop.signal });
     } finally {
       this.#count -= 1;
-      for (const source of [signal, this.#parts.draining]) source.removeEventListener('abort', end);
+      this.#stops.delete(end);
+      signal.removeEventListener('abort', end);
     }
   }
 
@@ -108,7 +117,7 @@ export class Watchers {
     name: string,
     { signal, stop }: { readonly signal: AbortSignal; readonly stop: AbortSignal },
   ): AsyncGenerator<WatchMessage, void, void> {
-    const { invalidations, clock, draining, proofLifetimeMs, telemetry } = this.#parts;
+    const { invalidations, clock, draining, proofLifetimeMs } = this.#parts;
     const intervalMs = this.#granted(subscription.checkpointIntervalMs);
     const latest = invalidations.cursor();
     yield { kind: 'opened', earliest: this.#earliest(), latest, checkpointIntervalMs: intervalMs, subscription: name, proofLifetimeMs };
@@ -121,11 +130,29 @@ export class Watchers {
     }
     // The first checkpoint comes at once: it is what proves a near cache that has just been filled.
     let nextCheckpointMs = clock.monotonicMs();
+    // What has been sent is complete until the moment when it was all there was. The goal stands still until it is reached: with
+    // one that moves on, whoever reads more slowly than entries come would never get a checkpoint (W7).
+    let provenThroughMs: number | undefined;
+    let told: Revision | undefined;
+    let goal = { revision: latest.revision, atMs: clock.nowMs() };
     while (!signal.aborted) {
       const seen = invalidations.changed.version;
       const applied = invalidations.applied;
-      if (at < applied) {
-        telemetry.histogram('sidegate_watch_lag_revisions').observe(applied - at);
+      if (at >= goal.revision) {
+        provenThroughMs = at >= applied ? clock.nowMs() : goal.atMs;
+        goal = { revision: applied, atMs: clock.nowMs() };
+      }
+      const remainingMs = nextCheckpointMs - clock.monotonicMs();
+      const last = draining.aborted && at >= applied;
+      // Behind, a batch comes between two checkpoints: a reader that takes an interval for each message gets both.
+      const due = remainingMs <= 0 && (at >= applied || at !== told);
+      if (provenThroughMs !== undefined && (due || last)) {
+        nextCheckpointMs = clock.monotonicMs() + intervalMs;
+        told = at;
+        yield this.#checkpoint(at, provenThroughMs);
+        if (last) throw new SidecarError('UNAVAILABLE', 'the sidecar is draining', { reason: 'DRAINING', retryAfterMs: 1000 });
+      } else if (at < applied) {
+        this.#lag.observe(applied - at);
         const entries = await this.#read(at);
         if (entries === 'gone') {
           at = invalidations.applied;
@@ -135,16 +162,9 @@ export class Watchers {
         const passed = entries.filter((placed) => passes(placed, subscription.filter));
         at = entries.at(-1)?.revision ?? applied;
         if (passed.length > 0) yield { kind: 'batch', entries: passed };
-        continue;
+      } else {
+        await this.#idle(seen, remainingMs, stop);
       }
-      const remainingMs = nextCheckpointMs - clock.monotonicMs();
-      if (remainingMs <= 0 || draining.aborted) {
-        nextCheckpointMs = clock.monotonicMs() + intervalMs;
-        yield this.#checkpoint(at);
-        if (draining.aborted) throw new SidecarError('UNAVAILABLE', 'the sidecar is draining', { reason: 'DRAINING', retryAfterMs: 1000 });
-        continue;
-      }
-      await this.#idle(seen, remainingMs, stop);
     }
   }
 
@@ -187,15 +207,14 @@ export class Watchers {
     return { kind: 'reset', reason, cursor: this.#parts.invalidations.cursor(at), earliest: this.#earliest() };
   }
 
-  #checkpoint(at: Revision): WatchMessage {
+  /** The journal is the only source there is: what is proven of it is proven of all. */
+  #checkpoint(at: Revision, provenThroughMs: number): WatchMessage {
     const { invalidations, clock, degradations } = this.#parts;
-    const nowMs = clock.nowMs();
-    // The journal is the only source there is, and it has been read to its end: complete until now.
     return {
       kind: 'checkpoint',
       cursor: invalidations.cursor(at),
-      serverTimeMs: nowMs,
-      provenThroughMs: nowMs,
+      serverTimeMs: clock.nowMs(),
+      provenThroughMs,
       degradedIssuers: degradations.all().map((one) => one.issuer),
     };
   }
@@ -219,12 +238,12 @@ export function passes(placed: PlacedEntry, filter: WatchFilter | undefined): bo
     wanted === undefined || wanted.length === 0 || said === undefined || wanted.includes(said);
   return (
     mayConcern(filter.issuers, selector.issuer) &&
-    mayConcern(filter.userIds, valueOf(selector, 'user')) &&
-    mayConcern(filter.projectIds, valueOf(selector, 'project'))
+    mayConcern(filter.userIds, valueIn(selector, 'user')) &&
+    mayConcern(filter.projectIds, valueIn(selector, 'project'))
   );
 }
 
-function valueOf(selector: Selector, dimension: 'user' | 'project'): string | undefined {
+function valueIn(selector: Selector, dimension: 'user' | 'project'): string | undefined {
   if (selector.kind === 'everything') return undefined;
   return selector.conditions.find((condition) => condition.dimension === dimension)?.value;
 }

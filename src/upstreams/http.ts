@@ -2,9 +2,9 @@
 
 import { readFile } from 'node:fs/promises';
 import { Agent, buildConnector } from 'undici';
+import { clockOffset } from '../core/clock-offset.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Clock } from '../ports.ts';
-import { clockOffset } from '../core/clock-offset.ts';
 
 /** How to reach an authority, and what it may cost. */
 export interface HttpOptions {

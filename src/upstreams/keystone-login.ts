@@ -71,6 +71,10 @@ const bodySchema = z.looseObject({
   token: z.looseObject({ issued_at: z.string(), expires_at: z.string(), user: z.looseObject({ id: z.string().min(1) }) }),
 });
 
+const missingSchema = z.looseObject({
+  error: z.looseObject({ code: z.literal(404), message: z.string().startsWith('Could not find Application Credential') }),
+});
+
 /** A session that has not logged in yet. */
 export function createKeystoneSession(
   options: KeystoneLoginOptions,
@@ -207,7 +211,7 @@ function loginBody(login: KeystoneLogin, secret: string): object {
 
 function loginFailed(name: string, reply: HttpReply): SidecarError {
   const retryAfterMs = reply.retryAfterMs ?? defaultRetryAfterMs;
-  if (reply.status === 400 || reply.status === 401 || reply.status === 403) {
+  if (reply.status === 400 || reply.status === 401 || reply.status === 403 || isMissing(reply)) {
     return new SidecarError('UNAVAILABLE', `Keystone "${name}" refuses to log in with OUR credential (${reply.status})`, {
       reason: 'OUR_CREDENTIAL_REFUSED',
       retryAfterMs,
@@ -223,6 +227,11 @@ function loginFailed(name: string, reply: HttpReply): SidecarError {
     reason: reply.status >= 500 || reply.status === 429 ? 'KEYSTONE_UNAVAILABLE' : 'BAD_ANSWER',
     retryAfterMs,
   });
+}
+
+// An application credential that was deleted is a 404 in Keystone's own words; every other wrong credential is a 401.
+function isMissing(reply: HttpReply): boolean {
+  return reply.status === 404 && missingSchema.safeParse(parseStrictJson(reply.body)).success;
 }
 
 function internal(name: string, cause: unknown): SidecarError {

@@ -73,11 +73,13 @@ export function readKeystoneToken(body: unknown, issuer: string): Reading {
 }
 
 /**
- * A time as Keystone writes it, in whole seconds as milliseconds since the epoch: `2026-11-21T18:02:05.000000Z` or without the
- * fraction, which is dropped. Undefined for anything else.
+ * A time as Keystone writes it, in whole seconds as milliseconds since the epoch: `2026-11-21T18:02:05.000000Z`, without the
+ * fraction, which is dropped, or without the zone, which is UTC. Undefined for anything else.
  */
 export function keystoneTimeMs(text: string): number | undefined {
-  const match = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?Z$/.exec(text);
+  // Without a zone where an application credential ends before its token would (issue_token in keystone/token/provider.py): at its
+  // login, and at every validation that Keystone answers from what it kept of that login.
+  const match = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?Z?$/.exec(text);
   if (match === null) return undefined;
   const atMs = Date.parse(`${match[1]}Z`);
   // Date.parse takes 30 February for 2 March.
@@ -159,9 +161,9 @@ function unknownOf(token: KeystoneToken): Dimension[] {
   return unknown;
 }
 
-// For people only, and Keystone writes it without a zone: what cannot be read must not keep a good token from being one.
+// For people only: what cannot be read must not keep a good token from being one.
 function passwordTimeMs(value: unknown): number | undefined {
-  return typeof value === 'string' ? keystoneTimeMs(value.endsWith('Z') ? value : `${value}Z`) : undefined;
+  return typeof value === 'string' ? keystoneTimeMs(value) : undefined;
 }
 
 function isBound(bind: unknown): boolean {

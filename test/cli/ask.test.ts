@@ -83,7 +83,9 @@ test('the token comes from a file or from the environment too', async () => {
   writeFileSync(path, `${token('bob')}\n`);
   const fromFile = await ask(['validate', '--token-file', path, '--json']);
   const fromEnvironment = await ask(['validate', '--json'], { env: { SIDEGATE_TOKEN: token('bob') }, stdin: 'open' });
-  const names = [fromFile, fromEnvironment].map(({ stdout }) => (JSON.parse(stdout) as { token: { user: { name: string } } }).token.user.name);
+  const names = [fromFile, fromEnvironment].map(
+    ({ stdout }) => (JSON.parse(stdout) as { token: { user: { name: string } } }).token.user.name,
+  );
   expect(names).toEqual(['bob', 'bob']);
 });
 
@@ -137,10 +139,16 @@ test('where no sidecar answers the exit code is 3, and --json tells it as an obj
 });
 
 test('--json of validate is the JSON mapping of ValidateResponse', async () => {
-  const active = JSON.parse((await ask(['validate', '--json', '--claims'], { stdin: token('bob') })).stdout) as { token: { claimsJson: string } };
+  const active = JSON.parse((await ask(['validate', '--json', '--claims'], { stdin: token('bob') })).stdout) as {
+    token: { claimsJson: string };
+  };
   const inactive: unknown = JSON.parse((await ask(['validate', '--json'], { stdin: garbage })).stdout);
   expect([...misfits(active, 'ValidateResponse'), ...misfits(inactive, 'ValidateResponse')]).toEqual([]);
-  expect(active).toMatchObject({ active: true, degraded: false, token: { issuer: 'dev', user: { id: 'bob' }, roles: [{ name: 'admin' }] } });
+  expect(active).toMatchObject({
+    active: true,
+    degraded: false,
+    token: { issuer: 'dev', user: { id: 'bob' }, roles: [{ name: 'admin' }] },
+  });
   expect(JSON.parse(active.token.claimsJson)).toMatchObject({ sub: 'bob' });
   expect(inactive).toMatchObject({ active: false, reason: 'INACTIVE_REASON_MALFORMED' });
 });
@@ -159,7 +167,9 @@ test('a revoked token is inactive from then on; watch tells it, and --explain te
   expect(JSON.parse(revoked.stdout)).toMatchObject({ reach: 'REACH_SIDECAR', asOf: { journal: expect.any(String) } });
   expect(line).toMatch(/^\d\d:\d\d:\d\d\.\d{3} {2}\S+:\d+ {2}REVOKE .+ rpc by socket "found in a log"$/);
   expect(explained.code).toBe(1);
-  expect(explained.stdout).toMatch(/^inactive REVOKED +alice .*\n +by \S+:\d+, learned .+ ago: the token with fingerprint .+\n +from rpc by socket/);
+  expect(explained.stdout).toMatch(
+    /^inactive REVOKED +alice .*\n +by \S+:\d+, learned .+ ago: the token with fingerprint .+\n +from rpc by socket/,
+  );
   expect(misfits(JSON.parse(json.stdout), 'ValidateResponse')).toEqual([]);
   expect(JSON.parse(json.stdout)).toMatchObject({ revokedBy: { effect: 'EFFECT_REVOKE', origin: { reason: 'found in a log' } } });
   expect((await watch.ended).code).toBe(130);
@@ -174,7 +184,17 @@ test('what nobody could accept is revoked without an entry, and that is told', a
 test('many tokens are revoked only with --yes where there is no terminal, and --dry-run sends nothing', async () => {
   const before = await ask(['status', '--json']);
   const refused = await ask(['revoke', '--user', 'nobody', '--issuer', 'dev']);
-  const dry = await ask(['revoke', '--user', 'nobody', '--issuer', 'dev', '--issued-before', '2026-01-02T03:04:05Z', '--dry-run', '--json']);
+  const dry = await ask([
+    'revoke',
+    '--user',
+    'nobody',
+    '--issuer',
+    'dev',
+    '--issued-before',
+    '2026-01-02T03:04:05Z',
+    '--dry-run',
+    '--json',
+  ]);
   const dryToken = await ask(['revoke', '--dry-run', '--json'], { stdin: token('bob') });
   const after = await ask(['status', '--json']);
   const done = await ask(['revoke', '--user', 'nobody', '--issuer', 'dev', '--issued-before', '1700000000', '--yes']);
@@ -200,7 +220,7 @@ test.each([
   ['a selector beside a token', ['revoke', '-', '--user', 'u', '--yes']],
   ['--issued-before with one token', ['revoke', '--issued-before', '1700000000']],
   ['a time that is none', ['revoke', '--user', 'u', '--issued-before', 'yesterday', '--yes']],
-  ['a form of selector that does not exist', ['revoke', '--issuer', 'dev', '--user', 'u', '--trust', 't', '--yes']],
+  ['a value that is too long for a selector', ['revoke', '--issuer', 'dev', '--user', 'u'.repeat(1025), '--yes']],
   ['everything with more', ['revoke', '--issuer', 'dev', '--everything', '--user', 'u', '--yes']],
   ['a reach that is not served', ['revoke', '--wait', 'fleet']],
   ['nothing to refresh', ['refresh']],
@@ -274,7 +294,10 @@ test('watch --json is one WatchResponse a line, and resumes after a cursor', asy
   await watch.line(/"checkpoint"/);
   watch.child.kill('SIGINT');
   const { code, stdout } = await watch.ended;
-  const messages = stdout.trim().split('\n').map((line) => JSON.parse(line) as { opened?: object; batch?: { invalidations: object[] } });
+  const messages = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { opened?: object; batch?: { invalidations: object[] } });
   expect(code).toBe(130);
   expect(messages.flatMap((message) => misfits(message, 'WatchResponse'))).toEqual([]);
   expect(messages[0]).toHaveProperty('opened');
@@ -289,20 +312,23 @@ test('a reader that goes away ends watch quietly', async () => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
 });
 
-test('SIGINT while a token is awaited ends with 130, and so does one during a call', async () => {
-  const waiting = start(['status', '--wait', 'serving', '--address', '127.0.0.1:1'], {});
-  const reading = start(['validate', '--json'], { stdin: 'open', env: { SIDEGATE_ADDRESS: dev.socket } });
-  // Nothing tells that a silent program has come to wait but its handler of the signal: signal it until it ends.
-  const signalled = setInterval(() => [waiting, reading].forEach(({ child }) => child.exitCode ?? child.kill('SIGINT')), 300);
-  const codes = [(await waiting.ended).code, (await reading.ended).code];
-  clearInterval(signalled);
-  expect(codes).toEqual([130, 130]);
+test('SIGINT while a token is read ends with 130, and so does one while the sidecar is away', async () => {
+  const reading = start(['validate'], { stdin: 'open', env: { SIDEGATE_ADDRESS: dev.socket } });
+  // More than a pipe holds: once it is gone, the program reads, and knows what to do with the signal.
+  await new Promise((written) => reading.child.stdin?.write('x'.repeat(1_000_000), written));
+  reading.child.kill('SIGINT');
+  const watching = start(['watch', '--address', '127.0.0.1:1']);
+  await watching.line(/the stream is gone/, 'stderr');
+  watching.child.kill('SIGINT');
+  expect([(await reading.ended).code, (await watching.ended).code]).toEqual([130, 130]);
 });
 
 test('nothing is coloured where standard output is no terminal, and control characters never come through', async () => {
   await ask(['refresh', '--everything', '--reason', 'red \u001b[31malert\u0007 \u202e']);
   const { latest } = JSON.parse((await ask(['status', '--json'])).stdout) as { latest: { journal: string; revision: string } };
-  const watch = start(['watch', '--details', '--after', `${latest.journal}:${Number(latest.revision) - 1}`], { env: { SIDEGATE_ADDRESS: dev.socket } });
+  const watch = start(['watch', '--details', '--after', `${latest.journal}:${Number(latest.revision) - 1}`], {
+    env: { SIDEGATE_ADDRESS: dev.socket },
+  });
   const line = await watch.line(/REFRESH/);
   watch.child.kill('SIGINT');
   expect(line).toContain('alert');

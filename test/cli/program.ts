@@ -8,10 +8,17 @@ const project = join(import.meta.dirname, '..', '..');
 
 /** A folder with `package.json`, `proto` and a `dist` that is not older than the sources: the project, or a copy built for this run. */
 export function builtPackage(): string {
-  const newest = Math.max(...readdirSync(join(project, 'src'), { recursive: true, encoding: 'utf8' }).map((path) => changed(join('src', path))));
+  const newest = Math.max(
+    ...readdirSync(join(project, 'src'), { recursive: true, encoding: 'utf8' }).map((path) => changed(join('src', path))),
+  );
   if (existsSync(join(project, 'dist', 'cli.js')) && changed('dist/cli.js') >= newest) return project;
   const kept = join(project, 'node_modules', '.cache', `sidegate-${newest}`);
   if (existsSync(kept)) return kept;
+  const hourAgoMs = Date.now() - 3_600_000;
+  for (const name of existsSync(join(kept, '..')) ? readdirSync(join(kept, '..')) : []) {
+    const old = join('node_modules', '.cache', name);
+    if (name.startsWith('sidegate-') && changed(old) < hourAgoMs) rmSync(join(project, old), { recursive: true, force: true });
+  }
   const aside = `${kept}-${process.pid}`;
   mkdirSync(aside, { recursive: true });
   for (const name of ['package.json', 'proto']) symlinkSync(join(project, name), join(aside, name));
@@ -39,6 +46,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Its standard output may hold tokens: `dev` prints what it has made. */
   readonly printsTokens?: boolean;
+  /** It is a shell: what it leaves in the background ends with it. */
+  readonly isShell?: boolean;
 }
 
 /** A program under way. */
@@ -62,11 +71,15 @@ export async function endAll(): Promise<void> {
 }
 
 /** Starts `command` (sidegate, unless another is named) with nothing of this process's environment but what finds programs. */
-export function start(args: readonly string[], { stdin = '', env = {}, printsTokens = false }: RunOptions = {}, command?: readonly [string, ...string[]]): Started {
+export function start(
+  args: readonly string[],
+  { stdin = '', env = {}, printsTokens = false, isShell = false }: RunOptions = {},
+  command?: readonly [string, ...string[]],
+): Started {
   const [file, ...before] = command ?? [process.execPath, join(builtPackage(), 'dist', 'cli.js')];
   const { PATH, HOME, TMPDIR, SIDEGATE_TEST_RUN } = process.env;
   const inherited = Object.entries({ PATH, HOME, TMPDIR, SIDEGATE_TEST_RUN }).filter(([, value]) => value !== undefined);
-  const child = spawn(file, [...before, ...args], { env: { ...Object.fromEntries(inherited), ...env } });
+  const child = spawn(file, [...before, ...args], { env: { ...Object.fromEntries(inherited), ...env }, detached: isShell });
   running.add(child);
   child.stdin.on('error', () => undefined);
   if (stdin !== 'open') child.stdin.end(stdin);
@@ -80,13 +93,17 @@ export function start(args: readonly string[], { stdin = '', env = {}, printsTok
   const ended = new Promise<Ended>((done) =>
     child.once('close', (code) => {
       running.delete(child);
+      if (isShell) endGroup(child.pid ?? 0);
       done({ code, ...texts });
     }),
   );
   const lines = { stdout: createInterface({ input: child.stdout }), stderr: createInterface({ input: child.stderr }) };
   const line = (fits: RegExp, from: 'stdout' | 'stderr' = 'stdout') =>
     new Promise<string>((found, failed) => {
-      const seen = texts[from].split('\n').slice(0, -1).find((one) => fits.test(one));
+      const seen = texts[from]
+        .split('\n')
+        .slice(0, -1)
+        .find((one) => fits.test(one));
       if (seen !== undefined) return found(seen);
       lines[from].on('line', (one) => {
         if (fits.test(one)) found(one);
@@ -94,6 +111,15 @@ export function start(args: readonly string[], { stdin = '', env = {}, printsTok
       void ended.then(({ code, stderr }) => failed(new Error(`ended with ${code} without ${fits}: ${stderr}`)));
     });
   return { child, ended, line };
+}
+
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    // Nothing of it is left.
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
 }
 
 /** Runs the program to its end. */

@@ -5,6 +5,9 @@ import type { Facts, Token } from '../../src/core/token.ts';
 import type { Reading } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
 
+/** As much of a token's facts as a test is about. */
+export type FactsSaid = Partial<Omit<Facts, 'token'>> & { readonly token?: Partial<Token> };
+
 /** What an issuer answers about one token. */
 export type Script = (raw: string, signal: AbortSignal) => Reading | Promise<Reading>;
 
@@ -21,7 +24,7 @@ export interface FakeIssuer {
   /** How many questions it has begun to answer and not yet ended. */
   readonly running: number;
   /** From now on `raw` says this. Facts by `factsOf` where only a part matters. */
-  knows(raw: string, facts?: Partial<Facts> & { readonly token?: Partial<Token> }): void;
+  knows(raw: string, facts?: FactsSaid): void;
   /** From now on `raw` is refused. What it never knew is, too. */
   refuses(raw: string): void;
   /** From now on nothing answers, until `answers`. Without an error: UNAVAILABLE. */
@@ -36,7 +39,7 @@ export interface FakeIssuer {
 }
 
 /** Whole facts from the part that a test is about. Issued at `Date.UTC(2026, 10, 21, 9)`, ends a day later. */
-export function factsOf(issuer: string, said: Partial<Facts> & { readonly token?: Partial<Token> } = {}): Facts {
+export function factsOf(issuer: string, said: FactsSaid = {}): Facts {
   const issuedAtMs = Date.UTC(2026, 10, 21, 9, 0, 0);
   return {
     hasAccessRules: false,

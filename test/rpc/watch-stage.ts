@@ -41,7 +41,7 @@ export interface Stage {
   /** Of its socket, which may do everything. */
   readonly client: TokenServiceClient;
   readonly socketPath: string;
-  /** Appends `count` REFRESHes by the road's own entrance, many at once: of signing keys `<prefix>0`, `<prefix>1`, … */
+  /** Appends `count` REFRESHes by the road's own entrance, a thousand at once: of signing keys `<prefix>0`, `<prefix>1`, … */
   append(count: number, prefix?: string): Promise<void>;
   revoke(selector: Partial<Selector>, more?: Partial<RevokeRequest>): Promise<RevokeResponse>;
   refresh(selector: Partial<Selector>): Promise<RefreshResponse>;
@@ -162,7 +162,10 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     append: async (count, prefix = 'key-') => {
       const append = invalidate;
       if (append === undefined) throw new Error('the issuer is not running');
-      await Promise.all(Array.from({ length: count }, (_, n) => append(`${prefix}${n}`)));
+      for (let from = 0; from < count; from += 1000) {
+        const some = Math.min(1000, count - from);
+        await Promise.all(Array.from({ length: some }, (_, n) => append(`${prefix}${from + n}`)));
+      }
     },
     revoke: (selector, more = {}) =>
       answered((done) =>

@@ -116,6 +116,11 @@ describe('the login', () => {
     ['that has ended already', { status: 201, headers: header, body: { token: { ...token, expires_at: token.issued_at } } }, 'BAD_ANSWER'],
     ['with 200', { status: 200, headers: header, body: { token } }, 'BAD_ANSWER'],
     ['at a wrong url', { status: 404, body: { error: { code: 404, message: 'x' } } }, 'BAD_ANSWER'],
+    [
+      'by an application credential that is gone',
+      { status: 404, body: { error: { code: 404, message: 'Could not find Application Credential: ac1.', title: 'Not Found' } } },
+      'OUR_CREDENTIAL_REFUSED',
+    ],
     ['that is redirected', { status: 302, headers: { location: 'http://127.0.0.1:1/' } }, 'BAD_ANSWER'],
     ['that Keystone does not understand', { status: 400, body: { error: { code: 400, message: 'x' } } }, 'OUR_CREDENTIAL_REFUSED'],
     ['that is forbidden', { status: 403 }, 'OUR_CREDENTIAL_REFUSED'],
@@ -130,6 +135,18 @@ describe('the login', () => {
 });
 
 describe('renewal before the end', () => {
+  it('counts to the end of an application credential, which Keystone writes without a zone', async () => {
+    const body = { issued_at: '2026-11-21T10:00:00.000000Z', expires_at: '2026-11-21T10:05:00', user: { id: ourUserId } };
+    stage.answerLogins((request) => ({ ...stage.logIn(request), body: { token: body } }) as ScriptedAnswer);
+    await stage.ask(good);
+    await stage.clock.advance(240_000 - 1);
+    await stage.ask(good);
+    expect(stage.loginCount()).toBe(1);
+    await stage.clock.advance(1);
+    await stage.ask(good);
+    await expect.poll(() => stage.loginCount()).toBe(2);
+  });
+
   it.each([
     [3_600_000, 3_600_000 - 120_000],
     [300_000, 240_000],

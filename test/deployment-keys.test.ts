@@ -1,0 +1,114 @@
+// The keys of the deployment: which files are keys, which is the newest, and what is refused.
+
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { deploymentKeys } from '../src/deployment-keys.ts';
+
+const directories: string[] = [];
+afterEach(() => {
+  for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, force: true });
+});
+
+function createDirectory(files: Readonly<Record<string, string | Uint8Array>> = {}): string {
+  const directory = mkdtempSync(join(tmpdir(), 'sidegate-keys-'));
+  directories.push(directory);
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(directory, name), content);
+  return directory;
+}
+
+const idsOf = (keys: ReturnType<typeof deploymentKeys>): string[] => keys.map((key) => key.id);
+
+describe('a directory of keys', () => {
+  it('S14 every file is a key, the name that sorts last is the newest, and hidden files are none', () => {
+    const directory = createDirectory({
+      '2026-01': 'a'.repeat(32),
+      '2026-11': 'b'.repeat(32),
+      '2025-07': 'c'.repeat(32),
+      '..data': 'short',
+    });
+
+    expect(idsOf(deploymentKeys(directory, undefined))).toEqual(['2026-11', '2026-01', '2025-07']);
+  });
+
+  it.each([
+    { bytes: 31, refused: true },
+    { bytes: 32, refused: false },
+    { bytes: 33, refused: false },
+  ])('a key of $bytes bytes is refused: $refused', ({ bytes, refused }) => {
+    const directory = createDirectory({ key: 'k'.repeat(bytes) });
+    const outcome = (() => {
+      try {
+        return String(deploymentKeys(directory, undefined)[0].secret.length);
+      } catch (error) {
+        return String((error as { reason?: string }).reason);
+      }
+    })();
+
+    expect(outcome).toBe(refused ? 'DEPLOYMENT_KEYS' : String(bytes));
+  });
+
+  it('white space around a key that is text is not part of it', () => {
+    const directory = createDirectory({ key: ` ${'k'.repeat(32)}\r\n` });
+
+    expect(Buffer.from(deploymentKeys(directory, undefined)[0].secret).toString()).toBe('k'.repeat(32));
+  });
+
+  it.each([0x20, 0x0a, 0xa0])('a binary key of 32 bytes that ends in %i keeps all of them', (last) => {
+    const secret = Uint8Array.from({ length: 32 }, (_, n) => (n === 31 ? last : 200 + n));
+    const directory = createDirectory({ key: secret });
+
+    expect([...deploymentKeys(directory, undefined)[0].secret]).toEqual([...secret]);
+  });
+
+  it.each([
+    { name: 'is empty', make: () => createDirectory() },
+    { name: 'is not there', make: () => join(createDirectory(), 'none') },
+    {
+      name: 'holds a directory',
+      make: () => {
+        const directory = createDirectory({ a: 'a'.repeat(32) });
+        mkdirSync(join(directory, 'b'));
+        return directory;
+      },
+    },
+  ])('one that $name is refused', ({ make }) => {
+    expect(() => deploymentKeys(make(), undefined)).toThrow(
+      expect.objectContaining({ code: 'FAILED_PRECONDITION', reason: 'DEPLOYMENT_KEYS' }),
+    );
+  });
+
+  it('the refusal names the file and never what is in it', () => {
+    const directory = createDirectory({ 'my-key': 'too-short-a-secret' });
+
+    expect(() => deploymentKeys(directory, undefined)).toThrow(/my-key/);
+    expect(() => deploymentKeys(directory, undefined)).not.toThrow(/too-short-a-secret/);
+  });
+});
+
+describe('a key of its own', () => {
+  it('is made once, for its owner alone, and stays', () => {
+    const directory = join(createDirectory(), 'journal');
+    const [first] = deploymentKeys(undefined, directory);
+    const [second] = deploymentKeys(undefined, directory);
+    const [file = ''] = readdirSync(directory);
+
+    expect(readdirSync(directory)).toHaveLength(1);
+    expect(statSync(join(directory, file)).mode & 0o777).toBe(0o600);
+    expect(first.secret.length).toBeGreaterThanOrEqual(32);
+    expect(second).toEqual(first);
+    expect(readFileSync(join(directory, file), 'latin1').trim()).toBe(Buffer.from(first.secret).toString('latin1'));
+  });
+
+  it('is another one for another journal, and without a journal for every process', () => {
+    const secrets = [
+      deploymentKeys(undefined, createDirectory()),
+      deploymentKeys(undefined, createDirectory()),
+      deploymentKeys(undefined, undefined),
+      deploymentKeys(undefined, undefined),
+    ].map(([key]) => Buffer.from(key.secret).toString('hex'));
+
+    expect(new Set(secrets).size).toBe(4);
+  });
+});
