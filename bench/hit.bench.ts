@@ -17,7 +17,7 @@ const path = '/sidegate.v1.TokenService/Validate';
 
 const sidecar = await start('sidecar-server');
 const token = String(sidecar.ready['token']);
-const body = ValidateRequest.encode(ValidateRequest.fromPartial({ token })).finish();
+const body = ValidateRequest.encode(ValidateRequest.fromPartial({ credential: { $case: 'token', value: token } })).finish();
 const load = (child: Child) => ({ address: String(child.ready['address']), path, body });
 await send(load(sidecar), 10, 1);
 const answer = await send(load(sidecar), 1, 1);

@@ -57,7 +57,7 @@ export type RevokeTarget = { readonly token: string } | { readonly selector: Sel
 export function validateRequest(token: string, options: ValidateOptions): ValidateRequest {
   const { include, atLeastAsFresh, maxStalenessMs } = options;
   return {
-    token,
+    credential: { $case: 'token', value: token },
     demand: options.demand && demandMessage(options.demand),
     include: include && { claims: include.claims ?? false, tags: include.tags ?? false, details: include.details ?? false },
     atLeastAsFresh: atLeastAsFresh && freshnessMessage(atLeastAsFresh),

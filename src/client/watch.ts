@@ -131,7 +131,7 @@ function retryDelayMs(failures: number, retryAfterMs: number | undefined, random
 function requestFor(options: WatchOptions, after: Cursor | undefined): WatchRequest {
   const { filter, checkpointIntervalMs } = options;
   return {
-    after: after && cursorToMessage(after),
+    start: after && { $case: 'after', value: cursorToMessage(after) },
     filter: filter && {
       issuers: [...(filter.issuers ?? [])],
       userIds: [...(filter.userIds ?? [])],

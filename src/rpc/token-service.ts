@@ -142,7 +142,7 @@ class TokenService {
     const signal = call.signal();
     await this.#require('watch', call, signal);
     if (message.includeDetails) await this.#require('details', call, signal);
-    const after = cursorFromMessage(message.after);
+    const after = cursorFromMessage(message.start?.value);
     const intervalMs = msFromDuration(message.checkpointInterval, 'checkpoint_interval');
     const messages = this.#parts.watchers.watch({ after, filter: message.filter, checkpointIntervalMs: intervalMs }, signal);
     for await (const one of messages) {

@@ -64,7 +64,7 @@ function questionOf(message: ValidateRequest): ReadQuestion {
   rejectUnknownFields(message);
   const fresh = message.atLeastAsFresh;
   return {
-    raw: message.token,
+    raw: message.credential?.value ?? '',
     demand: message.demand && demandOf(message.demand),
     atLeastAsFresh: fresh && (fresh.$case === 'entryId' ? { entryId: fresh.value } : { cursor: requiredCursor(fresh.value) }),
     maxStalenessMs: msFromDuration(message.maxStaleness, 'max_staleness'),

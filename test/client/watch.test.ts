@@ -50,7 +50,7 @@ describe('watch', () => {
   it('subscribes as it was asked, and tells what happens in order', async () => {
     const first = next();
     const subscription = await began();
-    expect(subscription.request).toMatchObject({ after: undefined, includeDetails: true, checkpointInterval: { nanos: 250_000_000 } });
+    expect(subscription.request).toMatchObject({ start: undefined, includeDetails: true, checkpointInterval: { nanos: 250_000_000 } });
     expect(subscription.authorization).toBe('Bearer caller');
     subscription.send(opened(5n));
     subscription.send(batch(6n, 6n, 7n));
@@ -75,7 +75,7 @@ describe('watch', () => {
     subscription.cut();
     expect(await next()).toMatchObject({ kind: 'disconnected', error: { code: 'UNAVAILABLE' } });
     void next();
-    expect((await began()).request.after).toMatchObject(cursor(5n));
+    expect((await began()).request.start?.value).toMatchObject(cursor(5n));
   });
 
   it('W12: comes back after a drain, not before it was asked to, and after the last cursor', async () => {
@@ -91,7 +91,7 @@ describe('watch', () => {
     void next();
     const again = await began();
     expect(again.atMs - cutMs).toBeGreaterThanOrEqual(395);
-    expect(again.request.after).toMatchObject(cursor(8n));
+    expect(again.request.start?.value).toMatchObject(cursor(8n));
   });
 
   it.each([

@@ -168,7 +168,7 @@ describe('the index agrees with the model', () => {
   const fits = (chosen: Selector, { issuer: of, attributes }: RandomToken): { surely: boolean; maybe: boolean } => {
     if (chosen.issuer !== undefined && chosen.issuer !== of) return { surely: false, maybe: false };
     if (chosen.kind === 'everything') return { surely: true, maybe: false };
-    const told = chosen.conditions.map((one) =>
+    const told = chosen.conditions.map((one): (string | undefined)[] =>
       attributes.filter((attribute) => attribute.dimension === one.dimension).map((attribute) => attribute.value),
     );
     const has = chosen.conditions.map((one, at) => told[at]?.includes(one.value) ?? false);

@@ -152,7 +152,8 @@ class Stage {
     this.#sidecar = sidecar;
     this.#subject = subject;
     this.#case = scripted;
-    sidecar.on.validate = async ({ token }) => {
+    sidecar.on.validate = async ({ credential }) => {
+      const token = credential?.value ?? '';
       this.#asked.set(token, this.#askedOf(token) + 1);
       const holding = this.#holding.get(token);
       this.#holding.delete(token);
@@ -243,7 +244,8 @@ class Stage {
 
   async #subscribe(step: Opening, where: string): Promise<void> {
     const subscription = await this.#sidecar.subscription();
-    const { after, filter } = subscription.request;
+    const { start, filter } = subscription.request;
+    const after = start?.value;
     expect(after === undefined ? null : `${after.journal}:${after.revision}`, `${where}: cursor`).toBe(step.after ?? null);
     // No filter and an empty one are the same.
     const sent = { issuers: filter?.issuers ?? [], user_ids: filter?.userIds ?? [], project_ids: filter?.projectIds ?? [] };

@@ -23,6 +23,7 @@ import type { Clock, Journal } from '../../src/ports.ts';
 import { createSidecar, type Running, systemClock } from '../../src/sidecar.ts';
 import { decodeStatusDetails, statusDetailsKey } from '../../src/wire/status-details.ts';
 import type { FakeIssuer } from './issuer.ts';
+import { type Question, validateRequestOf } from './requests.ts';
 
 /** What a test's sidecar is made of; what is not said is the default of the configuration. */
 export interface SidecarPlan {
@@ -132,8 +133,8 @@ export async function startSidecar(plan: SidecarPlan = {}) {
     ...running,
     clients,
     call,
-    validate: (request: Parameters<typeof ValidateRequest.fromPartial>[0], options?: CallOptions) =>
-      typed(call('Validate', ValidateRequest.encode(ValidateRequest.fromPartial(request)).finish(), options), ValidateResponse),
+    validate: (request: Question, options?: CallOptions) =>
+      typed(call('Validate', ValidateRequest.encode(validateRequestOf(request)).finish(), options), ValidateResponse),
     revoke: (request: Parameters<typeof RevokeRequest.fromPartial>[0], options?: CallOptions) =>
       typed(call('Revoke', RevokeRequest.encode(RevokeRequest.fromPartial(request)).finish(), options), RevokeResponse),
     refresh: (request: Parameters<typeof RefreshRequest.fromPartial>[0], options?: CallOptions) =>

@@ -1,16 +1,16 @@
 // Somebody who watches, by the bare generated client: keeps what comes, in order, and hides nothing.
 
 import type { Metadata, ServiceError } from '@grpc/grpc-js';
-import {
-  type Invalidation,
-  type TokenServiceClient,
-  type WatchCheckpoint,
-  type WatchOpened,
-  WatchRequest,
-  type WatchReset,
-  type WatchResponse,
+import type {
+  Invalidation,
+  TokenServiceClient,
+  WatchCheckpoint,
+  WatchOpened,
+  WatchReset,
+  WatchResponse,
 } from '../../src/gen/sidegate/v1/token_service.ts';
 import { decodeStatusDetails, type StatusDetails, statusDetailsKey } from '../../src/wire/status-details.ts';
+import { type Subscription, watchRequestOf } from './requests.ts';
 
 /** One open stream. */
 export interface Watcher {
@@ -38,10 +38,10 @@ export interface Watcher {
 const patienceMs = 10_000;
 
 /** Opens a stream. */
-export function openWatcher(client: TokenServiceClient, request: Partial<WatchRequest> = {}, metadata?: Metadata): Watcher {
+export function openWatcher(client: TokenServiceClient, request: Subscription = {}, metadata?: Metadata): Watcher {
   const messages: WatchResponse[] = [];
   const looking = new Set<() => void>();
-  const message = WatchRequest.fromPartial(request);
+  const message = watchRequestOf(request);
   const stream = metadata === undefined ? client.watch(message) : client.watch(message, metadata);
   let over = false;
 

@@ -9,6 +9,7 @@ import { ValidateRequest, ValidateResponse } from '../../src/gen/sidegate/v1/tok
 import { createMemoryJournal } from '../../src/journal/memory.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import { createFakeIssuer, type FakeIssuer } from '../fakes/issuer.ts';
+import { validateRequestOf } from '../fakes/requests.ts';
 import { type Outcome, type SidecarPlan, startSidecar, type TestSidecar } from '../fakes/sidecar.ts';
 
 const ends: (() => Promise<void> | void)[] = [];
@@ -139,7 +140,7 @@ describe('Validate', () => {
     const other = new Client(sidecar.socket ?? '', credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
     ends.push(() => other.close());
     const same = (bytes: Buffer): Buffer => bytes;
-    const request = Buffer.from(ValidateRequest.encode(ValidateRequest.fromPartial({ token: 't' })).finish());
+    const request = Buffer.from(ValidateRequest.encode(validateRequestOf({ token: 't' })).finish());
     const code = await new Promise<string>((resolve) => {
       other.makeUnaryRequest('/sidegate.v1.TokenService/Validate', same, same, request, (error) =>
         resolve(error ? `${error.code} ${error.details}` : 'OK'),
@@ -155,7 +156,7 @@ describe('Validate', () => {
     const sidecar = await start({ config: (config) => ({ ...config, limits: { ...config.limits, requestSizeBytes: 4096 } }) });
 
     expect((await sidecar.call('Validate', Buffer.alloc(4097))).status).toBe('RESOURCE_EXHAUSTED');
-    const request = ValidateRequest.encode(ValidateRequest.fromPartial({ token: 'x'.repeat(4093) })).finish();
+    const request = ValidateRequest.encode(validateRequestOf({ token: 'x'.repeat(4093) })).finish();
     expect(request.length).toBe(4096);
     expect((await sidecar.call('Validate', request)).status).toBe('OK');
   });
@@ -270,10 +271,14 @@ describe('Revoke and Refresh', () => {
 
   it('a journal that cannot be followed keeps nobody waiting beyond the deadline, and that is no accident of ours', async () => {
     let isStuck = false;
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
     const journal = createMemoryJournal({ clock: systemClock });
     const stuck = new Proxy(journal, {
       get(target, name) {
-        if (name === 'read' && isStuck) return () => new Promise(() => undefined);
+        if (name === 'read' && isStuck) return () => released.then(() => []);
         const member: unknown = Reflect.get(target, name);
         return typeof member === 'function' ? member.bind(target) : member;
       },
@@ -282,6 +287,7 @@ describe('Revoke and Refresh', () => {
     give(sidecar.central, 't');
     await sidecar.validate({ token: 't' });
     isStuck = true;
+    ends.push(release);
     const outcomes = await Promise.all([
       sidecar.refresh({ selector: { userId: 'alice' } }, { endless: true }),
       sidecar.revoke({ target: { $case: 'token', value: 't' } }, { endless: true }),

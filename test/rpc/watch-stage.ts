@@ -16,13 +16,12 @@ import {
   type RevokeResponse,
   Selector,
   TokenServiceClient,
-  ValidateRequest,
   type ValidateResponse,
-  WatchRequest,
 } from '../../src/gen/sidegate/v1/token_service.ts';
 import type { Clock, Journal, TokenFormat } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
 import { createSidecar, type Running, systemClock } from '../../src/sidecar.ts';
+import { type Question, type Subscription, validateRequestOf } from '../fakes/requests.ts';
 import { openWatcher, type Watcher } from '../fakes/watcher.ts';
 
 /** What differs from the usual. */
@@ -45,9 +44,9 @@ export interface Stage {
   append(count: number, prefix?: string): Promise<void>;
   revoke(selector: Partial<Selector>, more?: Partial<RevokeRequest>): Promise<RevokeResponse>;
   refresh(selector: Partial<Selector>): Promise<RefreshResponse>;
-  validate(request: Partial<ValidateRequest>): Promise<ValidateResponse>;
+  validate(request: Question): Promise<ValidateResponse>;
   status(): Promise<GetStatusResponse>;
-  watch(request?: Partial<WatchRequest>): Watcher;
+  watch(request?: Subscription): Watcher;
   /** Drains and closes. */
   stop(): Promise<void>;
 }
@@ -181,10 +180,10 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
       answered((done) =>
         client.refresh(RefreshRequest.fromPartial({ selector: Selector.fromPartial({ issuer: 'main', ...selector }) }), done),
       ),
-    validate: (request) => answered((done) => client.validate(ValidateRequest.fromPartial(request), done)),
+    validate: (request) => answered((done) => client.validate(validateRequestOf(request), done)),
     status: () => answered((done) => client.getStatus({}, done)),
     watch: (request = {}) => {
-      const watcher = openWatcher(client, WatchRequest.fromPartial(request));
+      const watcher = openWatcher(client, request);
       watchers.push(watcher);
       return watcher;
     },

@@ -13,10 +13,10 @@ import {
   ResetReason,
   type Selector,
   TokenServiceClient,
-  type WatchRequest,
 } from '../../src/gen/sidegate/v1/token_service.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
 import { createFakeClock, type FakeClock } from '../fakes/clock.ts';
+import type { Subscription } from '../fakes/requests.ts';
 import { detailsOf, openWatcher, type Watcher } from '../fakes/watcher.ts';
 import { journalWith, type Stage, type StageOptions, startStage } from './watch-stage.ts';
 
@@ -449,7 +449,7 @@ describe('W11 a filter', () => {
     const stage = await start();
     const journal = await journalOf(stage);
     for (const [, selector] of selectors) await stage.revoke(selector);
-    const request: Partial<WatchRequest> = {
+    const request: Subscription = {
       after: cursorOf(journal, 0),
       filter: { issuers: [], userIds: [], projectIds: [], ...filter },
     };

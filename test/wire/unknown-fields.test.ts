@@ -13,7 +13,7 @@ describe('unknown fields', () => {
   it('a request of known fields passes, however deep', () => {
     const demand: Parameters<typeof Demand.fromPartial>[0] = { scope: { $case: 'projectId', value: 'p' }, anyOfRoles: ['a', 'b'] };
     const request = ValidateRequest.fromPartial({
-      token: 't',
+      credential: { $case: 'token', value: 't' },
       demand,
       maxStaleness: { seconds: 1n },
       atLeastAsFresh: { $case: 'cursor', value: { journal: 'J' } },

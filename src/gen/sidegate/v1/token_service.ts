@@ -196,8 +196,12 @@ export namespace ResetReason {
  * Kept for what comes: 2 (handle), 4 (service token), 9 (stale if unavailable).
  */
 export interface ValidateRequest {
-  /** The token as presented, without "Bearer ". Surrounding whitespace is ignored. */
-  token: string;
+  /** What is asked about. Exactly one; there is one kind today. */
+  credential?:
+    | //
+    /** The token as presented, without "Bearer ". Surrounding whitespace is ignored. */
+    { $case: "token"; value: string }
+    | undefined;
   /** What the token must be good for. Absent: good at all. */
   demand?:
     | Demand
@@ -238,7 +242,7 @@ export interface Demand {
     /** Scoped to the system. */
     { $case: "system"; value: boolean }
     | undefined;
-  /** Issued by one of these (names of the configuration). Also tells which issuer to ask about an opaque token. */
+  /** Issued by one of these (names of the configuration). Others are not asked. */
   anyOfIssuers: string[];
   /** Meant for at least one of these. */
   anyOfAudiences: string[];
@@ -684,9 +688,11 @@ export interface RefreshResponse {
  * Kept for what comes: 2 (a snapshot first).
  */
 export interface WatchRequest {
-  /** After this, exclusive. Absent: from now, which is all that an empty near cache needs. */
-  after?:
-    | Cursor
+  /** Where to start. Absent: from now, which is all that an empty near cache needs. */
+  start?:
+    | //
+    /** After this, exclusive. */
+    { $case: "after"; value: Cursor }
     | undefined;
   /** Only what may concern these. Absent: all. */
   filter?:
@@ -919,7 +925,7 @@ export interface DependencyStatus {
 
 function createBaseValidateRequest(): ValidateRequest {
   return {
-    token: "",
+    credential: undefined,
     demand: undefined,
     include: undefined,
     atLeastAsFresh: undefined,
@@ -930,8 +936,10 @@ function createBaseValidateRequest(): ValidateRequest {
 
 export const ValidateRequest: MessageFns<ValidateRequest> = {
   encode(message: ValidateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.token !== "") {
-      writer.uint32(10).string(message.token);
+    switch (message.credential?.$case) {
+      case "token":
+        writer.uint32(10).string(message.credential.value);
+        break;
     }
     if (message.demand !== undefined) {
       Demand.encode(message.demand, writer.uint32(26).fork()).join();
@@ -979,7 +987,7 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
               break;
             }
 
-            message.token = reader.string();
+            message.credential = { $case: "token", value: reader.string() };
             continue;
           }
           case 3: {
@@ -1047,7 +1055,14 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
   },
   fromPartial(object: DeepPartial<ValidateRequest>): ValidateRequest {
     const message = createBaseValidateRequest();
-    message.token = object.token ?? "";
+    switch (object.credential?.$case) {
+      case "token": {
+        if (object.credential?.value !== undefined && object.credential?.value !== null) {
+          message.credential = { $case: "token", value: object.credential.value };
+        }
+        break;
+      }
+    }
     message.demand = (object.demand !== undefined && object.demand !== null)
       ? Demand.fromPartial(object.demand)
       : undefined;
@@ -4048,7 +4063,7 @@ export const RefreshResponse: MessageFns<RefreshResponse> = {
 
 function createBaseWatchRequest(): WatchRequest {
   return {
-    after: undefined,
+    start: undefined,
     filter: undefined,
     checkpointInterval: undefined,
     includeDetails: false,
@@ -4058,8 +4073,10 @@ function createBaseWatchRequest(): WatchRequest {
 
 export const WatchRequest: MessageFns<WatchRequest> = {
   encode(message: WatchRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.after !== undefined) {
-      Cursor.encode(message.after, writer.uint32(10).fork()).join();
+    switch (message.start?.$case) {
+      case "after":
+        Cursor.encode(message.start.value, writer.uint32(10).fork()).join();
+        break;
     }
     if (message.filter !== undefined) {
       WatchFilter.encode(message.filter, writer.uint32(26).fork()).join();
@@ -4099,7 +4116,7 @@ export const WatchRequest: MessageFns<WatchRequest> = {
               break;
             }
 
-            message.after = Cursor.decode(reader, reader.uint32());
+            message.start = { $case: "after", value: Cursor.decode(reader, reader.uint32()) };
             continue;
           }
           case 3: {
@@ -4151,9 +4168,14 @@ export const WatchRequest: MessageFns<WatchRequest> = {
   },
   fromPartial(object: DeepPartial<WatchRequest>): WatchRequest {
     const message = createBaseWatchRequest();
-    message.after = (object.after !== undefined && object.after !== null)
-      ? Cursor.fromPartial(object.after)
-      : undefined;
+    switch (object.start?.$case) {
+      case "after": {
+        if (object.start?.value !== undefined && object.start?.value !== null) {
+          message.start = { $case: "after", value: Cursor.fromPartial(object.start.value) };
+        }
+        break;
+      }
+    }
     message.filter = (object.filter !== undefined && object.filter !== null)
       ? WatchFilter.fromPartial(object.filter)
       : undefined;
