@@ -13,7 +13,6 @@ import { revision } from '../src/core/invalidation.ts';
 import {
   type Cursor,
   type GetStatusResponse,
-  type GetStatusResponse,
   InactiveReason,
   RevokeRequest,
   type RevokeResponse,

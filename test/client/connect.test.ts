@@ -60,7 +60,7 @@ describe('the client', () => {
       maxStalenessMs: 1500,
     });
     expect(request).toMatchObject({
-      token: secret,
+      credential: { $case: 'token', value: secret },
       demand: {
         scope: { $case: 'domainId', value: 'd' },
         anyOfIssuers: ['i'],

@@ -218,7 +218,7 @@ describe('the near cache, beside the contract', () => {
       const cache = await proven(sidecar, client);
       await cache.validate('t', { demand: { anyOfRoles: ['member'] }, include: { claims: true } });
       expect(request).toMatchObject({
-        token: 't',
+        credential: { $case: 'token', value: 't' },
         demand: { anyOfRoles: ['member'] },
         include: { claims: true, tags: true, details: false },
       });

@@ -293,7 +293,7 @@ describe('Revoke and Refresh', () => {
       sidecar.revoke({ target: { $case: 'token', value: 't' } }, { endless: true }),
     ]);
 
-    expect(outcomes.map(shown)).toEqual(['DEADLINE_EXCEEDED DEADLINE', 'DEADLINE_EXCEEDED DEADLINE']);
+    expect(outcomes.map(shown)).toEqual(['DEADLINE_EXCEEDED NOT_APPLIED_YET', 'DEADLINE_EXCEEDED DEADLINE']);
     expect(sidecar.lines().filter((line) => line['level'] === 'error')).toEqual([]);
   });
 
