@@ -27,7 +27,7 @@ const silent: Telemetry = {
   log: { info: () => undefined, warn: () => undefined, error: () => undefined, debug: () => undefined },
   audit: () => undefined,
 };
-const life = { maxTokenLifeMs: 3_600_000, skewMs: 0, endless: false };
+const life = { maxTokenLifeMs: 3_600_000, skewMs: 0, leewayMs: 0, endless: false, needsIssueTime: false, audiences: [] };
 
 interface Side {
   hit(n: number): Promise<bigint>;
@@ -69,7 +69,6 @@ async function side(live: number): Promise<Side> {
   };
   const issuer: Issuer = {
     name: 'bench',
-    kind: 'keystone',
     accepts: ['opaque'],
     format,
     life,
@@ -129,7 +128,6 @@ async function side(live: number): Promise<Side> {
       jitter: 0,
       memoryBytes: 64 << 20,
       refusals: { enabled: true, timeMs: 5000, maxEntries: 100 },
-      skewMs: 2000,
     },
   });
   const validator = new Validator({

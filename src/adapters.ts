@@ -1,12 +1,13 @@
 // The catalogue: which file serves which kind of the configuration. A new one is one line here.
 
 import type { CachingConfig, IntrospectionIssuer, IssuerConfig, JwtIssuer, KeystoneIssuer, LimitsConfig } from './config/types.ts';
+import type { LifeRules } from './core/decision.ts';
 import { createJwtFormat } from './formats/jwt.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
 import { openLevelJournal } from './journal/leveldb.ts';
 import { createMemoryJournal } from './journal/memory.ts';
-import type { Clock, Journal, Logger, TokenFormat } from './ports.ts';
-import type { CallLimits, Issuer } from './service/issuer.ts';
+import type { Clock, Journal, Logger, Upstream } from './ports.ts';
+import type { Issuer } from './service/issuer.ts';
 import { createIntrospection } from './upstreams/introspection.ts';
 import { createKeystone } from './upstreams/keystone.ts';
 
@@ -51,7 +52,6 @@ function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDe
       keys,
       algorithms: config.algorithms,
       types: config.types,
-      audiences: config.audiences.length > 0 ? config.audiences : undefined,
       keysTimeMs: caching.keys.timeMs,
       keysCooldownMs: caching.keys.cooldownMs,
       keysStaleWhileDownMs: caching.keys.staleWhileDownMs,
@@ -61,14 +61,12 @@ function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDe
     },
     { clock, log },
   );
-  const life = { maxTokenLifeMs: config.maxTokenLifeMs, skewMs: config.skewMs, endless: false };
   const issuer: Issuer = {
     name: config.name,
-    kind: 'jwt',
     accepts: ['jwt'],
     jwtIssuer: config.issuer,
     format,
-    life,
+    life: { ...lifeOf(config, limits), endless: false, needsIssueTime: true, audiences: config.audiences },
     expiredWithinMs: config.expiredWithinMs,
     canAsk: false,
     calls: { deadlineMs: config.calls.deadlineMs, ...localConcurrency },
@@ -98,7 +96,7 @@ function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterD
     },
     { clock, log },
   );
-  return { issuer: askedIssuer(config, createOpaqueFormat(upstream), config.expiredWithinMs), close: () => upstream.close() };
+  return { issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: config.expiredWithinMs }), close: () => upstream.close() };
 }
 
 function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {
@@ -115,13 +113,25 @@ function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }
     },
     { clock, log },
   );
-  return { issuer: askedIssuer(config, createOpaqueFormat(upstream), 0), close: () => upstream.close() };
+  return { issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: 0 }), close: () => upstream.close() };
 }
 
-function askedIssuer(config: KeystoneIssuer | IntrospectionIssuer, format: TokenFormat, expiredWithinMs: number): Issuer {
-  const { name, kind, accepts, prefix, maxTokenLifeMs, skewMs, endless } = config;
-  const calls: CallLimits = config.calls;
-  return { name, kind, accepts, prefix, format, life: { maxTokenLifeMs, skewMs, endless }, expiredWithinMs, canAsk: true, calls };
+interface Asked {
+  readonly config: KeystoneIssuer | IntrospectionIssuer;
+  readonly limits: LimitsConfig;
+  readonly upstream: Upstream;
+  readonly expiredWithinMs: number;
+}
+
+function askedIssuer({ config, limits, upstream, expiredWithinMs }: Asked): Issuer {
+  const { name, accepts, prefix, endless, calls } = config;
+  const life = { ...lifeOf(config, limits), endless, needsIssueTime: false, audiences: [] };
+  return { name, accepts, prefix, format: createOpaqueFormat(upstream), life, expiredWithinMs, canAsk: true, calls };
+}
+
+/** The skew of a rule is that between our hosts plus, as it speaks of an issuer's times, the issuer's. */
+function lifeOf({ maxTokenLifeMs, skewMs }: IssuerConfig, limits: LimitsConfig): Pick<LifeRules, 'maxTokenLifeMs' | 'skewMs' | 'leewayMs'> {
+  return { maxTokenLifeMs, skewMs: skewMs + limits.skewMs, leewayMs: skewMs };
 }
 
 function tlsOf({ tls }: KeystoneIssuer | IntrospectionIssuer): { caFile?: string; serverName?: string } {

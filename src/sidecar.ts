@@ -140,7 +140,6 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
       jitter: caching.token.jitter,
       memoryBytes: caching.memory.maxSizeBytes,
       refusals: { ...caching.unknown, enabled: caching.enabled && caching.unknown.enabled },
-      skewMs: limits.skewMs,
     },
   });
   const validator = new Validator({

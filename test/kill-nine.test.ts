@@ -160,13 +160,20 @@ async function revokeOn(client: TokenServiceClient, witness: Witness, tokenOf: (
 async function tokenMaker(): Promise<{ readonly signer: Signer; readonly tokenOf: (user: string) => Promise<string> }> {
   const signer = await createSigner('ES256', 'k1');
   const issuedAt = Math.floor(Date.now() / 1000) - 60;
-  return { signer, tokenOf: (sub) => signer.sign({ iss: 'https://issuer.test', sub, iat: issuedAt, exp: issuedAt + 7200 }) };
+  const tokens = new Map<string, Promise<string>>();
+  // Signed once: ES256 signs the same claims differently each time, and that would be another token.
+  const tokenOf = (sub: string): Promise<string> => {
+    const token = tokens.get(sub) ?? signer.sign({ iss: 'https://issuer.test', sub, iat: issuedAt, exp: issuedAt + 7200 });
+    tokens.set(sub, token);
+    return token;
+  };
+  return { signer, tokenOf };
 }
 
 const connected = (): TokenServiceClient => new TokenServiceClient(`unix://${join(dir, 'sidegate.sock')}`, credentials.createInsecure());
 
 it('a hundred kill -9 lose no acknowledged Revoke, un-revoke no token, and hide nothing from a Watch that resumes', {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const { signer, tokenOf } = await tokenMaker();
   writeFileSync(join(dir, 'keys.json'), JSON.stringify({ keys: [signer.jwk] }));

@@ -50,15 +50,16 @@ export async function readToken(given: readonly string[], options: TokenOptions,
     return checked(variable, 'SIDEGATE_TOKEN');
   }
   if (!process.stdin.isTTY) return checked(await readStandardInput(signal), 'standard input');
-  output.say('sidegate: type or paste the token, then Enter; it is not shown');
-  return checked(await readTerminal(signal), 'what was typed');
+  return checked(await readTerminal(output, signal), 'what was typed');
 }
 
-async function readTerminal(signal: AbortSignal): Promise<string> {
+async function readTerminal(output: Output, signal: AbortSignal): Promise<string> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const asking = createInterface({ input: process.stdin, output: nowhere, terminal: true });
   // The terminal is raw while it is read: Ctrl-C comes as a key, and Ctrl-D closes.
   asking.on('SIGINT', () => process.emit('SIGINT', 'SIGINT'));
+  // Only now: what is typed before the terminal is raw would be shown.
+  output.say('sidegate: type or paste the token, then Enter; it is not shown');
   const closed = new Promise<string>((resolve) => asking.once('close', () => resolve('')));
   try {
     return await Promise.race([asking.question('', { signal }), closed]);

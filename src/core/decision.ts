@@ -48,15 +48,24 @@ export interface Standing {
   readonly hasAccessRules: boolean;
   /** SHA-256 of the certificate it is bound to, base64url. */
   readonly certificateThumbprint: string | undefined;
+  /** It is meant for none of the audiences that its issuer's configuration accepts. */
+  readonly outsideAudiences: boolean;
 }
 
 /** How long an issuer's tokens may live, and how far its clock may be off. */
 export interface LifeRules {
   /** S12: a token that lives longer is inactive; one without an end ends this long after its issue. */
   readonly maxTokenLifeMs: number;
+  /** How far its clock may be ahead of ours, the skew between our hosts included: for beginnings and for cut-offs (S4). */
   readonly skewMs: number;
+  /** What is allowed beyond an end: its own skew alone, none of ours. */
+  readonly leewayMs: number;
   /** Tokens with neither issue nor end are accepted. */
   readonly endless: boolean;
+  /** A token that does not tell its issue is none: nobody could say how long it lives, nor ask (S12). */
+  readonly needsIssueTime: boolean;
+  /** Audiences that are accepted where the caller demands none; empty: every one. */
+  readonly audiences: readonly string[];
 }
 
 const active: Decision = { active: true };
@@ -77,20 +86,21 @@ const decisions = {
 
 /**
  * The times of a token under its issuer's rules. `learnedAtMs`: when its facts were fetched, for tokens that tell their end but not
- * their beginning. Follows: S12; RFC 7519 §4.1.4 to §4.1.6 (`skewMs` is their small leeway).
+ * their beginning. Follows: S12; RFC 7519 §4.1.4 to §4.1.6 (their small leeway).
  */
 export function standingOf(facts: Facts, rules: LifeRules, learnedAtMs: number): Standing {
   const { issuedAtMs, expiresAtMs, certificateThumbprint } = facts.token;
-  const beginsAtMs = issuedAtMs ?? (expiresAtMs === undefined ? undefined : learnedAtMs);
+  const beginsAtMs = issuedAtMs ?? (expiresAtMs === undefined || rules.needsIssueTime ? undefined : learnedAtMs);
   const allowedEndMs = beginsAtMs === undefined ? (rules.endless ? Infinity : -Infinity) : beginsAtMs + rules.maxTokenLifeMs;
   // A token that claims to have been issued later than now would escape every cut-off (S4), so it waits for its time.
   const validFromMs = Math.max(facts.notBeforeMs ?? -Infinity, issuedAtMs ?? -Infinity) - rules.skewMs;
   return {
     validFromMs,
-    endsAtMs: (expiresAtMs ?? allowedEndMs) + rules.skewMs,
+    endsAtMs: (expiresAtMs ?? allowedEndMs) + rules.leewayMs,
     livesTooLong: allowedEndMs === -Infinity || (expiresAtMs !== undefined && expiresAtMs > allowedEndMs),
     hasAccessRules: facts.hasAccessRules,
     certificateThumbprint,
+    outsideAudiences: rules.audiences.length > 0 && !rules.audiences.some((one) => facts.token.audiences.includes(one)),
   };
 }
 
@@ -113,6 +123,7 @@ export function decide(subject: Subject, revoked: boolean, demand: Demand | unde
   const bound = standing.certificateThumbprint;
   if (bound !== undefined && bound !== demand?.certificateThumbprint) return decisions.wrongCertificate;
   if (standing.hasAccessRules) return decisions.accessDenied;
+  if (standing.outsideAudiences && !demand?.anyOfAudiences?.length) return decisions.wrongAudience;
   return demand ? meets(subject.token(), demand) : active;
 }
 

@@ -24,8 +24,6 @@ export interface CachingLimits {
   readonly jitter: number;
   readonly memoryBytes: number;
   readonly refusals: RefusalLimits;
-  /** Between our hosts (S1): an authority's clock further off than this is said. */
-  readonly skewMs: number;
 }
 
 /** What the store needs. */
@@ -162,7 +160,7 @@ export class FactsStore {
   }
 
   async #read(digest: string, raw: string, issuer: Issuer, began: FetchBegin): Promise<Fetched> {
-    const { telemetry, clock, degradations, limits } = this.#parts;
+    const { telemetry, clock, degradations } = this.#parts;
     const gate = this.#gates.get(issuer.name);
     if (!gate) throw new SidecarError('INTERNAL', `no gate for issuer "${issuer.name}"`, { reason: 'NO_GATE' });
     const deadline = AbortSignal.timeout(issuer.calls.deadlineMs);
@@ -176,7 +174,7 @@ export class FactsStore {
     try {
       const reading = await gate.run(deadline, () => orDeadline(issuer.format.read(raw, deadline), deadline, issuer.name));
       if (reading.clockOffsetMs !== undefined) {
-        const off = Math.abs(reading.clockOffsetMs) > limits.skewMs + issuer.life.skewMs;
+        const off = Math.abs(reading.clockOffsetMs) > issuer.life.skewMs;
         if (degradations.set(issuer.name, 'CLOCK', off, clock.nowMs())) {
           telemetry.log.warn({ issuer: issuer.name, offsetMs: reading.clockOffsetMs, degraded: off }, 'our clock against the authority’s');
         }

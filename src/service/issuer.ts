@@ -6,7 +6,6 @@ import type { TokenFormat } from '../ports.ts';
 
 /** One issuer of the configuration, ready to be asked. */
 export interface Issuer extends Claimant {
-  readonly kind: 'keystone' | 'jwt' | 'introspection';
   readonly format: TokenFormat;
   readonly life: LifeRules;
   /** How long past its end a token may still come back (S4, S12). */
@@ -36,5 +35,5 @@ export function longestLifeMs(issuers: readonly Issuer[]): number {
 }
 
 function lifeMs({ life, expiredWithinMs }: Issuer): number {
-  return life.endless ? Infinity : life.maxTokenLifeMs + 2 * life.skewMs + expiredWithinMs;
+  return life.endless ? Infinity : life.maxTokenLifeMs + life.skewMs + life.leewayMs + expiredWithinMs;
 }

@@ -17,7 +17,7 @@ const token: Token = {
   scopes: ['read', 'write'],
   isAdminProject: false,
 };
-const rules: LifeRules = { maxTokenLifeMs: 60_000, skewMs: 0, endless: false };
+const rules: LifeRules = { maxTokenLifeMs: 60_000, skewMs: 0, leewayMs: 0, endless: false, needsIssueTime: false, audiences: [] };
 const factsOf = (part: Partial<Token>, rest: Partial<Facts> = {}): Facts => ({
   token: { ...token, ...part },
   hasAccessRules: false,

@@ -1,6 +1,6 @@
 // What Keystone does without telling us, and what becomes of answers while it is ill: never is a token called inactive without its word.
 import { setTimeout } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Fault } from './lab/counting-proxy.ts';
 import { keystoneCall } from './lab/keystone-api.ts';
 import { describeWithKeystone, type Lab, startKeystone } from './lab.ts';
@@ -238,7 +238,7 @@ describeWithKeystone('a sidecar whose Keystone changes its mind or fails', () =>
     let hasty: LabSidecar;
     let known: string;
     const settled = (token: string) =>
-      expect.poll(() => verdict(hasty.client, token).catch((error: Error) => error.name), { timeout: 30_000 }).toBe('active');
+      vi.waitFor(async () => expect(await verdict(hasty.client, token)).toBe('active'), { timeout: 30_000, interval: 100 });
     beforeAll(async () => {
       hasty = await startSidecar(lab, { calls: '{ deadline: 1500ms, attempts: 2 }' });
       known = await lab.token('project');

@@ -1,9 +1,16 @@
 // An issuer that a test scripts: what its tokens say, whether it answers, and when.
 
+import type { LifeRules } from '../../src/core/decision.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { Facts, Token } from '../../src/core/token.ts';
 import type { Reading } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
+
+/** Rules for the lives of tokens: of two days, without skew, where nothing else is said. */
+export function lifeRules(part: Partial<LifeRules> = {}): LifeRules {
+  const skewMs = part.skewMs ?? 0;
+  return { maxTokenLifeMs: 172_800_000, skewMs, leewayMs: skewMs, endless: false, needsIssueTime: false, audiences: [], ...part };
+}
 
 /** As much of a token's facts as a test is about. */
 export type FactsSaid = Partial<Omit<Facts, 'token'>> & { readonly token?: Partial<Token> };
@@ -81,9 +88,8 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
   let script = lookUp;
 
   const issuer: Issuer = {
-    kind: 'introspection',
     accepts: ['opaque', 'fernet', 'uuid', 'pki', 'keystone-jws'],
-    life: { maxTokenLifeMs: 172_800_000, skewMs: 0, endless: false },
+    life: lifeRules(),
     expiredWithinMs: 0,
     canAsk: provenance === 'authority',
     calls: { deadlineMs: 5000, concurrency: 16, queue: 1024 },

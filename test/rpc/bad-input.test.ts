@@ -195,7 +195,7 @@ const tokens: readonly (readonly [string, (it: World) => string | Promise<string
   ['claims a thousand deep', () => signedText(header, `{"iss":"${iss}","x":${'['.repeat(1000)}${']'.repeat(1000)}}`), 'MALFORMED'],
   [
     '__proto__ as a claim',
-    () => signedText(header, `{"iss":"${iss}","aud":"api","exp":${second() + 60},"__proto__":{"roles":["admin"]}}`),
+    () => signedText(header, `{"iss":"${iss}","aud":"api","iat":${second()},"exp":${second() + 60},"__proto__":{"roles":["admin"]}}`),
     'active',
   ],
   ['two parts', (it) => it.good.split('.').slice(0, 2).join('.'), 'REFUSED'],

@@ -21,6 +21,7 @@ import {
 import type { Clock, Journal, TokenFormat } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
 import { createSidecar, type Running, systemClock } from '../../src/sidecar.ts';
+import { lifeRules } from '../fakes/issuer.ts';
 import { type Question, type Subscription, validateRequestOf } from '../fakes/requests.ts';
 import { openWatcher, type Watcher } from '../fakes/watcher.ts';
 
@@ -74,11 +75,10 @@ function tokenOf(raw: string, nowMs: number): Token {
 function issuerOf(format: TokenFormat): Issuer {
   return {
     name: 'main',
-    kind: 'introspection',
     accepts: ['opaque'],
     prefix: undefined,
     format,
-    life: { maxTokenLifeMs: 86_400_000, skewMs: 0, endless: false },
+    life: lifeRules({ maxTokenLifeMs: 86_400_000, skewMs: 0 }),
     expiredWithinMs: 0,
     canAsk: true,
     calls: { deadlineMs: 5000, concurrency: 64, queue: 4096 },

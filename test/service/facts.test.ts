@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { SidecarError } from '../../src/core/errors.ts';
 import { canonical, digestOf } from '../../src/core/raw.ts';
-import { createFakeIssuer, factsOf } from '../fakes/issuer.ts';
+import { createFakeIssuer, factsOf, lifeRules } from '../fakes/issuer.ts';
 import { always, createValidationStage, type StageOptions, settled, type ValidationStage, verdict } from './validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];
@@ -50,7 +50,7 @@ describe('age', () => {
   });
 
   it.each([-86_400_000 / 2, 3_600_000])('S1 a wall clock that steps by %i ms changes no age', async (stepMs) => {
-    const lives = createFakeIssuer({ life: { maxTokenLifeMs: 4_000_000_000_000, skewMs: 0, endless: false } });
+    const lives = createFakeIssuer({ life: lifeRules({ maxTokenLifeMs: 4_000_000_000_000 }) });
     lives.knows('t', { token: { issuedAtMs: 0, expiresAtMs: 4_000_000_000_000 } });
     const stage = await createStage({ issuers: [lives] });
     await stage.ask('t');
@@ -88,8 +88,8 @@ describe('age', () => {
     { offsetMs: -7000, degraded: [] },
     { offsetMs: 7001, degraded: ['CLOCK'] },
     { offsetMs: -7001, degraded: ['CLOCK'] },
-  ])('S1 a clock that is $offsetMs ms off, of 2 s and 5 s allowed: $degraded', async ({ offsetMs, degraded }) => {
-    const issuer = createFakeIssuer({ life: { maxTokenLifeMs: 172_800_000, skewMs: 5000, endless: false } });
+  ])('S1 a clock that is $offsetMs ms off, of 7 s allowed: $degraded', async ({ offsetMs, degraded }) => {
+    const issuer = createFakeIssuer({ life: lifeRules({ skewMs: 7000 }) });
     issuer.knows('t');
     issuer.setClockOffset(offsetMs);
     const stage = await createStage({ issuers: [issuer] });
@@ -301,7 +301,7 @@ describe('memory', () => {
   });
 
   it('10,000 distinct garbage tokens of every shape evict nothing good, add no byte, and ask nobody where the shape tells', async () => {
-    const jwt = createFakeIssuer({ name: 'corp', kind: 'jwt', accepts: ['jwt'], jwtIssuer: 'https://corp', provenance: 'signature' });
+    const jwt = createFakeIssuer({ name: 'corp', accepts: ['jwt'], jwtIssuer: 'https://corp', provenance: 'signature' });
     const opaque = createFakeIssuer({ name: 'central', prefix: 'op_' });
     const stage = await createStage({ issuers: [jwt, opaque], limits: { refusals: { enabled: true, timeMs: 5000, maxEntries: 500 } } });
     for (let n = 0; n < 50; n += 1) {

@@ -5,7 +5,7 @@ import type { PlacedEntry } from '../../src/core/invalidation.ts';
 import { revision } from '../../src/core/invalidation.ts';
 import { digestOf } from '../../src/core/raw.ts';
 import type { Selector } from '../../src/core/selector.ts';
-import { createFakeIssuer } from '../fakes/issuer.ts';
+import { createFakeIssuer, lifeRules } from '../fakes/issuer.ts';
 import { always, askedBy, createValidationStage, type StageOptions, settled, type ValidationStage, verdict } from './validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];
@@ -34,14 +34,13 @@ const user = (value: string, issuer?: string): Selector => ({
 });
 
 /** JWTs of one issuer: raw is `payload/signature`, and only the signature `good` is one. */
-function createSigner(life: { skewMs?: number; expiresAtMs?: number; issuedAtMs?: number; expiredWithinMs?: number } = {}) {
+function createSigner(life: { leewayMs?: number; expiresAtMs?: number; issuedAtMs?: number; expiredWithinMs?: number } = {}) {
   const issuer = createFakeIssuer({
     name: 'corp',
-    kind: 'jwt',
     prefix: 'jwt_',
     provenance: 'signature',
     expiredWithinMs: life.expiredWithinMs ?? 0,
-    life: { maxTokenLifeMs: dayMs, skewMs: life.skewMs ?? 0, endless: false },
+    life: lifeRules({ maxTokenLifeMs: dayMs, leewayMs: life.leewayMs ?? 0 }),
   });
   const token = { issuedAtMs: life.issuedAtMs ?? nowMs - hourMs, expiresAtMs: life.expiresAtMs ?? nowMs + hourMs };
   issuer.knows('jwt_a', { identity: 'jti-1', token });
@@ -137,8 +136,8 @@ describe('by possession', () => {
     { ms: -1, entries: 2 },
     { ms: 0, entries: 0 },
   ])('S4 a token that has ended is done without an entry: $ms ms from when it can come back no more', async ({ ms, entries }) => {
-    const stage = await createStage({ issuers: [createSigner({ skewMs: 1000, expiredWithinMs: 60_000, expiresAtMs: nowMs })] });
-    // Its end, the issuer's skew, how long it may still come back, and the skew between our hosts.
+    const stage = await createStage({ issuers: [createSigner({ leewayMs: 1000, expiredWithinMs: 60_000, expiresAtMs: nowMs })] });
+    // Its end, what the issuer's clock may be off, how long it may still come back, and the skew between our hosts.
     await stage.clock.advance(1000 + 60_000 + 2000 + ms);
     await stage.revokeToken('jwt_a');
 
@@ -225,7 +224,7 @@ describe('by selector', () => {
     { skewMs: 5000, ms: 400, cutOff: 5000 },
     { skewMs: 5600, ms: 400, cutOff: 6000 },
   ])('S4 the default cut-off is now ($ms) plus the issuer’s skew ($skewMs) in whole seconds: $cutOff', async ({ skewMs, ms, cutOff }) => {
-    const issuer = createFakeIssuer({ life: { maxTokenLifeMs: dayMs, skewMs, endless: false } });
+    const issuer = createFakeIssuer({ life: lifeRules({ maxTokenLifeMs: dayMs, skewMs }) });
     const stage = await createStage({ issuers: [issuer] });
     await stage.clock.advance(ms);
     await revoke(stage, user('alice'));
@@ -238,7 +237,7 @@ describe('by selector', () => {
     { ms: 5000, outcome: 'done' },
     { ms: 6000, outcome: 'ISSUED_BEFORE_IN_FUTURE' },
   ])('S4 a cut-off $ms ms from now, of 5 s allowed: $outcome', async ({ ms, outcome }) => {
-    const issuer = createFakeIssuer({ life: { maxTokenLifeMs: dayMs, skewMs: 5000, endless: false } });
+    const issuer = createFakeIssuer({ life: lifeRules({ maxTokenLifeMs: dayMs, skewMs: 5000 }) });
     const stage = await createStage({ issuers: [issuer] });
 
     expect(
@@ -319,7 +318,7 @@ describe('S12 how long an entry is kept', () => {
     (await entriesOf(stage)).map(({ entry }) => entry.forgetAtMs - stage.clock.nowMs());
 
   it('a token’s own: to its end, what it may come back for, and skew', async () => {
-    const stage = await createStage({ issuers: [createSigner({ skewMs: 1000, expiredWithinMs: 60_000 })] });
+    const stage = await createStage({ issuers: [createSigner({ leewayMs: 1000, expiredWithinMs: 60_000 })] });
     await stage.revokeToken('jwt_a');
 
     const expected = hourMs + 1000 + 60_000 + 2000;
@@ -341,26 +340,27 @@ describe('S12 how long an entry is kept', () => {
   });
 
   it('what nothing but the shape is known of, and a selector: the longest life of the issuer’s tokens', async () => {
-    const issuer = createFakeIssuer({ expiredWithinMs: 60_000, life: { maxTokenLifeMs: dayMs, skewMs: 5000, endless: false } });
+    const issuer = createFakeIssuer({ expiredWithinMs: 60_000, life: lifeRules({ maxTokenLifeMs: dayMs, skewMs: 7000, leewayMs: 5000 }) });
     issuer.isDown();
     const stage = await createStage({ issuers: [issuer] });
     await stage.revokeToken('t');
     await stage.revoker.revokeSelector(user('alice'), undefined, askedBy(), always);
 
     // The issuer's clock may be ahead when it issues, and behind when it ends.
-    const expected = dayMs + 60_000 + 2 * 5000 + 2000;
+    const expected = dayMs + 60_000 + 7000 + 5000 + 2000;
     expect(await livesMs(stage)).toEqual([expected, expected]);
   });
 
   it('S12 no token that a selector has killed outlives its entry, up to the last millisecond', async () => {
     const skewMs = 30_000;
-    const issuer = createFakeIssuer({ life: { maxTokenLifeMs: 60_000, skewMs, endless: false } });
+    const leewayMs = 20_000;
+    const issuer = createFakeIssuer({ life: lifeRules({ maxTokenLifeMs: 60_000, skewMs, leewayMs }) });
     // The issuer is as far ahead as it may be, and the token lives as long as it may.
     const issuedAtMs = nowMs + skewMs;
     issuer.knows('t', { token: { user: { id: 'alice' }, issuedAtMs, expiresAtMs: issuedAtMs + 60_000 } });
     const stage = await createStage({ issuers: [issuer] });
     await stage.revoker.revokeSelector(user('alice'), undefined, askedBy(), always);
-    await stage.clock.advance(60_000 + 2 * skewMs - 1);
+    await stage.clock.advance(60_000 + skewMs + leewayMs - 1);
     await stage.journal.compact({ nowMs: stage.clock.nowMs(), floorMs: 0 });
 
     expect(await entriesOf(stage)).toHaveLength(1);
@@ -377,7 +377,7 @@ describe('S12 how long an entry is kept', () => {
   });
 
   it('where tokens are endless a REVOKE is never forgotten', async () => {
-    const issuer = createFakeIssuer({ life: { maxTokenLifeMs: dayMs, skewMs: 0, endless: true } });
+    const issuer = createFakeIssuer({ life: lifeRules({ endless: true }) });
     const stage = await createStage({ issuers: [issuer] });
     await stage.revoker.revokeSelector(user('alice'), undefined, askedBy(), always);
 

@@ -48,7 +48,6 @@ export async function createValidationStage(options: StageOptions = {}) {
     jitter: 0,
     memoryBytes: 64 * 1024 * 1024,
     refusals: { enabled: true, timeMs: 5000, maxEntries: 10_000 },
-    skewMs: 2000,
     ...options.limits,
   };
   const factsLifeMs = limits.timeMs + 2000;

@@ -6,7 +6,7 @@ import { entryIdOf } from '../../src/core/entry-id.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import { revision } from '../../src/core/invalidation.ts';
 import type { Answer } from '../../src/service/validator.ts';
-import { createFakeIssuer, type FakeIssuerOptions } from '../fakes/issuer.ts';
+import { createFakeIssuer, type FakeIssuerOptions, lifeRules } from '../fakes/issuer.ts';
 import { always, createValidationStage, type StageOptions, settled, type ValidationStage, verdict } from './validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];
@@ -204,7 +204,7 @@ describe('max_age', () => {
   });
 
   it('is at most a day, for tokens and facts that never end', async () => {
-    const issuer = createFakeIssuer({ life: { maxTokenLifeMs: 1, skewMs: 0, endless: true } });
+    const issuer = createFakeIssuer({ life: lifeRules({ endless: true }) });
     issuer.script(() => ({
       kind: 'facts',
       provenance: 'authority',

@@ -1,0 +1,347 @@
+// The one road: append to the journal, follow it into the index, wake whoever waits.
+
+import { entryIdOf, freshRequestId, onceKeyOf } from '/work/main/src/core/entry-id.ts';
+import { SidecarError } from '/work/main/src/core/errors.ts';
+import { History } from '/work/main/src/core/history.ts';
+import { type Cursor, type Effect, type Origin, type PlacedEntry, type Revision, revision } from '/work/main/src/core/invalidation.ts';
+import { type Covering, firstTagsOf, InvalidationIndex, mayFit } from '/work/main/src/core/invalidation-index.ts';
+import type { Selector } from '/work/main/src/core/selector.ts';
+import type { Tagger } from '/work/main/src/core/tag.ts';
+import type { Clock, Journal, Telemetry } from '/work/main/src/ports.ts';
+import type { Known } from '/work/main/src/service/known.ts';
+import { Wakeup } from '/work/main/src/service/wakeup.ts';
+
+/** What is to be appended; the journal's side adds id, times and place. */
+export interface Draft {
+  readonly effect: Effect;
+  readonly selector: Selector;
+  readonly issuedBeforeMs?: number;
+  /** How long after its appending it matters, skew included (S12); `Infinity`: for ever. */
+  readonly lifeMs: number;
+  readonly origin: Origin;
+}
+
+/** Makes an append idempotent: a retry of `caller` under `requestId` is the first entry, another `body` is ALREADY_EXISTS (S14). */
+export interface Request {
+  readonly caller: string;
+  readonly requestId: string;
+  readonly body: string;
+}
+
+/** Appended, durable and applied here. */
+export interface Appended {
+  readonly asOf: Cursor;
+  readonly entryId: string;
+  readonly atMs: number;
+}
+
+/** An applied entry as the ring keeps it: for watchers, and for hits that only have to look at what is new. */
+interface RingItem {
+  readonly revision: Revision;
+  readonly placed: PlacedEntry;
+  readonly firstTags: Uint32Array;
+}
+
+/** What the road needs. */
+export interface RoadParts {
+  readonly journal: Journal;
+  readonly tagger: Tagger;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** S6. */
+  readonly settleMs: number;
+  /** How long facts may serve, skew included: what a watcher may still hold (S12, the REFRESH floor). */
+  readonly factsLifeMs: number;
+  /** Entries kept for watchers in memory. */
+  readonly ring: number;
+}
+
+const readBatch = 1024;
+/** More new entries than this, and a lookup in the index costs less than a look at each. */
+const fewNew = 16;
+const compactEveryMs = 60_000;
+const keysChangedNote = 'keys-changed';
+const newestKeyNote = 'newest-key';
+
+/** The invalidations of this sidecar: durable in the journal, live in the index, recent in the ring. */
+export class Invalidations {
+  readonly journal: Journal;
+  /** Wakes whenever `applied` moves. */
+  readonly changed: Wakeup = new Wakeup();
+  readonly #parts: RoadParts;
+  readonly #index: InvalidationIndex;
+  readonly #appended = new Wakeup();
+  readonly #merging = new Map<string, { readonly untilMs: number; trailing: Promise<Appended> | undefined }>();
+  readonly #appendSeconds: { observe(value: number): void };
+  readonly #appliedSeconds: { observe(value: number): void };
+  readonly #counters = new Map<string, { add(n?: number): void }>();
+  #ring: History<RingItem>;
+  #applied: Revision = revision(0);
+  #keysChangedAt: Revision = revision(0);
+  /** Appended here and not applied yet: the applier need not read them. */
+  readonly #handed = new Map<number, PlacedEntry>();
+
+  constructor(parts: RoadParts) {
+    this.#parts = parts;
+    this.journal = parts.journal;
+    this.#index = new InvalidationIndex(parts.tagger);
+    this.#ring = new History(parts.ring, 0);
+    this.#appendSeconds = parts.telemetry.histogram('sidegate_journal_append_duration_seconds');
+    this.#appliedSeconds = parts.telemetry.histogram('sidegate_revoke_applied_seconds');
+  }
+
+  /** Everything up to here is in the index. */
+  get applied(): Revision {
+    return this.#applied;
+  }
+
+  /** Selectors in the index. */
+  get size(): number {
+    return this.#index.size;
+  }
+
+  /** Cursors below this were made under another newest deployment key: their holders' tags mean nothing now (S14). */
+  get keysChangedAt(): Revision {
+    return this.#keysChangedAt;
+  }
+
+  /** Where a Validate or a watcher stands now. */
+  cursor(at: Revision = this.#applied): Cursor {
+    return { journal: this.journal.id, revision: at };
+  }
+
+  /**
+   * Reads the whole journal into the index. Resolves when everything up to its head is applied.
+   * Where the journal is not whole, everything is refreshed, and it is said.
+   */
+  async load(): Promise<void> {
+    const { journal, tagger, telemetry, ring } = this.#parts;
+    await this.#noteKeys(tagger.newestKeyId);
+    const head = journal.head();
+    // The ring begins here: what happened before is read from the journal by the few who resume that far back.
+    this.#ring = new History(ring, head);
+    await this.#readOn((placed) => {
+      this.#requireKey(placed);
+      this.#index.add(placed, this.#appliedAt(placed));
+    });
+    this.#applied = revision(Math.max(this.#applied, head));
+    if (journal.corruption !== undefined) {
+      telemetry.log.error({ journal: journal.id, corruption: journal.corruption }, 'the journal is not whole: everything is refreshed');
+      await this.#write({
+        effect: 'REFRESH',
+        selector: { kind: 'everything' },
+        lifeMs: this.#parts.factsLifeMs,
+        origin: { source: 'journal', reason: journal.corruption },
+      });
+      await this.#apply();
+    }
+  }
+
+  /** Applies what is appended, and compacts, until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const compacting = this.#compactNowAndThen(signal);
+    while (!signal.aborted) {
+      const seen = this.#appended.version;
+      if (this.journal.head() > this.#applied) {
+        try {
+          await this.#apply();
+        } catch (error) {
+          this.#parts.telemetry.log.error({ error }, 'the journal cannot be read; trying again in a second');
+          await this.#parts.clock.delay(1000, signal).catch(() => undefined);
+        }
+      } else {
+        await this.#appended.wait(seen, signal).catch(() => undefined);
+      }
+    }
+    await compacting;
+  }
+
+  /**
+   * Appends and applies. Resolves when a Validate that starts now sees it.
+   * Throws UNAVAILABLE / JOURNAL_FAILED where it is not durable, ALREADY_EXISTS for another body under the same request id,
+   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is durable already.
+   */
+  async append(draft: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
+    this.#requireRoom(draft.selector);
+    const { clock } = this.#parts;
+    const startedMs = clock.monotonicMs();
+    const { placed, atMs } = await this.#write(draft, request);
+    this.#appendSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
+    await this.#waitToBeApplied(placed.revision, signal);
+    this.#appliedSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
+    this.#count(draft);
+    return { asOf: this.cursor(revision(Math.max(placed.revision, this.#applied))), entryId: placed.entry.id, atMs };
+  }
+
+  /**
+   * For sources that repeat themselves (S6): the first REFRESH of a selector is appended at once, those that follow within the
+   * settle window merge into one that is appended at its end. Resolves when the one that stands for this call is applied.
+   */
+  announce(draft: Draft, signal: AbortSignal): Promise<Appended> {
+    const { clock, settleMs } = this.#parts;
+    const key = JSON.stringify(draft.selector);
+    const now = clock.monotonicMs();
+    const open = this.#merging.get(key);
+    if (!open || (now >= open.untilMs && !open.trailing)) {
+      for (const [old, window] of this.#merging) if (now >= window.untilMs && !window.trailing) this.#merging.delete(old);
+      this.#merging.set(key, { untilMs: now + settleMs, trailing: undefined });
+      return this.append(draft, undefined, signal);
+    }
+    open.trailing ??= clock
+      .delay(open.untilMs - now, signal)
+      .finally(() => this.#merging.set(key, { untilMs: clock.monotonicMs() + settleMs, trailing: undefined }))
+      .then(() => this.append(draft, undefined, signal));
+    return open.trailing;
+  }
+
+  /** Resolves when `wanted` is applied; rejects with the signal's reason. */
+  async waitFor(wanted: Revision, signal?: AbortSignal): Promise<void> {
+    while (this.#applied < wanted) {
+      await this.changed.wait(this.changed.version, signal);
+    }
+  }
+
+  /**
+   * What covers this token now. One comparison where nothing has been applied since it was last asked for this record; where only a
+   * few entries have, those alone are looked at, whatever the number of live ones; else its attributes × forms in use.
+   */
+  covering(known: Known): Covering {
+    if (known.checkedRevision !== this.#applied) {
+      const touched = this.#ring.someAfter(known.checkedRevision, fewNew, (item) => mayFit(item.firstTags, known.attributes));
+      if (touched !== false) known.covering = this.#index.covering(known);
+      known.checkedRevision = this.#applied;
+    }
+    return known.covering;
+  }
+
+  /** The same for something that is not kept. */
+  coveringOf(token: Parameters<InvalidationIndex['covering']>[0]): Covering {
+    return this.#index.covering(token);
+  }
+
+  /** Applied entries above `after`, oldest first: from the ring, or from the journal where the ring no longer reaches. */
+  async after(after: Revision, limit: number): Promise<readonly PlacedEntry[]> {
+    const recent = this.#ring.after(after, limit);
+    if (recent) return recent.map((item) => item.placed);
+    const read = await this.journal.read(after, limit);
+    return read.filter((placed) => placed.revision <= this.#applied);
+  }
+
+  #count({ origin, effect }: Draft): void {
+    const key = `${effect} ${origin.source}`;
+    let counter = this.#counters.get(key);
+    if (!counter) {
+      counter = this.#parts.telemetry.counter('sidegate_invalidations_total', { source: origin.source, effect: effect.toLowerCase() });
+      this.#counters.set(key, counter);
+    }
+    counter.add();
+  }
+
+  async #write(draft: Draft, request?: Request): Promise<{ placed: PlacedEntry; atMs: number }> {
+    const atMs = this.#parts.clock.nowMs();
+    const name = { caller: request?.caller ?? draft.origin.source, requestId: request?.requestId || freshRequestId() };
+    const entry = {
+      id: entryIdOf(name, atMs),
+      effect: draft.effect,
+      selector: draft.selector,
+      ...(draft.issuedBeforeMs === undefined ? {} : { issuedBeforeMs: draft.issuedBeforeMs }),
+      alsoRefreshes: false,
+      learnedAtMs: atMs,
+      forgetAtMs: atMs + draft.lifeMs,
+      keyId: this.#parts.tagger.newestKeyId,
+      origin: draft.origin,
+    };
+    const once = request?.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
+    const placed = await this.journal.append(entry, once);
+    if (placed.revision > this.#applied) this.#handed.set(placed.revision, placed);
+    this.#appended.wake();
+    return { placed, atMs };
+  }
+
+  async #waitToBeApplied(wanted: Revision, signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await this.waitFor(wanted, signal);
+    } catch (error) {
+      // Only the signal ends the wait early, with a reason that is no SidecarError.
+      const message = 'it is durable and will be applied, but was not before the caller left';
+      throw new SidecarError('DEADLINE_EXCEEDED', message, { reason: 'NOT_APPLIED_YET', cause: error });
+    }
+  }
+
+  #requireRoom(selector: Selector): void {
+    if (!this.#index.hasRoomFor(selector)) {
+      throw new SidecarError('RESOURCE_EXHAUSTED', 'too many selectors of unusual forms are live', { reason: 'TOO_MANY_FORMS' });
+    }
+  }
+
+  async #apply(): Promise<void> {
+    for (let next = this.#handed.get(this.#applied + 1); next; next = this.#handed.get(this.#applied + 1)) {
+      this.#handed.delete(next.revision);
+      this.#index.add(next, this.#parts.clock.monotonicMs());
+      this.#ring.push({ revision: next.revision, placed: next });
+      this.#applied = next.revision;
+    }
+    this.#move(this.#applied);
+    if (this.journal.head() <= this.#applied) return;
+    await this.#readOn((placed) => {
+      const sets = this.#parts.tagger.tagSets(placed.entry.selector);
+      this.#index.add(placed, this.#parts.clock.monotonicMs(), sets);
+      this.#ring.push({ revision: placed.revision, placed, firstTags: firstTagsOf(sets) });
+    });
+    // Holes at the head: the newest entries may already be forgotten.
+    const head = this.journal.head();
+    if (head > this.#applied && (await this.journal.read(this.#applied, 1)).length === 0) this.#move(head);
+  }
+
+  async #readOn(take: (placed: PlacedEntry) => void): Promise<void> {
+    for (;;) {
+      const batch = await this.journal.read(this.#applied, readBatch);
+      for (const placed of batch) take(placed);
+      const last = batch.at(-1);
+      if (last) this.#move(last.revision);
+      if (batch.length < readBatch) return;
+    }
+  }
+
+  #move(to: Revision): void {
+    this.#applied = to;
+    this.changed.wake();
+  }
+
+  /** When an entry from before this process was applied: as if then, by the wall clock; never in the future. */
+  #appliedAt(placed: PlacedEntry): number {
+    const { clock } = this.#parts;
+    return clock.monotonicMs() - Math.max(0, clock.nowMs() - placed.entry.learnedAtMs);
+  }
+
+  /** S14: without the key that made it, a fingerprint would never match again, and its token would come back to life. */
+  #requireKey({ entry }: PlacedEntry): void {
+    if (entry.selector.kind !== 'fit' || this.#parts.tagger.keyIds.includes(entry.keyId)) return;
+    // Ended while the sidecar was away, and not yet compacted: it kills nothing any more.
+    if (entry.forgetAtMs < this.#parts.clock.nowMs()) return;
+    if (!entry.selector.conditions.some((condition) => condition.dimension === 'fingerprint')) return;
+    const message = `live revocations were made under the deployment key "${entry.keyId}", which is gone: put it back`;
+    throw new SidecarError('FAILED_PRECONDITION', message, { reason: 'DEPLOYMENT_KEY_MISSING' });
+  }
+
+  async #noteKeys(newestKeyId: string): Promise<void> {
+    const before = await this.journal.noted(newestKeyNote);
+    if (before !== undefined && before !== newestKeyId) await this.journal.note(keysChangedNote, String(this.journal.head() + 1));
+    if (before !== newestKeyId) await this.journal.note(newestKeyNote, newestKeyId);
+    this.#keysChangedAt = revision(Number((await this.journal.noted(keysChangedNote)) ?? 0));
+  }
+
+  async #compactNowAndThen(signal: AbortSignal): Promise<void> {
+    const { clock, factsLifeMs, telemetry } = this.#parts;
+    while (!signal.aborted) {
+      try {
+        const nowMs = clock.nowMs();
+        await this.journal.compact({ nowMs, floorMs: nowMs - factsLifeMs });
+        this.#index.sweep(nowMs);
+      } catch (error) {
+        telemetry.log.error({ error }, 'compaction failed; it is tried again');
+      }
+      await clock.delay(compactEveryMs, signal).catch(() => undefined);
+    }
+  }
+}
