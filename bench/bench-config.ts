@@ -28,7 +28,7 @@ export function benchConfig(keys: Secret): Config {
         skewMs: 0,
         maxTokenLifeMs: 3_600_000,
         expiredWithinMs: 0,
-        calls: { deadlineMs: 5000, attempts: 1 },
+        calls: { deadlineMs: 5000 },
       },
     ],
   };

@@ -57,7 +57,7 @@ function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDe
       keysStaleWhileDownMs: caching.keys.staleWhileDownMs,
       deadlineMs: config.calls.deadlineMs,
       maxBodyBytes: limits.upstreamBodyBytes,
-      caFile: config.tls.caFile?.path,
+      ...tlsOf(config),
     },
     { clock, log },
   );
@@ -134,7 +134,7 @@ function lifeOf({ maxTokenLifeMs, skewMs }: IssuerConfig, limits: LimitsConfig):
   return { maxTokenLifeMs, skewMs: skewMs + limits.skewMs, leewayMs: skewMs };
 }
 
-function tlsOf({ tls }: KeystoneIssuer | IntrospectionIssuer): { caFile?: string; serverName?: string } {
+function tlsOf({ tls }: IssuerConfig): { caFile?: string; serverName?: string } {
   return {
     ...(tls.caFile ? { caFile: tls.caFile.path } : {}),
     ...(tls.serverName === undefined ? {} : { serverName: tls.serverName }),

@@ -1,6 +1,6 @@
 // The keys of the deployment: from their directory, or made once beside the journal.
 
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
@@ -61,13 +61,14 @@ function ownKey(dir: string): DeploymentKey {
   return readKey(ownName, path);
 }
 
-function readKey(id: string, path: string): DeploymentKey {
+/** Its id tells the key itself, not only its file: another key under the same name is another key (S14). */
+function readKey(name: string, path: string): DeploymentKey {
   const secret = reading(path, () => readFileSync(path));
   // White space around a key that is text is an editor's; bytes of a binary key that look like it are its own.
   const latin1 = secret.toString('latin1');
   const key = /^[\t\n\r -~]*$/.test(latin1) ? Buffer.from(latin1.trim(), 'latin1') : secret;
   if (key.length < fewestBytes) throw refused(`the key in ${path} is shorter than ${fewestBytes} bytes`);
-  return { id, secret: key };
+  return { id: `${name}-${createHash('sha256').update('sidegate key id').update(key).digest('hex').slice(0, 8)}`, secret: key };
 }
 
 function reading<Value>(path: string, read: () => Value): Value {

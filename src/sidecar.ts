@@ -1,27 +1,24 @@
 // The composition root: a configuration becomes a running sidecar. The only place that holds the clocks.
 
-import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Adapters, type OpenIssuer, adapters as ourAdapters } from './adapters.ts';
+import { type Adapters, adapters as ourAdapters } from './adapters.ts';
+import { Background } from './background.ts';
 import type { Address, Config } from './config/types.ts';
-import { createTagger } from './core/tag.ts';
+import { SidecarError } from './core/errors.ts';
+import { createTagger, type Tagger } from './core/tag.ts';
 import { deploymentKeys } from './deployment-keys.ts';
+import { createFlows, type Flows } from './flows.ts';
+import { measure, observe } from './measures.ts';
+import { Opened } from './opened.ts';
 import { protoFile, readVersion } from './package.ts';
-import type { Clock, Journal } from './ports.ts';
+import type { Clock } from './ports.ts';
 import { type Operations, startOperations } from './rpc/operations.ts';
 import { Health, type Listener, listen, type ServerParts } from './rpc/server.ts';
 import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
-import { Degradations, degradedReasons } from './service/degradation.ts';
-import { FactsStore } from './service/facts.ts';
-import { Invalidations } from './service/invalidations.ts';
-import { type Issuer, longestLifeMs } from './service/issuer.ts';
-import { Revoker } from './service/revoker.ts';
-import { Validator } from './service/validator.ts';
-import { Watchers } from './service/watch.ts';
+import type { Issuer } from './service/issuer.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
-import { tokenCodec } from './wire/token-codec.ts';
 
 /** What a sidecar is made of. */
 export interface SidecarOptions {
@@ -41,7 +38,7 @@ export interface Running {
   readonly socket: string | undefined;
   /** `host:port`. */
   readonly operations: string | undefined;
-  /** Resolves when it has drained and everything is closed. */
+  /** Resolves when it has drained and everything is closed, or given up: nothing takes longer than its time. */
   readonly stopped: Promise<void>;
 }
 
@@ -49,7 +46,8 @@ export interface Running {
 export interface Sidecar {
   /**
    * Serves until `signal` aborts, then drains. Resolves when Validate answers.
-   * Throws FAILED_PRECONDITION or UNAVAILABLE, in words for the operator, where it cannot serve as configured; nothing is left open then.
+   * Throws FAILED_PRECONDITION or UNAVAILABLE, in words for the operator, where it cannot serve as configured, and CANCELLED
+   * where `signal` has aborted and it still does not get there; nothing is left open then.
    */
   start(signal: AbortSignal): Promise<Running>;
 }
@@ -60,6 +58,11 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   delay: (ms, signal) => sleep(Math.min(ms, 2 ** 31 - 1), undefined, { signal }),
 };
+
+/** How long a start that hangs is waited for when it is told to stop, in milliseconds. */
+const longestStartMs = 5000;
+/** Beyond the drain's own limit, for what comes after it. */
+const afterDrainMs = 5000;
 
 /** Builds; does nothing before `start`. */
 export function createSidecar(options: SidecarOptions): Sidecar {
@@ -74,11 +77,13 @@ export function createSidecar(options: SidecarOptions): Sidecar {
         clock,
         ...(options.destination ? { destination: options.destination } : {}),
       });
-      const opened: (() => Promise<void>)[] = [() => telemetry.close()];
+      const opened = new Opened(clock, telemetry.log);
+      opened.keep(telemetry, 'telemetry', () => telemetry.close());
       try {
-        return await start({ config, clock, telemetry, adapters: { ...ourAdapters, ...options.adapters }, opened }, signal);
+        const parts = { config, clock, telemetry, opened, adapters: { ...ourAdapters, ...options.adapters } };
+        return await unlessItHangs(start(parts, signal), clock, signal);
       } catch (error) {
-        await closeAll(opened, telemetry);
+        await opened.close();
         throw error;
       }
     },
@@ -90,130 +95,119 @@ interface Parts {
   readonly clock: Clock;
   readonly telemetry: RunningTelemetry;
   readonly adapters: Adapters;
-  /** How to close what is open, in the order of opening. */
-  readonly opened: (() => Promise<void>)[];
+  readonly opened: Opened;
 }
 
-async function start({ config, clock, telemetry, adapters, opened }: Parts, signal: AbortSignal): Promise<Running> {
-  const { caching, limits } = config;
-  const startedAtMs = clock.nowMs();
-  const name = config.name ?? hostname();
-  const version = readVersion();
-  const keep = <Value>(value: Value, close: () => Promise<void>): Value => {
-    opened.push(close);
-    return value;
-  };
+/** How it is with this sidecar; what tells of it reads it when asked. */
+interface State {
+  readonly name: string;
+  readonly startedAtMs: number;
+  isServing: boolean;
+}
 
-  const tagger = createTagger(deploymentKeys(config.deploymentKeyDir, config.journal.dir));
-  const openIssuers = config.issuers.map((one): OpenIssuer => {
-    const open = adapters.issuer(one, { clock, log: telemetry.log, limits, caching });
-    return keep(open, () => open.close());
-  });
-  const issuers = openIssuers.map((open) => open.issuer);
-  const journal: Journal = await adapters.journal(config.journal.dir, { clock });
-  keep(journal, () => journal.close());
-
-  const caches = caching.enabled && caching.token.enabled;
-  const factsTimeMs = Number.isFinite(caching.token.timeMs) ? caching.token.timeMs : longestLifeMs(issuers);
-  const degradations = new Degradations();
-  const invalidations = new Invalidations({
-    journal,
-    tagger,
-    clock,
-    telemetry,
-    settleMs: caching.settleMs,
-    factsLifeMs: factsTimeMs + limits.skewMs,
-    ring: config.watch.ring,
-  });
-  const facts = new FactsStore({
-    issuers,
-    invalidations,
-    tagger,
-    codec: tokenCodec,
-    clock,
-    telemetry,
-    degradations,
-    random: Math.random,
-    limits: {
-      enabled: caches,
-      timeMs: caching.token.timeMs,
-      jitter: caching.token.jitter,
-      memoryBytes: caching.memory.maxSizeBytes,
-      refusals: { ...caching.unknown, enabled: caching.enabled && caching.unknown.enabled },
-    },
-  });
-  const validator = new Validator({
-    issuers,
-    facts,
-    invalidations,
-    degradations,
-    clock,
-    telemetry,
-    tokenSizeBytes: limits.tokenSizeBytes,
-    settleMs: caching.settleMs,
-    freshnessWaitMs: limits.freshnessWaitMs,
-    caching: caches,
-  });
-  const revoker = new Revoker({
-    issuers,
-    facts,
-    invalidations,
-    tagger,
-    clock,
-    telemetry,
-    skewMs: limits.skewMs,
-    factsTimeMs,
-    tokenSizeBytes: limits.tokenSizeBytes,
-    unverified: { perSecond: limits.unverifiedRevokes, alive: 100_000 },
-  });
+/** In this order; it stops in the reverse one. */
+async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
+  const { config, clock, telemetry, adapters, opened } = parts;
+  const state: State = { name: config.name ?? hostname(), startedAtMs: clock.nowMs(), isServing: false };
+  const background = new Background(telemetry.log);
   const draining = new AbortController();
-  const watchers = new Watchers({
-    invalidations,
-    degradations,
-    clock,
-    telemetry,
-    checkpointIntervalMs: config.watch.checkpointIntervalMs,
-    proofLifetimeMs: config.maxLagMs,
-    maxWatchers: config.watch.maxWatchers,
-    draining: draining.signal,
-  });
-
-  let serving = false;
-  // First to open and last to close of all listeners: a journal may take its time to load, and a drain as well; meanwhile it lives.
-  const operations = config.listen.operations && (await openOperations(config.listen.operations, () => serving));
-
-  // What runs beside the calls stops after them, not with `signal`: a draining sidecar still answers.
-  const background = new AbortController();
-  // As many listen as there are issuers and waits: node would call more than ten a leak.
-  setMaxListeners(0, background.signal);
-  const running: Promise<void>[] = [];
-  await invalidations.load();
-  running.push(invalidations.run(background.signal));
-  for (const issuer of issuers) {
-    const stale = (keyId: string): Promise<void> => refreshKey(invalidations, issuer, keyId, revoker.refreshLifeMs, background.signal);
-    if (issuer.format.run) running.push(issuer.format.run(background.signal, stale));
-  }
-  keep(background, async () => {
-    background.abort();
-    await Promise.allSettled(running);
-  });
-
   const health = new Health();
-  const status = (): ReturnType<typeof statusOf> =>
-    statusOf({
-      name,
-      version,
-      startedAtMs,
-      serving: () => serving,
-      issuers,
-      facts,
-      validator,
-      invalidations,
-      degradations,
-      watchers,
-      memoryBytes: caching.memory.maxSizeBytes,
+
+  const operations = await openOperations(parts, state, background);
+  const tagger = createTagger(deploymentKeys(config.deploymentKeyDir, config.journal.dir));
+  const issuers = openIssuers(parts);
+  const journal = await adapters.journal(config.journal.dir, { clock });
+  opened.keep(journal, 'journal', () => journal.close());
+  const flows = createFlows({ config, clock, telemetry, tagger, issuers, journal, draining: draining.signal });
+  await flows.invalidations.load();
+  opened.keep(background, 'background', () => background.close());
+  runFlows(flows, background);
+  const { socket, tcp } = await openListeners(parts, serverParts(parts, state, { flows, tagger }), health);
+  measure(flows, telemetry);
+  const tellHealth = (issuer: string, reachable: boolean): void => health.set(`issuer/${issuer}`, reachable);
+  background.run('observe', (stopping) => observe(flows, { telemetry, clock, tellHealth }, stopping));
+  serve();
+  return { socket, tcp, operations, stopped: untilDrained() };
+
+  function serve(): void {
+    state.isServing = true;
+    health.setServing(true);
+    const names = issuers.map((issuer) => issuer.name);
+    const { name } = state;
+    telemetry.log.info({ name, version: readVersion(), socket, tcp, operations, journal: journal.id, issuers: names }, 'serving');
+  }
+
+  async function untilDrained(): Promise<void> {
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+    telemetry.log.info({ name: state.name }, 'draining');
+    state.isServing = false;
+    health.setServing(false);
+    draining.abort();
+    await opened.close();
+  }
+}
+
+/** First to open and last to close of all listeners: a journal may take its time to load, and a drain as well; meanwhile it lives. */
+async function openOperations({ config, telemetry, opened }: Parts, state: State, background: Background): Promise<string | undefined> {
+  if (!config.listen.operations) return undefined;
+  const stop = new AbortController();
+  const operations: Operations = await startOperations(
+    {
+      address: formatAddress(config.listen.operations),
+      metrics: () => telemetry.metrics(),
+      live: () => background.isSound,
+      ready: () => state.isServing,
+      log: telemetry.log,
+    },
+    stop.signal,
+  );
+  opened.keep(operations, 'operations', () => {
+    stop.abort();
+    return operations.closed;
+  });
+  return formatAddress({ host: operations.address, port: operations.port });
+}
+
+function openIssuers({ config, clock, telemetry, adapters, opened }: Parts): readonly Issuer[] {
+  const { limits, caching } = config;
+  return config.issuers.map((one) => {
+    const open = adapters.issuer(one, { clock, log: telemetry.log, limits, caching });
+    return opened.keep(open, `issuer/${one.name}`, () => open.close()).issuer;
+  });
+}
+
+/** What runs beside the calls stops after them, not with the sidecar's signal: a draining sidecar still answers. */
+function runFlows({ invalidations, issuers, revoker }: Flows, background: Background): void {
+  background.run('invalidations', (stopping) => invalidations.run(stopping));
+  for (const { name, format } of issuers) {
+    background.run(`issuer/${name}`, async (stopping) => {
+      // A key has left its issuer's set: what it signed is verified again (S8).
+      await format.run?.(stopping, async (keyId) => {
+        await invalidations.announce(
+          {
+            effect: 'REFRESH',
+            selector: { kind: 'fit', issuer: name, conditions: [{ dimension: 'signing_key', value: keyId }] },
+            lifeMs: revoker.refreshLifeMs,
+            origin: { source: `issuer/${name}`, event: 'key left the set', requestId: keyId },
+          },
+          stopping,
+        );
+      });
     });
-  const serverParts: ServerParts = {
+  }
+}
+
+interface Served {
+  readonly flows: Flows;
+  readonly tagger: Tagger;
+}
+
+function serverParts({ config, clock, telemetry }: Parts, state: State, { flows, tagger }: Served): ServerParts {
+  const { caching, limits } = config;
+  const { name, startedAtMs } = state;
+  const { validator, revoker, watchers, invalidations } = flows;
+  const memoryBytes = caching.memory.maxSizeBytes;
+  return {
     service: {
       validator,
       revoker,
@@ -224,7 +218,7 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
       telemetry,
       monotonicMs: clock.monotonicMs,
       name,
-      status,
+      status: () => statusOf({ ...flows, name, version: readVersion(), startedAtMs, serving: () => state.isServing, memoryBytes }),
     },
     clock,
     telemetry,
@@ -232,125 +226,48 @@ async function start({ config, clock, telemetry, adapters, opened }: Parts, sign
     callsInFlight: limits.callsInFlight,
     protoFile: protoFile(),
   };
-  const listeners: Listener[] = [];
+}
+
+async function openListeners(
+  { config, opened }: Parts,
+  served: ServerParts,
+  health: Health,
+): Promise<{ readonly socket: string | undefined; readonly tcp: string | undefined }> {
   const { drainMs } = config.shutdown;
-  keep(listeners, async () => {
+  const listeners: Listener[] = [];
+  const closeAll = async (): Promise<void> => {
     await Promise.all(listeners.map((listener) => listener.close(drainMs)));
-  });
-  const { socket, tcp } = config.listen;
-  if (socket) listeners.push(await listen({ kind: 'socket', ...socket }, serverParts, health));
-  if (tcp) listeners.push(await listen({ kind: 'tcp', ...tcp }, serverParts, health));
-
-  async function openOperations(address: Address, ready: () => boolean): Promise<Operations> {
-    const host = address.host.includes(':') ? `[${address.host}]` : address.host;
-    const stop = new AbortController();
-    const made = await startOperations(
-      { address: `${host}:${address.port}`, metrics: () => telemetry.metrics(), live: () => true, ready, log: telemetry.log },
-      stop.signal,
-    );
-    return keep(made, async () => {
-      stop.abort();
-      await made.closed;
-    });
-  }
-
-  const measured = { telemetry, facts, invalidations, degradations, watchers, issuers };
-  measure(measured);
-  serving = true;
-  health.setServing(true);
-  running.push(observe(measured, health, clock, background.signal));
-  const named = (prefix: string): string | undefined =>
-    listeners.find((listener) => listener.address.startsWith('unix:') === (prefix === 'unix:'))?.address;
-  const addresses = {
-    socket: named('unix:'),
-    tcp: named('tcp'),
-    operations: operations && `${operations.address}:${operations.port}`,
   };
-  telemetry.log.info({ name, version, ...addresses, journal: journal.id, issuers: issuers.map((issuer) => issuer.name) }, 'serving');
+  opened.keep(listeners, 'listeners', closeAll, drainMs + afterDrainMs);
+  const open = async (address: Parameters<typeof listen>[0]): Promise<string> => {
+    const listener = await listen(address, served, health);
+    listeners.push(listener);
+    return listener.address;
+  };
+  const { socket, tcp } = config.listen;
+  return {
+    socket: socket && (await open({ kind: 'socket', ...socket })),
+    tcp: tcp && (await open({ kind: 'tcp', ...tcp })),
+  };
+}
 
-  const stopped = new Promise<void>((resolve) => {
-    const stop = (): void => {
-      telemetry.log.info({ name }, 'draining');
-      serving = false;
-      health.setServing(false);
-      draining.abort();
-      void closeAll(opened, telemetry).then(resolve);
-    };
-    if (signal.aborted) stop();
-    else signal.addEventListener('abort', stop, { once: true });
+function formatAddress({ host, port }: Address): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** As `starting`; given up where it is told to stop and does not get there: a journal may hang before anybody could be told. */
+async function unlessItHangs(starting: Promise<Running>, clock: Clock, signal: AbortSignal): Promise<Running> {
+  const settled = new AbortController();
+  const hanging = new Promise<never>((_, reject) => {
+    const giveUp = (): void => reject(new SidecarError('CANCELLED', 'it was to stop before it had started', { reason: 'STOPPED' }));
+    // Only the settled start breaks off the delay.
+    const wait = (): void => void clock.delay(longestStartMs, settled.signal).then(giveUp, () => undefined);
+    if (signal.aborted) wait();
+    else signal.addEventListener('abort', wait, { once: true, signal: settled.signal });
   });
-  return { ...addresses, stopped };
-}
-
-/** A key has left its issuer's set: what it signed is verified again (S8). */
-async function refreshKey(invalidations: Invalidations, issuer: Issuer, keyId: string, lifeMs: number, signal: AbortSignal): Promise<void> {
-  await invalidations.announce(
-    {
-      effect: 'REFRESH',
-      selector: { kind: 'fit', issuer: issuer.name, conditions: [{ dimension: 'signing_key', value: keyId }] },
-      lifeMs,
-      origin: { source: `issuer/${issuer.name}`, event: 'key left the set', requestId: keyId },
-    },
-    signal,
-  );
-}
-
-interface Measured {
-  readonly telemetry: RunningTelemetry;
-  readonly facts: FactsStore;
-  readonly invalidations: Invalidations;
-  readonly degradations: Degradations;
-  readonly watchers: Watchers;
-  readonly issuers: readonly Issuer[];
-}
-
-function measure({ telemetry, facts, invalidations, degradations, watchers, issuers }: Measured): void {
-  const { journal } = invalidations;
-  for (const tier of ['memory', 'unknown'] as const) telemetry.gauge('sidegate_cache_entries', { tier }, () => facts.entries(tier));
-  telemetry.gauge('sidegate_cache_bytes', { tier: 'memory' }, () => facts.bytes);
-  telemetry.gauge('sidegate_journal_applied_revision', {}, () => invalidations.applied);
-  telemetry.gauge('sidegate_journal_latest_revision', {}, () => journal.head());
-  telemetry.gauge('sidegate_journal_entries', {}, () => journal.count());
-  telemetry.gauge('sidegate_watchers', {}, () => watchers.count);
-  for (const cause of degradedReasons) {
-    telemetry.gauge('sidegate_degraded', { cause }, () => (degradations.all().some((one) => one.reasons.includes(cause)) ? 1 : 0));
-  }
-  for (const issuer of issuers) {
-    const labels = { issuer: issuer.name };
-    telemetry.gauge('sidegate_flights', labels, () => facts.flightsTo(issuer.name));
-    telemetry.gauge('sidegate_upstream_queue', labels, () => facts.queued(issuer.name));
-    telemetry.gauge('sidegate_issuer_keys', labels, () => issuer.format.health().keyCount ?? 0);
-  }
-}
-
-/** Looks now and then at what cannot be read at once: each issuer's health and key set, the journal's size. The sidecar's own health never follows them. */
-async function observe({ telemetry, invalidations, issuers }: Measured, health: Health, clock: Clock, signal: AbortSignal): Promise<void> {
-  let bytes = Number.NaN;
-  telemetry.gauge('sidegate_journal_bytes', {}, () => bytes);
-  const told = new Set<string>();
-  for (let turn = 0; !signal.aborted; turn += 1) {
-    for (const issuer of issuers) {
-      const { reachable, keySetDigest: digest } = issuer.format.health();
-      health.set(`issuer/${issuer.name}`, reachable);
-      if (digest === undefined || told.has(`${issuer.name} ${digest}`)) continue;
-      told.add(`${issuer.name} ${digest}`);
-      // Not a number: left out of the scrape, once the issuer has another set.
-      telemetry.gauge('sidegate_issuer_key_set_info', { issuer: issuer.name, digest }, () =>
-        issuer.format.health().keySetDigest === digest ? 1 : Number.NaN,
-      );
-    }
-    if (turn % 30 === 0) bytes = await invalidations.journal.sizeBytes().catch(() => Number.NaN);
-    await clock.delay(1000, signal).catch(() => undefined);
-  }
-}
-
-/** In the reverse order of opening; one that fails does not keep the others open. */
-async function closeAll(opened: (() => Promise<void>)[], telemetry: RunningTelemetry): Promise<void> {
-  for (const close of opened.splice(0).reverse()) {
-    try {
-      await close();
-    } catch (error) {
-      telemetry.log.error({ error }, 'something could not be closed');
-    }
+  try {
+    return await Promise.race([starting, hanging]);
+  } finally {
+    settled.abort();
   }
 }

@@ -21,6 +21,14 @@ function createDirectory(files: Readonly<Record<string, string | Uint8Array>> = 
 const idsOf = (keys: ReturnType<typeof deploymentKeys>): string[] => keys.map((key) => key.id);
 
 describe('a directory of keys', () => {
+  it('S14 another key under the same name is another key', () => {
+    const one = createDirectory({ key: 'a'.repeat(32) });
+    const other = createDirectory({ key: 'b'.repeat(32) });
+
+    expect(idsOf(deploymentKeys(one, undefined))).not.toEqual(idsOf(deploymentKeys(other, undefined)));
+    expect(idsOf(deploymentKeys(one, undefined))).toEqual(idsOf(deploymentKeys(createDirectory({ key: 'a'.repeat(32) }), undefined)));
+  });
+
   it('S14 every file is a key, the name that sorts last is the newest, and hidden files are none', () => {
     const directory = createDirectory({
       '2026-01': 'a'.repeat(32),
@@ -29,7 +37,11 @@ describe('a directory of keys', () => {
       '..data': 'short',
     });
 
-    expect(idsOf(deploymentKeys(directory, undefined))).toEqual(['2026-11', '2026-01', '2025-07']);
+    expect(idsOf(deploymentKeys(directory, undefined))).toEqual([
+      expect.stringMatching(/^2026-11-[0-9a-f]{8}$/),
+      expect.stringMatching(/^2026-01-/),
+      expect.stringMatching(/^2025-07-/),
+    ]);
   });
 
   it.each([

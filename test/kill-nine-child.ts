@@ -29,7 +29,7 @@ const sidecar = createSidecar({
         tls: { caFile: undefined, serverName: undefined },
         skewMs: 0,
         maxTokenLifeMs: 86_400_000,
-        calls: { deadlineMs: 1000, attempts: 1 },
+        calls: { deadlineMs: 1000 },
         expiredWithinMs: 0,
       },
     ],

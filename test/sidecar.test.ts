@@ -52,7 +52,7 @@ function realConfig(dir: string, change: Partial<Config> = {}): Config {
         tls: { caFile: undefined, serverName: undefined },
         skewMs: 0,
         maxTokenLifeMs: 3_600_000,
-        calls: { deadlineMs: 1000, attempts: 1 },
+        calls: { deadlineMs: 1000 },
         expiredWithinMs: 0,
       },
     ],
@@ -109,7 +109,11 @@ function watchHealth(address: string): { readonly seen: readonly number[]; cance
   );
   stream.on('data', (value: number) => seen.push(value));
   stream.on('error', () => undefined);
-  return { seen, cancel: () => void (stream.cancel(), client.close()) };
+  const cancel = (): void => {
+    stream.cancel();
+    client.close();
+  };
+  return { seen, cancel };
 }
 
 async function readyOf(operations: string | undefined): Promise<number> {
@@ -164,6 +168,19 @@ describe('a start', () => {
     load();
     await starting;
     expect(await readyOf(`127.0.0.1:${port}`)).toBe(200);
+  });
+});
+
+describe('a journal that is not whole', () => {
+  it('is said by GetStatus and the log; the sidecar serves, with a REFRESH of everything applied', async () => {
+    const corruption = '1 of 2 entries are missing between revisions 1 and 2';
+    const inner = createMemoryJournal({ clock: createFakeClock() });
+    Object.defineProperty(inner, 'corruption', { value: corruption });
+    const stage = await start({ journal: inner });
+    const told = await stage.status();
+    expect(told.dependencies.find((one) => one.name === 'journal')).toMatchObject({ reachable: true, problem: corruption });
+    expect([told.serving, told.latest?.revision, told.applied?.revision]).toEqual([true, 1n, 1n]);
+    expect(stage.lines.filter((line) => line.includes('"level":"error"') && line.includes(corruption)).length).toBe(1);
   });
 });
 

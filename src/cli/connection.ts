@@ -1,9 +1,8 @@
 // A command's way to the sidecar: the options that every asking command has, the client made of them, and what ends the asking.
 
-import { existsSync } from 'node:fs';
-import { connect as connectSocket } from 'node:net';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { defaultPort, defaultSocket } from '../client/default-address.ts';
 import { type Client, connect } from '../client/index.ts';
 import { secretFile } from '../config/secrets.ts';
 import { parseDuration } from '../config/units.ts';
@@ -19,15 +18,13 @@ export interface AskingOptions {
   readonly color?: boolean;
 }
 
-const defaultSocket = '/run/sidegate/sidegate.sock';
-const defaultAddress = '127.0.0.1:8471';
 const longestTimeoutMs = 600_000;
 
 /** Adds the options that every command has which asks a sidecar. */
 export function askingOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--address <address>', `where the sidecar listens (default: unix://${defaultSocket}, then ${defaultAddress})`)
+      new Option('--address <address>', `where the sidecar listens (default: unix://${defaultSocket}, then ${defaultPort})`)
         .env('SIDEGATE_ADDRESS')
         .argParser(parseAddress),
     )
@@ -43,7 +40,7 @@ export async function openClient({ address, callerTokenFile, timeout }: AskingOp
   const file = callerTokenFile === undefined ? undefined : secretFile(resolve(callerTokenFile));
   const callerToken = file ? async () => (await file.read()).trim() : fromEnvironment;
   return connect({
-    address: address ?? (await foundAddress()),
+    ...(address === undefined ? {} : { address }),
     ...(callerToken ? { callerToken } : {}),
     ...(timeout === undefined ? {} : { timeoutMs: timeout }),
   });
@@ -80,19 +77,4 @@ function parseAddress(text: string): string {
   if (/^unix:\/{0,2}\/[^/]/.test(text)) return text;
   if (/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(text)) return text;
   throw new InvalidArgumentError('It is unix:///path/of/a/socket or host:port.');
-}
-
-// A socket that we may not open (root's, or a leftover) must not hide the listener beside it.
-function foundAddress(): Promise<string> {
-  if (!existsSync(defaultSocket)) return Promise.resolve(defaultAddress);
-  return new Promise((found) => {
-    const probe = connectSocket(defaultSocket);
-    const end = (address: string): void => {
-      probe.destroy();
-      found(address);
-    };
-    probe.setTimeout(1000, () => end(defaultAddress));
-    probe.once('connect', () => end(`unix://${defaultSocket}`));
-    probe.once('error', () => end(defaultAddress));
-  });
 }

@@ -1,14 +1,10 @@
 // The client's way to the sidecar: one connection, the caller's token on every call, a deadline on every wait.
 
-import { existsSync } from 'node:fs';
 import { type CallOptions, type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { TokenServiceClient, type WatchRequest, type WatchResponse } from '../gen/sidegate/v1/token_service.ts';
 import { boundedTimeoutMs, cancelled, within } from './deadline.ts';
+import { addressThatListens } from './default-address.ts';
 import { NoAnswerError, toNoAnswerError } from './no-answer-error.ts';
-
-/** Where a sidecar listens when nobody says otherwise. */
-const defaultSocket = '/run/sidegate/sidegate.sock';
-const defaultPort = '127.0.0.1:8471';
 
 /** Who calls: a bearer token, or what gives one for each call. */
 export type CallerToken = string | (() => string | Promise<string>);
@@ -35,13 +31,13 @@ type Invoke<Response> = (
 
 /** Connects at the first call, and again by itself whenever the connection is lost. */
 export class Channel {
-  readonly #address: string | undefined;
+  #address: string | undefined;
   readonly #callerToken: CallerToken | undefined;
   #stub: TokenServiceClient | undefined;
   #closed = false;
 
   constructor(address: string | undefined, callerToken: CallerToken | undefined) {
-    this.#address = address;
+    this.#address = address ?? (process.env['SIDEGATE_ADDRESS'] || undefined);
     this.#callerToken = callerToken;
   }
 
@@ -52,9 +48,10 @@ export class Channel {
     const timeoutMs = boundedTimeoutMs(limits.timeoutMs);
     const deadline = Date.now() + timeoutMs;
     const metadata = await this.#metadata({ timeoutMs, signal });
-    // Look again: a signal that aborted while we waited for the caller token tells nobody who listens only now.
+    const address = this.#address ?? (await this.#find({ timeoutMs, signal }));
+    // Look again: a signal that aborted while we waited tells nobody who listens only now.
     if (signal?.aborted) throw cancelled();
-    const stub = this.#connected();
+    const stub = this.#connected(address);
     return new Promise((resolve, reject) => {
       const cancel = (): void => call.cancel();
       const call = invoke(stub, metadata, { deadline }, (error, response) => {
@@ -69,8 +66,9 @@ export class Channel {
   /** Subscribes. `subscribing` is called right before the request leaves. Throws NoAnswerError. */
   async watch(request: WatchRequest, subscribing: () => void, limits: Limits): Promise<MessageStream> {
     const metadata = await this.#metadata(limits);
+    const address = this.#address ?? (await this.#find(limits));
     subscribing();
-    return this.#connected().watch(request, metadata);
+    return this.#connected(address).watch(request, metadata);
   }
 
   close(): void {
@@ -78,9 +76,16 @@ export class Channel {
     this.#stub?.close();
   }
 
-  #connected(): TokenServiceClient {
+  /** Once: whom the first call found is asked from then on. */
+  async #find({ timeoutMs, signal }: Limits): Promise<string> {
+    const found = await within(addressThatListens(), timeoutMs, signal);
+    this.#address ??= found;
+    return this.#address;
+  }
+
+  #connected(address: string): TokenServiceClient {
     if (this.#closed) throw new NoAnswerError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
-    this.#stub ??= new TokenServiceClient(this.#address ?? defaultAddress(), credentials.createInsecure(), {
+    this.#stub ??= new TokenServiceClient(address, credentials.createInsecure(), {
       'grpc.initial_reconnect_backoff_ms': 100,
       // The sidecar is on this machine: it is there again a moment after its restart.
       'grpc.max_reconnect_backoff_ms': 2000,
@@ -114,8 +119,4 @@ export class Channel {
       throw new NoAnswerError('UNAUTHENTICATED', 'the caller token could not be had', { reason: 'CALLER_TOKEN', cause: error });
     }
   }
-}
-
-function defaultAddress(): string {
-  return process.env['SIDEGATE_ADDRESS'] || (existsSync(defaultSocket) ? `unix://${defaultSocket}` : defaultPort);
 }

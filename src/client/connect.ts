@@ -23,7 +23,7 @@ import { type WatchEvent, type WatchOptions, watch } from './watch.ts';
 
 /** How to reach the sidecar. */
 export interface ConnectOptions {
-  /** Default: SIDEGATE_ADDRESS, else the socket /run/sidegate/sidegate.sock where there is one, else 127.0.0.1:8471. */
+  /** Default: SIDEGATE_ADDRESS, else the socket /run/sidegate/sidegate.sock where somebody listens on it, else 127.0.0.1:8471. */
   readonly address?: string;
   /** Sent as bearer token with every call; a function is asked for each. */
   readonly callerToken?: CallerToken;

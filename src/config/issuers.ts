@@ -16,6 +16,7 @@ import {
   section,
   text,
   tokenText,
+  tokenType,
   unknownKey,
   url,
 } from './leaves.ts';
@@ -94,12 +95,13 @@ const jwt = mapping({
     .default('discover'),
   tls,
   algorithms: list(choice(algorithms), { min: 1, max: algorithms.length }),
-  types: list(text(255), { min: 1, max: 16 }).default(['at+jwt']),
+  types: list(tokenType(), { min: 1, max: 16 }).default(['at+jwt']),
   audiences: list(text(2048), { min: 0, max: 64 }).default([]),
   skew: skew.default('30s'),
   max_token_life: life,
   expired_within: duration('0s', '720h').default('0s'),
-  calls: mapping({ deadline: duration('10ms', '60s').default('5s'), attempts: count(1, 5).default(2) }).prefault({}),
+  // No attempts: a key set is fetched on a schedule of its own, with pauses that grow.
+  calls: mapping({ deadline: duration('10ms', '60s').default('5s') }).prefault({}),
 });
 
 const client = mapping({ client_id: text(255), secret_file: path() });
@@ -164,7 +166,7 @@ function meaning(it: z.output<typeof issuer>, files: Files): IssuerConfig {
         algorithms: it.algorithms,
         types: it.types,
         audiences: it.audiences,
-        calls: { deadlineMs: parseDuration(it.calls.deadline), attempts: it.calls.attempts },
+        calls: { deadlineMs: parseDuration(it.calls.deadline) },
         expiredWithinMs: parseDuration(it.expired_within),
       };
     case 'introspection':

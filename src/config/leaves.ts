@@ -1,6 +1,7 @@
 // The kinds of values that a setting may have, each with the one sentence that says what it must be.
 
 import * as z from 'zod';
+import { foreignTokenTypes, isAccessTokenType } from '../core/token-types.ts';
 import { nearest } from './nearest.ts';
 import type { Secret } from './secrets.ts';
 import { durationPattern, isLoopback, parseAddress, parseDuration, parseSize, sizePattern } from './units.ts';
@@ -116,6 +117,17 @@ export function tokenText(max: number): z.ZodType<string> {
     .string({ error })
     .max(max, error)
     .regex(/^[!-~]+$/, error)
+    .meta(about(error));
+}
+
+/** A `typ` that an access token may have, in any spelling (RFC 7515 §4.1.9). */
+export function tokenType(): z.ZodType<string> {
+  const error = `must be the type of an access token, 1 to 255 characters on one line: none of ${foreignTokenTypes.join(', ')}`;
+  return z
+    .string({ error })
+    .max(255, error)
+    .regex(/^[^\p{Cc}]+$/u, error)
+    .refine(isAccessTokenType, { error })
     .meta(about(error));
 }
 

@@ -99,7 +99,7 @@ function issuerRules(issuers: readonly (IssuerConfig | undefined)[]): readonly F
   const found: Finding[] = [];
   for (const [index, later] of issuers.entries()) {
     if (!later) continue;
-    if (later.kind === 'jwt' && later.keys.kind === 'discover' && !/^https?:\/\//.test(later.issuer)) {
+    if (later.kind === 'jwt' && later.keys.kind === 'discover' && !isHttpUrl(later.issuer)) {
       found.push({ path: ['issuers', index, 'issuer'], message: 'must be an http(s) URL for its keys to be discovered; or set keys' });
     }
     for (const [earlierIndex, earlier] of issuers.slice(0, index).entries()) {
@@ -153,6 +153,10 @@ function urlsOf(issuer: IssuerConfig | undefined): readonly (readonly [readonly 
   if (issuer.kind !== 'jwt') return [[['url'], issuer.url]];
   if (issuer.keys.kind === 'url') return [[['keys', 'url'], issuer.keys.url]];
   return issuer.keys.kind === 'discover' ? [[['issuer'], issuer.issuer]] : [];
+}
+
+function isHttpUrl(text: string): boolean {
+  return /^https?:\/\//.test(text) && URL.canParse(text);
 }
 
 function isOpenHttp(url: string): boolean {

@@ -138,11 +138,12 @@ export interface JwtIssuer extends IssuerBase {
     | { readonly kind: 'file'; readonly file: Secret };
   /** Asymmetric ones only. */
   readonly algorithms: readonly JwtAlgorithm[];
-  /** Accepted `typ`, as written: compare as RFC 7515 §4.1.9 says. */
+  /** Accepted `typ`, as written: compare as RFC 7515 §4.1.9 says. None that no access token may have. */
   readonly types: readonly string[];
   /** Accepted where the caller demands none; empty: then every audience is. */
   readonly audiences: readonly string[];
-  readonly calls: Pick<CallsConfig, 'deadlineMs' | 'attempts'>;
+  /** Of a key fetch; when the next one is tried is said by `caching.keys`. */
+  readonly calls: Pick<CallsConfig, 'deadlineMs'>;
   readonly expiredWithinMs: number;
 }
 

@@ -37,9 +37,9 @@ export interface Attribute {
 
 /**
  * Every attribute of a token but its fingerprints, each once. Ids are unique within an issuer: whoever compares these adds it.
- * `identity`: that of the facts, or the digest where they have none of their own.
+ * `identities`: that of the facts, or what stands in for it, and what was signed.
  */
-export function attributesOf(facts: Facts, identity: string): Attribute[] {
+export function attributesOf(facts: Facts, identities: readonly (string | undefined)[]): Attribute[] {
   const { token } = facts;
   const found = new Map<string, Attribute>();
   const add = (dimension: Dimension, value: string | undefined): void => {
@@ -47,7 +47,7 @@ export function attributesOf(facts: Facts, identity: string): Attribute[] {
   };
   add('everything', 'everything');
   add('issuer', token.issuer);
-  add('identity', identity);
+  for (const identity of identities) add('identity', identity);
   add('chain', token.auditIds.at(-1));
   add('user', token.user?.id);
   add('user', token.trust?.trustorUserId);

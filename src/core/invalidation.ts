@@ -46,6 +46,8 @@ export interface Entry {
   /** The deployment key that made the fingerprint in `selector`, if there is one. */
   readonly keyId: string;
   readonly origin: Origin;
+  /** Written by another version, and only this much of it is understood (S3). */
+  readonly inPart?: true;
 }
 
 /** An entry with its place. */

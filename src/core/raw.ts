@@ -44,6 +44,15 @@ export function digestOf(canonicalRaw: string): string {
   return hash('sha256', canonicalRaw, 'binary');
 }
 
+/**
+ * SHA-256 of what was signed, base64url, of a string that looks like a JWS; undefined of every other. It names the token whatever the
+ * spelling of its signature (an ECDSA signature has two), and needs no key: it believes nothing that the token says.
+ */
+export function signedContentOf(canonicalRaw: string): string | undefined {
+  const parts = canonicalRaw.split('.');
+  return parts.length === 3 ? hash('sha256', `${parts[0]}.${parts[1]}`, 'base64url') : undefined;
+}
+
 /** What `canonicalRaw` looks like. Never throws; cost: one pass, and one JSON parse of the payload where there are two dots. */
 export function shapeOf(canonicalRaw: string): Shape {
   if (!b64token.test(canonicalRaw)) return { kind: 'malformed' };

@@ -4,7 +4,7 @@ import { createHmac } from 'node:crypto';
 import { type Attribute, type Dimension, dimensions } from './attributes.ts';
 import type { Selector } from './selector.ts';
 
-/** One key of the deployment. `id` is its file's name; `secret` has at least 32 bytes. */
+/** One key of the deployment. `id` tells it from every other; `secret` has at least 32 bytes. */
 export interface DeploymentKey {
   readonly id: string;
   readonly secret: Uint8Array;

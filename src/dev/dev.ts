@@ -110,7 +110,7 @@ function signedTokens(issuer: DevIssuer): JwtIssuer {
     algorithms: ['ES256'],
     types: ['at+jwt'],
     audiences: [],
-    calls: { deadlineMs: 2000, attempts: 2 },
+    calls: { deadlineMs: 2000 },
     expiredWithinMs: 0,
   };
 }

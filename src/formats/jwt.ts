@@ -6,12 +6,14 @@ import { factsFromClaims } from '../core/claims.ts';
 import type { InactiveReason } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
+import type { Token } from '../core/token.ts';
+import { isAccessTokenType, plainTokenType } from '../core/token-types.ts';
 import type { Clock, Logger, Reading, TokenFormat } from '../ports.ts';
 import { knownAlgorithms, type VerificationKey } from './jwk-set.ts';
 import { createKeySet, type KeySetOptions } from './keys.ts';
 
 /**
- * How an issuer's JWTs are read; `keys*`, `deadlineMs`, `maxBodyBytes` and `caFile` as in KeySetOptions.
+ * How an issuer's JWTs are read; `keys*`, `deadlineMs`, `maxBodyBytes`, `caFile` and `serverName` as in KeySetOptions.
  * `issuer` is compared with `iss` to the letter; `algorithms` are pinned: asymmetric, at least one.
  */
 export interface JwtOptions extends KeySetOptions {
@@ -20,12 +22,7 @@ export interface JwtOptions extends KeySetOptions {
    * `JWT` said aloud also lets in tokens without a `typ`; ID, refresh and logout tokens stay outside as far as they show what they are.
    */
   readonly types?: readonly string[] | undefined;
-  /** If set: a token whose `aud` has none of these is WRONG_AUDIENCE, whatever the caller demands. `decide` checks the demand as well. */
-  readonly audiences?: readonly string[] | undefined;
 }
-
-/** Kinds that must never pass for an access token, even where configured (RFC 8417, OpenID Back-Channel Logout, RFC 9449). */
-const foreignTypes: ReadonlySet<string> = new Set(['secevent+jwt', 'logout+jwt', 'dpop+jwt']);
 
 /** What the payload of another kind of token calls itself with Keycloak. */
 const foreignKinds: ReadonlySet<unknown> = new Set(['ID', 'Refresh', 'Offline', 'Logout']);
@@ -34,9 +31,9 @@ const foreignKinds: ReadonlySet<unknown> = new Set(['ID', 'Refresh', 'Offline', 
  * The JWT format.
  *
  * Answers, first that fits: MALFORMED (no JWS of one reading; header with `crit` or `b64`; claims that cannot be read),
- * BAD_SIGNATURE (algorithm not pinned, `none` included, or no signature), MALFORMED (another `typ`, or another kind of token; `at+jwt` without `exp`),
- * WRONG_ISSUER; all this without any key. Then BAD_SIGNATURE, WRONG_CERTIFICATE (bound to what nobody can show: DPoP),
- * WRONG_AUDIENCE, else facts. An ended token with a right signature gives facts: `decide` says EXPIRED.
+ * BAD_SIGNATURE (algorithm not pinned, `none` included, or no signature), MALFORMED (another `typ`, or another kind of token; `at+jwt`
+ * without `exp` or `iat`), WRONG_ISSUER; all this without any key. Then BAD_SIGNATURE, WRONG_CERTIFICATE (bound to what nobody can
+ * show: DPoP), else facts. An ended token with a right signature gives facts: `decide` says EXPIRED.
  * Throws as TokenFormat says, where the keys cannot be had. At construction: INVALID_ARGUMENT.
  * Cost: one verification; with a key set that is at hand nothing is fetched.
  */
@@ -59,15 +56,14 @@ export function createJwtFormat(options: JwtOptions, deps: { readonly clock: Clo
       if (!types.has(type) || isOfAnotherKind(claims)) return inactive('MALFORMED');
       const said = factsFromClaims(claims, context);
       if (said.kind === 'inactive' && said.reason === 'MALFORMED') return inactive('MALFORMED');
-      // RFC 9068 §2.2. Other tokens without an end get one from `max_token_life` (S12).
-      if (type === 'at+jwt' && said.kind === 'facts' && said.facts.token.expiresAtMs === undefined) return inactive('MALFORMED');
+      // RFC 9068 §2.2. What other tokens may do without is judged with their life (S12).
+      if (type === 'at+jwt' && said.kind === 'facts' && !tellsItsLife(said.facts.token)) return inactive('MALFORMED');
       if (claims['iss'] !== options.issuer) return inactive('WRONG_ISSUER');
 
       const key = await keys.find({ algorithm, kid }, (candidate) => verifies(raw, candidate), signal);
       if (key === undefined) return inactive('BAD_SIGNATURE');
       if (said.kind === 'inactive') return inactive(said.reason);
       const { facts } = said;
-      if (options.audiences?.some((audience) => facts.token.audiences.includes(audience)) === false) return inactive('WRONG_AUDIENCE');
       const clockOffsetMs = keys.clockOffsetMs();
       return {
         kind: 'facts',
@@ -109,7 +105,7 @@ function readJws(raw: string): Jws | undefined {
   // RFC 7515 §4.1.11: what is critical and not understood must be refused. We understand none; RFC 7797 needs `crit` too.
   if ('crit' in header || 'b64' in header) return undefined;
   if (typeof alg !== 'string' || !isNameOrAbsent(kid) || !isNameOrAbsent(typ)) return undefined;
-  const type = typ === undefined ? undefined : plainType(typ);
+  const type = typ === undefined ? undefined : plainTokenType(typ);
   return { algorithm: alg, kid, type, claims, signingInput: `${first}.${second}`, isSigned: third !== '' };
 }
 
@@ -132,6 +128,10 @@ function bytesOf(part: string): Buffer | undefined {
 /** With `JWT` accepted, the other tokens of an issuer have the same header: then their claims must tell. */
 function isOfAnotherKind(claims: Readonly<Record<string, unknown>>): boolean {
   return 'events' in claims || 'at_hash' in claims || 'c_hash' in claims || foreignKinds.has(claims['typ']);
+}
+
+function tellsItsLife({ issuedAtMs, expiresAtMs }: Token): boolean {
+  return issuedAtMs !== undefined && expiresAtMs !== undefined;
 }
 
 async function verifies(raw: string, { key, algorithm }: VerificationKey): Promise<boolean> {
@@ -157,15 +157,10 @@ function pinnedAlgorithms(algorithms: readonly string[]): ReadonlySet<string> {
 }
 
 function acceptedTypes(types: readonly string[]): ReadonlySet<string> {
-  const plain = types.map(plainType);
-  const foreign = plain.find((type) => type === '' || foreignTypes.has(type));
+  const foreign = types.find((type) => !isAccessTokenType(type));
   if (foreign !== undefined) throw invalid(`types: "${foreign}" is not a kind of access token`);
-  if (plain.length === 0) throw invalid('types: at least one must be accepted');
-  return new Set(plain);
-}
-
-function plainType(type: string): string {
-  return type.toLowerCase().replace(/^application\/(?=[^/]*$)/, '');
+  if (types.length === 0) throw invalid('types: at least one must be accepted');
+  return new Set(types.map(plainTokenType));
 }
 
 function invalid(message: string): SidecarError {

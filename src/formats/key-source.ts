@@ -1,7 +1,7 @@
 // Where an issuer's keys are had from: its own metadata, a URL, or a file.
 
 import { readFile, stat } from 'node:fs/promises';
-import { Agent, request } from 'undici';
+import { Agent, buildConnector, request } from 'undici';
 import { clockOffset } from '../core/clock-offset.ts';
 import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
@@ -22,6 +22,11 @@ export interface KeySourceOptions {
   readonly maxBodyBytes: number;
   /** PEM of the authorities to trust instead of the system's. Read at each fetch. */
   readonly caFile?: string | undefined;
+  /**
+   * The name to send to the configured host and to expect in its certificate, where it is not that of the URL. A key set that
+   * metadata place at another host goes by the name of that host.
+   */
+  readonly serverName?: string | undefined;
 }
 
 /** What a source holds. `clockOffsetMs`: how the clock of whoever sent it stands to ours, as far as that can be told. */
@@ -47,7 +52,7 @@ export function createKeySource(options: KeySourceOptions, clock: Pick<Clock, 'n
     kind: keys.kind,
     accepted: () => undefined,
     async fetch(signal) {
-      const agent = await createAgent(options.caFile);
+      const agent = await createAgent(options, addresses[0]?.host);
       const get = (url: URL): Promise<Reply> => getJson(url, { agent, signal, clock, maxBodyBytes: options.maxBodyBytes });
       try {
         const url = keys.kind === 'url' ? addresses[0] : await discover(addresses, options.issuer, get);
@@ -130,12 +135,21 @@ async function getJson(
   }
 }
 
-async function createAgent(caFile: string | undefined): Promise<Agent> {
-  if (caFile === undefined) return new Agent({ connections: 1 });
-  const ca = await readFile(caFile, 'utf8').catch((error: unknown) => {
+/** `configuredHost`: with its port, as in a URL; the one whose name `serverName` replaces. */
+async function createAgent({ caFile, serverName }: KeySourceOptions, configuredHost: string | undefined): Promise<Agent> {
+  const trust = caFile === undefined ? {} : { ca: await readAuthorities(caFile) };
+  if (serverName === undefined) return new Agent({ connections: 1, connect: trust });
+  const [named, unnamed] = [buildConnector({ ...trust, servername: serverName }), buildConnector(trust)];
+  return new Agent({
+    connections: 1,
+    connect: (target, callback) => (target.host === configuredHost ? named : unnamed)(target, callback),
+  });
+}
+
+function readAuthorities(caFile: string): Promise<string> {
+  return readFile(caFile, 'utf8').catch((error: unknown) => {
     throw unreadable(`The CA file cannot be read (${codeOf(error)})`);
   });
-  return new Agent({ connections: 1, connect: { ca } });
 }
 
 function createFileSource(path: string, maxBodyBytes: number): KeySource {

@@ -97,12 +97,14 @@ export function understand(record: unknown): Entry {
     origin: originIn(fields['origin']),
   };
   const understood = whole && (issuedBeforeMs === undefined || numberIn(issuedBeforeMs) !== undefined);
-  if (!understood || (effect !== 'REVOKE' && effect !== 'REFRESH')) return { ...common, effect: 'REFRESH', alsoRefreshes: false };
+  if (!understood || (effect !== 'REVOKE' && effect !== 'REFRESH'))
+    return { ...common, effect: 'REFRESH', alsoRefreshes: false, inPart: true };
   return {
     ...common,
     effect,
     ...(typeof issuedBeforeMs === 'number' ? { issuedBeforeMs } : {}),
     alsoRefreshes: fields['alsoRefreshes'] === true || fields['v'] !== recordVersion,
+    ...(fields['v'] === recordVersion ? {} : { inPart: true as const }),
   };
 }
 

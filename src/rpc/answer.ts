@@ -71,7 +71,7 @@ export class AnswerWriter {
     at += encoded.length;
     out[at++] = field.fingerprint;
     out[at++] = fingerprintLength;
-    at += out.write(known.fingerprint, at, fingerprintLength, 'latin1');
+    at += out.write(answer.fingerprint, at, fingerprintLength, 'latin1');
     out[at++] = field.asOf;
     at = writeVarint(out, at, cursor.length);
     out.set(cursor, at);
@@ -109,7 +109,7 @@ export function messageOf(answer: Answer, question: ReadQuestion, { asOf, killer
   const message = ValidateResponse.fromPartial({
     active: decision.active,
     reason: decision.active ? InactiveReason.UNSPECIFIED : InactiveReason[decision.reason],
-    fingerprint: known?.fingerprint ?? '',
+    fingerprint: answer.fingerprint,
     asOf: cursorToMessage(asOf),
     provenance: Provenance[answer.provenance ?? 'UNSPECIFIED'],
     degraded: answer.degradedBy.length > 0,

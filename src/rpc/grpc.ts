@@ -166,12 +166,16 @@ export function methodWith<Request, Response>(
 }
 
 function callOf(call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>, listener: Caller['listener']): Call {
+  let signal: AbortSignal | undefined;
   return {
     listener,
     get bearer() {
       return bearerOf(call.metadata);
     },
-    signal: () => unarySignal(call),
+    signal: () => {
+      signal ??= unarySignal(call);
+      return signal;
+    },
   };
 }
 

@@ -143,7 +143,7 @@ function parseAddress(address: string): { readonly host: string; readonly port: 
 async function listen(server: Server, { host, port }: { readonly host: string; readonly port: number }): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => {
-      const message = `operations: cannot listen on ${host}:${port}`;
+      const message = `operations: cannot listen on ${host}:${port}: ${cause.message}`;
       reject(new SidecarError('FAILED_PRECONDITION', message, { reason: 'CANNOT_LISTEN', cause }));
     });
     server.listen({ host, port }, resolve);

@@ -30,7 +30,8 @@ export interface StatusParts {
 export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
   const { invalidations, facts, degradations } = parts;
   const { journal } = invalidations;
-  const problem = journal.failure() ?? journal.corruption;
+  const inPart = invalidations.inPart > 0 ? `${invalidations.inPart} entries of another version are understood in part` : undefined;
+  const problem = journal.failure() ?? journal.corruption ?? inPart;
   const degraded = degradations.all();
   return GetStatusResponse.fromPartial({
     sidecar: parts.name,

@@ -19,7 +19,7 @@ import {
   WatchResponse,
 } from '../gen/sidegate/v1/token_service.ts';
 import type { Telemetry } from '../ports.ts';
-import { type Act, Callers } from '../service/callers.ts';
+import { type Act, type Actor, Callers } from '../service/callers.ts';
 import type { Invalidations } from '../service/invalidations.ts';
 import type { Asked, Done, Revoker } from '../service/revoker.ts';
 import type { Answer, Validator } from '../service/validator.ts';
@@ -52,6 +52,8 @@ const path = (method: string): string => `/sidegate.v1.TokenService/${method}`;
 const longestText = 1024;
 /** WatchResponse.batch: field 2, length-delimited. */
 const batchField = 0x12;
+/** Clients take 4 MiB where nothing else is said. */
+const longestBatchBytes = 1_048_576;
 
 /** The definition with our readers and writers: messages of a broken shape become errors with a reason instead of INTERNAL. */
 export const tokenServiceDefinition: ServiceDefinition = {
@@ -72,6 +74,14 @@ export function tokenService(parts: TokenServiceParts, adapter: GrpcAdapter): Un
     watch: adapter.serverStream('Watch', (request: WatchRequest | SidecarError, call) => service.watch(request, call)),
     getStatus: adapter.unary('GetStatus', (request: GetStatusRequest | SidecarError, call) => service.getStatus(request, call)),
   };
+}
+
+/** An act of somebody, with what goes into its entry. */
+interface Deed {
+  readonly act: 'revoke' | 'refresh';
+  readonly actor: Actor;
+  readonly selector: unknown;
+  readonly message: { readonly requestId: string; readonly reason: string };
 }
 
 class TokenService {
@@ -106,17 +116,11 @@ class TokenService {
       throw invalid('REACH_UNKNOWN', 'this sidecar knows no such reach: it revokes here');
     }
     const issuedBeforeMs = msFromDate(message.issuedBefore, 'issued_before');
-    const { revoker } = this.#parts;
     const done =
       target.$case === 'token'
-        ? await this.#acted('revoke', { token: true }, message, call, async (asked) => {
-            if (issuedBeforeMs !== undefined) {
-              throw invalid('ISSUED_BEFORE_WITH_ONE_TOKEN', 'a token is killed whenever it was issued: leave issued_before out');
-            }
-            return revoker.revokeToken(target.value, asked, call.listener, call.signal());
-          })
+        ? await this.#byPossession(target.value, issuedBeforeMs, message, call)
         : await this.#bySelector('revoke', selectorFromMessage(target.value), message, call, (selector, asked) =>
-            revoker.revokeSelector(selector, issuedBeforeMs, asked, call.signal()),
+            this.#parts.revoker.revokeSelector(selector, issuedBeforeMs, asked, call.signal()),
           );
     return {
       asOf: cursorToMessage(done.asOf),
@@ -140,26 +144,27 @@ class TokenService {
     const message = known(request);
     rejectUnknownFields(message);
     const signal = call.signal();
-    await this.#require('watch', call, signal);
-    if (message.includeDetails) await this.#require('details', call, signal);
+    await this.#require('watch', call);
+    if (message.includeDetails) await this.#require('details', call);
     const after = cursorFromMessage(message.start?.value);
     const intervalMs = msFromDuration(message.checkpointInterval, 'checkpoint_interval');
     const messages = this.#parts.watchers.watch({ after, filter: message.filter, checkpointIntervalMs: intervalMs }, signal);
     for await (const one of messages) {
-      yield one.kind === 'batch' ? this.#batch(one.entries, message.includeDetails) : this.#control(one);
+      if (one.kind === 'batch') yield* this.#batches(one.entries, message.includeDetails);
+      else yield this.#control(one);
     }
   }
 
   async getStatus(request: GetStatusRequest | SidecarError, call: Call): Promise<GetStatusResponse> {
     rejectUnknownFields(known(request));
-    await this.#require('status', call, call.signal());
+    await this.#require('status', call);
     return this.#parts.status();
   }
 
   async #validateAsked(question: ReadQuestion, call: Call, startedMs: number): Promise<Uint8Array> {
     const signal = call.signal();
-    await this.#require('validate', call, signal);
-    if (question.wantsDetails) await this.#require('details', call, signal);
+    await this.#require('validate', call);
+    if (question.wantsDetails) await this.#require('details', call);
     const answer = await this.#counted(() => this.#parts.validator.validate(question, () => signal));
     const { revoked } = answer;
     const placed =
@@ -185,11 +190,11 @@ class TokenService {
       const result = ask();
       if (!(result instanceof Promise)) return result;
       return result.catch((error: unknown) => {
-        this.#count('', 'no_answer', error instanceof SidecarError ? error.reason : 'INTERNAL');
+        this.#count('', 'no_answer', outcomeOf(error));
         throw error;
       });
     } catch (error) {
-      this.#count('', 'no_answer', error instanceof SidecarError ? error.reason : 'INTERNAL');
+      this.#count('', 'no_answer', outcomeOf(error));
       throw error;
     }
   }
@@ -213,6 +218,17 @@ class TokenService {
     histogram.observe((this.#parts.monotonicMs() - startedMs) / 1000);
   }
 
+  /** Having the token is enough: nobody is asked who he is. */
+  #byPossession(raw: string, issuedBeforeMs: number | undefined, message: Deed['message'], call: Call): Promise<Done> {
+    if (issuedBeforeMs !== undefined) {
+      throw invalid('ISSUED_BEFORE_WITH_ONE_TOKEN', 'a token is killed whenever it was issued: leave issued_before out');
+    }
+    const name = Callers.nameOf(call.listener);
+    return this.#acted({ act: 'revoke', actor: { name, id: name }, selector: { token: true }, message }, (asked) =>
+      this.#parts.revoker.revokeToken(raw, asked, call.listener, call.signal()),
+    );
+  }
+
   async #bySelector(
     act: 'revoke' | 'refresh',
     selector: Selector,
@@ -220,58 +236,58 @@ class TokenService {
     call: Call,
     run: (selector: Selector, asked: Asked) => Promise<Done>,
   ): Promise<Done> {
-    let actor = Callers.nameOf(call.listener);
-    try {
-      actor = (await this.#parts.callers.authorise(call, act, call.signal())).name;
-    } catch (error) {
-      const why = error instanceof SidecarError ? error.reason : 'INTERNAL';
-      this.#parts.telemetry.audit({ act: 'refused', actor, outcome: `${act}: ${why}`, selector, reason: message.reason });
-      throw error;
-    }
-    return this.#acted(act, selector, message, call, (asked) => run(selector, asked), actor);
+    const actor = await this.#judged(act, call, { selector, reason: message.reason });
+    return this.#acted({ act, actor, selector, message }, (asked) => run(selector, asked));
   }
 
   /** Does it, and writes who did what, and how it went. */
-  async #acted(
-    act: 'revoke' | 'refresh',
-    selector: unknown,
-    message: { readonly requestId: string; readonly reason: string },
-    call: Call,
-    run: (asked: Asked) => Promise<Done>,
-    actor: string = Callers.nameOf(call.listener),
-  ): Promise<Done> {
-    for (const text of [message.requestId, message.reason]) {
+  async #acted({ act, actor, selector, message }: Deed, run: (asked: Asked) => Promise<Done>): Promise<Done> {
+    const { requestId, reason } = message;
+    for (const text of [requestId, reason]) {
       if (text.length > longestText) throw invalid('TEXT_TOO_LONG', `request_id and reason have at most ${longestText} characters`);
     }
     const { telemetry } = this.#parts;
-    const line = { act, actor, selector, ...(message.reason ? { reason: message.reason } : {}) };
+    const line = { act, actor: actor.name, selector, ...(reason ? { reason } : {}) };
     try {
-      const done = await run({ actor, requestId: message.requestId, reason: message.reason });
+      const done = await run({ actor: actor.name, caller: actor.id, requestId, reason });
       telemetry.audit({ ...line, outcome: 'done', cursor: formatCursor(done.asOf), entryId: done.entryId });
       return done;
     } catch (error) {
-      telemetry.audit({ ...line, outcome: error instanceof SidecarError ? error.reason : 'INTERNAL' });
+      telemetry.audit({ ...line, outcome: outcomeOf(error) });
       throw error;
     }
   }
 
-  async #require(act: Act, call: Call, signal: AbortSignal): Promise<void> {
+  async #require(act: Act, call: Call): Promise<void> {
+    if (!this.#parts.callers.allowsAnyone(call.listener, act)) await this.#judged(act, call, {});
+  }
+
+  /** Who it is, if it may; a refusal is written down. */
+  async #judged(act: Act, call: Call, about: { readonly selector?: Selector; readonly reason?: string }): Promise<Actor> {
     const { callers, telemetry } = this.#parts;
-    if (callers.allowsAnyone(call.listener, act)) return;
     try {
-      await callers.authorise(call, act, signal);
+      return await callers.authorise(call, act, call.signal());
     } catch (error) {
-      const why = error instanceof SidecarError ? error.reason : 'INTERNAL';
-      telemetry.audit({ act: 'refused', actor: Callers.nameOf(call.listener), outcome: `${act}: ${why}` });
+      telemetry.audit({ act: 'refused', actor: Callers.nameOf(call.listener), outcome: `${act}: ${outcomeOf(error)}`, ...about });
       throw error;
     }
   }
 
-  #batch(entries: readonly PlacedEntry[], details: boolean): Uint8Array {
-    const parts = entries.map((placed) => (details ? this.#encoded(placed, true) : this.#shared(placed)));
-    const body = Buffer.concat(parts);
-    // The body is a WatchBatch already: messages may be concatenated.
-    return Buffer.concat([Uint8Array.of(batchField), varint(body.length), body]);
+  /** As few messages as their size allows; a revision is never split. */
+  *#batches(entries: readonly PlacedEntry[], details: boolean): Generator<Uint8Array> {
+    let parts: Uint8Array[] = [];
+    let sizeBytes = 0;
+    for (const placed of entries) {
+      const part = details ? this.#encoded(placed, true) : this.#shared(placed);
+      if (sizeBytes > 0 && sizeBytes + part.length > longestBatchBytes) {
+        yield batchOf(parts);
+        parts = [];
+        sizeBytes = 0;
+      }
+      parts.push(part);
+      sizeBytes += part.length;
+    }
+    if (parts.length > 0) yield batchOf(parts);
   }
 
   #shared(placed: PlacedEntry): Uint8Array {
@@ -298,6 +314,12 @@ class TokenService {
   #control(message: Exclude<WatchMessage, { kind: 'batch' }>): Uint8Array {
     return WatchResponse.encode({ message: controlOf(message, this.#parts.name) }).finish();
   }
+}
+
+/** The parts are WatchBatch messages already, and messages may be concatenated. */
+function batchOf(parts: readonly Uint8Array[]): Uint8Array {
+  const body = Buffer.concat(parts);
+  return Buffer.concat([Uint8Array.of(batchField), varint(body.length), body]);
 }
 
 function controlOf(message: Exclude<WatchMessage, { kind: 'batch' }>, sidecar: string): NonNullable<WatchResponse['message']> {
@@ -329,6 +351,10 @@ function controlOf(message: Exclude<WatchMessage, { kind: 'batch' }>, sidecar: s
       sources: [],
     },
   };
+}
+
+function outcomeOf(error: unknown): string {
+  return error instanceof SidecarError ? error.reason : 'INTERNAL';
 }
 
 function known<Message>(request: Message | SidecarError): Message {

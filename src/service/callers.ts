@@ -24,7 +24,10 @@ export interface Caller {
 
 /** Who it was, for the audit and the entry. */
 export interface Actor {
+  /** For people: with the fingerprint of the token it came with. */
   readonly name: string;
+  /** The same whatever token it comes with: what retries are told apart by (S14). */
+  readonly id: string;
 }
 
 /** How old the facts of a caller's own token may be. */
@@ -63,7 +66,10 @@ export class Callers {
    */
   async authorise(caller: Caller, act: Act, signal: AbortSignal): Promise<Actor> {
     if (caller.bearer === undefined) {
-      if (this.allowsAnyone(caller.listener, act)) return { name: Callers.nameOf(caller.listener) };
+      if (this.allowsAnyone(caller.listener, act)) {
+        const name = Callers.nameOf(caller.listener);
+        return { name, id: name };
+      }
       throw new SidecarError('UNAUTHENTICATED', `who may ${act} needs an identity: call through the socket, or send a bearer token`, {
         reason: 'CALLER_UNKNOWN',
       });
@@ -74,7 +80,8 @@ export class Callers {
     }
     const { known } = answer;
     const token = known.token();
-    const name = `${token.user?.name ?? token.user?.id ?? token.clientId ?? 'somebody'}@${known.issuer.name} (${known.fingerprint})`;
+    const who = token.user?.id ?? token.clientId ?? known.fingerprint;
+    const name = `${token.user?.name ?? who}@${known.issuer.name} (${known.fingerprint})`;
     const allowed =
       this.allowsAnyone(caller.listener, act) ||
       this.#lines.some(
@@ -85,6 +92,6 @@ export class Callers {
           token.roles.some((role) => role.name === who.role),
       );
     if (!allowed) throw new SidecarError('PERMISSION_DENIED', `${name} may not ${act}`, { reason: 'CALLER_NOT_ALLOWED' });
-    return { name };
+    return { name, id: `${known.issuer.name} ${who}` };
   }
 }

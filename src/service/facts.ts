@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { InactiveReason } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Covering } from '../core/invalidation-index.ts';
+import { signedContentOf } from '../core/raw.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Degradations } from './degradation.ts';
@@ -101,6 +102,11 @@ export class FactsStore {
     return this.#gates.get(issuer)?.queued ?? 0;
   }
 
+  /** The public name of a token, known here or not. */
+  fingerprintOf(digest: string): string {
+    return this.#parts.tagger.fingerprints(digest)[0] ?? '';
+  }
+
   /** Facts in memory, however old. */
   find(digest: string): Known | undefined {
     return this.#memory.get(digest);
@@ -117,9 +123,10 @@ export class FactsStore {
   /**
    * What the journal says of a token whose facts are not known here: whether it has been revoked by possession.
    */
-  coveringUnseen(digest: string, issuer: Issuer): Covering {
+  coveringUnseen({ digest, raw, issuer }: Wanted): Covering {
     const { tagger, invalidations } = this.#parts;
-    const attributes = tagger.attributes(issuer.name, [], tagger.fingerprints(digest));
+    const identity = { dimension: 'identity' as const, value: signedContentOf(raw) };
+    const attributes = tagger.attributes(issuer.name, identity.value === undefined ? [] : [identity], tagger.fingerprints(digest));
     return invalidations.coveringOf({ attributes, issuedAtMs: undefined, canAsk: issuer.canAsk });
   }
 
@@ -181,7 +188,10 @@ export class FactsStore {
       }
       done(reading.kind === 'facts' ? 'good' : 'bad');
       if (reading.kind === 'inactive') return this.#refuse(digest, issuer, reading.reason, began);
-      return { kind: 'known', known: this.#keep(digest, { issuer, digest, began, timeMs: this.#timeMs(), ...reading }) };
+      return {
+        kind: 'known',
+        known: this.#keep(digest, { issuer, digest, signedContent: signedContentOf(raw), began, timeMs: this.#timeMs(), ...reading }),
+      };
     } catch (error) {
       const outcome = error instanceof SidecarError ? outcomes[error.reason] : undefined;
       done(outcome ?? 'error');

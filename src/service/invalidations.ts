@@ -77,6 +77,10 @@ export class Invalidations {
   readonly #counters = new Map<string, { add(n?: number): void }>();
   #ring: History<RingItem>;
   #applied: Revision = revision(0);
+  #inPart = 0;
+  #failureSaid = false;
+  /** When this process began to look at the clock. */
+  #began = { wallMs: 0, monotonicMs: 0 };
   #keysChangedAt: Revision = revision(0);
 
   constructor(parts: RoadParts) {
@@ -86,6 +90,7 @@ export class Invalidations {
     this.#ring = new History(parts.ring, 0);
     this.#appendSeconds = parts.telemetry.histogram('sidegate_journal_append_duration_seconds');
     this.#appliedSeconds = parts.telemetry.histogram('sidegate_revoke_applied_seconds');
+    parts.telemetry.gauge('sidegate_journal_failed', {}, () => (parts.journal.failure() === undefined ? 0 : 1));
   }
 
   /** Everything up to here is in the index. */
@@ -103,6 +108,11 @@ export class Invalidations {
     return this.#keysChangedAt;
   }
 
+  /** Entries of another version that were read and are only understood in part: they refresh what they may concern (S3). */
+  get inPart(): number {
+    return this.#inPart;
+  }
+
   /** Where a Validate or a watcher stands now. */
   cursor(at: Revision = this.#applied): Cursor {
     return { journal: this.journal.id, revision: at };
@@ -113,16 +123,19 @@ export class Invalidations {
    * Where the journal is not whole, everything is refreshed, and it is said.
    */
   async load(): Promise<void> {
-    const { journal, tagger, telemetry, ring } = this.#parts;
-    await this.#noteKeys(tagger.newestKeyId);
+    const { journal, tagger, clock, telemetry, ring } = this.#parts;
+    this.#began = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs() };
     const head = journal.head();
     // The ring begins here: what happened before is read from the journal by the few who resume that far back.
     this.#ring = new History(ring, head);
     await this.#readOn((placed) => {
       this.#requireKey(placed);
+      if (placed.entry.inPart) this.#inPart += 1;
       this.#index.add(placed, this.#appliedAt(placed));
     });
     this.#applied = revision(Math.max(this.#applied, head));
+    if (this.#inPart > 0)
+      telemetry.log.warn({ entries: this.#inPart }, 'entries of another version are understood in part: they refresh instead');
     if (journal.corruption !== undefined) {
       telemetry.log.error({ journal: journal.id, corruption: journal.corruption }, 'the journal is not whole: everything is refreshed');
       await this.#write({
@@ -133,6 +146,8 @@ export class Invalidations {
       });
       await this.#apply();
     }
+    // After that: a hole in the journal is forgotten with the first thing that is written.
+    await this.#noteKeys(tagger.newestKeyId);
   }
 
   /** Applies what is appended, and compacts, until `signal` aborts. */
@@ -250,9 +265,23 @@ export class Invalidations {
       origin: draft.origin,
     };
     const once = request?.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
-    const placed = await this.journal.append(entry, once);
+    const placed = await this.journal.append(entry, once).catch((error: unknown) => {
+      this.#sayFailure();
+      throw error;
+    });
     this.#appended.wake();
     return { placed, atMs };
+  }
+
+  /** Once: from now on nothing is acknowledged, until somebody mends the disk and starts again. */
+  #sayFailure(): void {
+    const failure = this.journal.failure();
+    if (failure === undefined || this.#failureSaid) return;
+    this.#failureSaid = true;
+    this.#parts.telemetry.log.error(
+      { journal: this.journal.id, failure },
+      'the journal cannot be written: no Revoke is acknowledged any more',
+    );
   }
 
   async #waitToBeApplied(wanted: Revision, signal: AbortSignal | undefined): Promise<void> {
@@ -272,14 +301,17 @@ export class Invalidations {
   }
 
   async #apply(): Promise<void> {
-    await this.#readOn((placed) => {
-      const sets = this.#parts.tagger.tagSets(placed.entry.selector);
-      this.#index.add(placed, this.#parts.clock.monotonicMs(), sets);
-      this.#ring.push({ revision: placed.revision, placed, firstTags: firstTagsOf(sets) });
-    });
+    await this.#readOn((placed) => this.#take(placed));
     // Holes at the head: the newest entries may already be forgotten.
     const head = this.journal.head();
     if (head > this.#applied && (await this.journal.read(this.#applied, 1)).length === 0) this.#move(head);
+  }
+
+  #take(placed: PlacedEntry): void {
+    if (placed.entry.inPart) this.#inPart += 1;
+    const sets = this.#parts.tagger.tagSets(placed.entry.selector);
+    this.#index.add(placed, this.#parts.clock.monotonicMs(), sets);
+    this.#ring.push({ revision: placed.revision, placed, firstTags: firstTagsOf(sets) });
   }
 
   async #readOn(take: (placed: PlacedEntry) => void): Promise<void> {
@@ -320,11 +352,17 @@ export class Invalidations {
     this.#keysChangedAt = revision(Number((await this.journal.noted(keysChangedNote)) ?? 0));
   }
 
+  /** The wall clock, but never further on than the monotonic one has come: a clock that jumps forward must not make us forget. */
+  #forgettingTime(): number {
+    const { clock } = this.#parts;
+    return Math.min(clock.nowMs(), this.#began.wallMs + (clock.monotonicMs() - this.#began.monotonicMs));
+  }
+
   async #compactNowAndThen(signal: AbortSignal): Promise<void> {
     const { clock, factsLifeMs, telemetry } = this.#parts;
     while (!signal.aborted) {
       try {
-        const nowMs = clock.nowMs();
+        const nowMs = this.#forgettingTime();
         await this.journal.compact({ nowMs, floorMs: nowMs - factsLifeMs });
         this.#index.sweep(nowMs);
       } catch (error) {

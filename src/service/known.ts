@@ -1,5 +1,6 @@
 // What the memory tier holds of one token: its facts as bytes, the numbers that decide, and what was last found to cover it.
 
+import { hash } from 'node:crypto';
 import { attributesOf } from '../core/attributes.ts';
 import { type Standing, standingOf } from '../core/decision.ts';
 import { type Covering, uncovered } from '../core/invalidation-index.ts';
@@ -50,6 +51,8 @@ export interface Known {
 export interface KnownParts {
   readonly issuer: Issuer;
   readonly digest: string;
+  /** What names the token whatever the spelling of its signature; undefined where it has none. */
+  readonly signedContent: string | undefined;
   readonly facts: Facts;
   readonly provenance: 'authority' | 'signature';
   readonly began: FetchBegin;
@@ -63,12 +66,14 @@ export function knownOf(parts: KnownParts, tagger: Tagger, codec: TokenCodec): K
   const { claimsJson, ...token } = facts.token;
   const fingerprints = tagger.fingerprints(parts.digest);
   const encoded = codec.encode(token);
-  const identity = facts.identity ?? Buffer.from(parts.digest, 'latin1').toString('base64url');
+  // The digest stands in, but not itself: it is as secret as the token, and an identity is written down.
+  const identity =
+    facts.identity ?? hash('sha256', `sidegate identity ${Buffer.from(parts.digest, 'latin1').toString('hex')}`, 'base64url');
   return {
     issuer,
     fingerprint: fingerprints[0] ?? '',
     identity,
-    attributes: tagger.attributes(issuer.name, attributesOf(facts, identity), fingerprints),
+    attributes: tagger.attributes(issuer.name, attributesOf(facts, [identity, parts.signedContent]), fingerprints),
     issuedAtMs: token.issuedAtMs,
     canAsk: issuer.canAsk,
     standing: standingOf(facts, issuer.life, began.wallMs),

@@ -4,7 +4,7 @@ import { hash } from 'node:crypto';
 import { dispatch } from '../core/dispatch.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Cursor } from '../core/invalidation.ts';
-import { canonical, digestOf, shapeOf } from '../core/raw.ts';
+import { canonical, digestOf, shapeOf, signedContentOf } from '../core/raw.ts';
 import type { Condition, Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Telemetry } from '../ports.ts';
@@ -18,6 +18,8 @@ import { orAborted } from './wakeup.ts';
 export interface Asked {
   /** Whom a retry is told apart by, and whom the entry names. */
   readonly actor: string;
+  /** The same for every call of this caller: what its retries are told apart by (S14). */
+  readonly caller: string;
   /** Empty: a retry is a second entry. */
   readonly requestId: string;
   readonly reason: string;
@@ -47,6 +49,9 @@ export interface RevokerParts {
   readonly unverified: { readonly perSecond: number; readonly alive: number };
 }
 
+/** How long a signed token that is to be killed may wait for its issuer's keys. */
+const verificationWaitMs = 1000;
+
 type Target =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'shape'; readonly issuer: Issuer }
@@ -74,7 +79,7 @@ export class Revoker {
     if (text === '') throw new SidecarError('INVALID_ARGUMENT', 'there is no token in the request', { reason: 'TOKEN_MISSING' });
     if (raw.length > this.#parts.tokenSizeBytes) return this.#nothing();
     const digest = digestOf(text);
-    const target = await this.#target(digest, text, signal);
+    const target = await this.#target(digest, text);
     if (target.kind === 'nothing') return this.#nothing();
     const [fingerprint = ''] = tagger.fingerprints(digest);
     const body = hash('sha256', JSON.stringify(['token', fingerprint]), 'hex');
@@ -92,25 +97,27 @@ export class Revoker {
         },
         { caller, requestId: asked.requestId, body },
       );
-    const andIdentity = (known: Known): Promise<Appended> =>
-      append({ dimension: 'identity', value: known.identity }, `${asked.actor} identity`);
+    const andIdentity = (identity: string): Promise<Appended> =>
+      append({ dimension: 'identity', value: identity }, `${asked.caller} ${identity}`);
     const killing = (async (): Promise<Done> => {
-      const first = await append({ dimension: 'fingerprint', value: fingerprint }, asked.actor);
-      if (target.kind === 'known') return { ...(await andIdentity(target.known)), entryId: first.entryId };
-      if (issuer.canAsk) void this.#learnIdentity({ digest, raw: text, issuer }, andIdentity);
-      return first;
+      const first = await append({ dimension: 'fingerprint', value: fingerprint }, asked.caller);
+      if (target.kind === 'known') return { ...(await andIdentity(target.known.identity)), entryId: first.entryId };
+      void this.#learnIdentity({ digest, raw: text, issuer }, andIdentity);
+      // Nobody has verified it yet, so nothing that it says of itself may be believed. But what was signed can be named as it is.
+      const content = signedContentOf(text);
+      return content === undefined ? first : { ...(await andIdentity(content)), entryId: first.entryId };
     })();
     // Who leaves between the two entries must not leave the token half dead: both are appended all the same.
     killing.catch(() => undefined);
     return orAborted(killing, signal);
   }
 
-  /** Adds the identity as soon as it is known. What cannot be learned now is not: the fingerprint kills every spelling all the same. */
-  async #learnIdentity(wanted: Wanted, append: (known: Known) => Promise<Appended>): Promise<void> {
+  /** Adds the identity as soon as it is known. What cannot be learned now is not: what has been written kills every spelling of it. */
+  async #learnIdentity(wanted: Wanted, append: (identity: string) => Promise<Appended>): Promise<void> {
     const { issuer } = wanted;
     try {
       const fetched = await this.#parts.facts.fetch(wanted, AbortSignal.timeout(issuer.calls.deadlineMs));
-      if (fetched.kind === 'known') await append(fetched.known);
+      if (fetched.kind === 'known') await append(fetched.known.identity);
     } catch (error) {
       this.#parts.telemetry.log.debug({ issuer: issuer.name, error }, 'the identity of a revoked token could not be learned');
     }
@@ -134,7 +141,7 @@ export class Revoker {
     const lifeMs = longestLifeMs(issuers) + this.#parts.skewMs;
     const body = hash('sha256', JSON.stringify(['revoke', named, issuedBeforeMs ?? null]), 'hex');
     const draft = { effect: 'REVOKE' as const, selector: named, ...cutOff, lifeMs, origin: originOf(asked) };
-    return invalidations.append(draft, { caller: asked.actor, requestId: asked.requestId, body }, signal);
+    return invalidations.append(draft, { caller: asked.caller, requestId: asked.requestId, body }, signal);
   }
 
   /** Has the facts of all that fit fetched again. The caller has been authorised. */
@@ -142,7 +149,7 @@ export class Revoker {
     const { named } = this.#scoped(selector);
     const body = hash('sha256', JSON.stringify(['refresh', named]), 'hex');
     const draft = { effect: 'REFRESH' as const, selector: named, lifeMs: this.refreshLifeMs, origin: originOf(asked) };
-    return this.#parts.invalidations.append(draft, { caller: asked.actor, requestId: asked.requestId, body }, signal);
+    return this.#parts.invalidations.append(draft, { caller: asked.caller, requestId: asked.requestId, body }, signal);
   }
 
   /** How long a REFRESH has to be kept (S12). */
@@ -152,19 +159,22 @@ export class Revoker {
   }
 
   /** What is known of the token without asking anybody but its own signature. */
-  async #target(digest: string, text: string, signal: AbortSignal): Promise<Target> {
+  async #target(digest: string, text: string): Promise<Target> {
     const { facts, issuers } = this.#parts;
     const known = facts.find(digest);
     if (known) return this.#unlessEnded(known);
     const to = dispatch(issuers, text, shapeOf(text));
     if (to.kind === 'nobody') return { kind: 'nothing' };
     if (to.issuer.canAsk) return { kind: 'shape', issuer: to.issuer };
+    // Its keys are at hand, or it is killed without them: nobody waits for an authority to have a token revoked.
+    const patience = AbortSignal.timeout(verificationWaitMs);
     try {
-      const fetched = await facts.fetch({ digest, raw: text, issuer: to.issuer }, signal);
+      const fetched = await facts.fetch({ digest, raw: text, issuer: to.issuer }, patience);
       return fetched.kind === 'inactive' ? { kind: 'nothing' } : this.#unlessEnded(fetched.known);
     } catch (error) {
       // Its keys cannot be had just now. To kill it needs no authority: the shape is enough.
-      if (error instanceof SidecarError && error.code === 'UNAVAILABLE') return { kind: 'shape', issuer: to.issuer };
+      const noKeys = error instanceof SidecarError && (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED');
+      if (noKeys) return { kind: 'shape', issuer: to.issuer };
       throw error;
     }
   }

@@ -32,6 +32,8 @@ export type Provenance = 'MEMORY' | 'AUTHORITY' | 'SIGNATURE';
 /** An answer. `known` is there wherever facts are, also of an inactive token: who may see them is not decided here. */
 export interface Answer {
   readonly decision: Decision;
+  /** Public name of the token; empty where no issuer takes it. */
+  readonly fingerprint: string;
   readonly known: Known | undefined;
   readonly provenance: Provenance | undefined;
   readonly revoked: Revoked | undefined;
@@ -133,10 +135,10 @@ export class Validator {
     const to = known ? { kind: 'issuer' as const, issuer: known.issuer } : dispatch(issuers, text, shapeOf(text));
     if (to.kind === 'nobody') return this.#nobody(to.reason);
     const demanded = question.demand?.anyOfIssuers;
-    if (demanded?.length && !demanded.includes(to.issuer.name)) return this.#nobody('WRONG_ISSUER');
+    if (demanded?.length && !demanded.includes(to.issuer.name)) return this.#nobody('WRONG_ISSUER', digest);
     if (facts.refused(digest, to.issuer)) {
       this.#refusalHits.add();
-      return this.#nobody('REFUSED');
+      return this.#nobody('REFUSED', digest);
     }
     const arrivedMs = this.#parts.clock.monotonicMs();
     const suits = (landed: Known): boolean => this.#suits(landed, arrivedMs, question.maxStalenessMs);
@@ -158,11 +160,11 @@ export class Validator {
     } catch (error) {
       // Nobody can be asked, but the journal itself says that it is dead: that is an answer.
       if (before && invalidations.covering(before).revoked) return this.#decided(before, question, 'MEMORY');
-      const { revoked } = before ? uncovered : facts.coveringUnseen(wanted.digest, wanted.issuer);
-      if (revoked) return { ...this.#nobody('REVOKED'), revoked };
+      const { revoked } = before ? uncovered : facts.coveringUnseen(wanted);
+      if (revoked) return { ...this.#nobody('REVOKED', wanted.digest), revoked };
       throw error;
     }
-    if (fetched.kind === 'inactive') return this.#nobody(fetched.reason);
+    if (fetched.kind === 'inactive') return this.#nobody(fetched.reason, wanted.digest);
     const provenance = fetched.known.provenance === 'authority' ? 'AUTHORITY' : 'SIGNATURE';
     return this.#decided(fetched.known, question, provenance);
   }
@@ -174,7 +176,16 @@ export class Validator {
     const decision = decide(known, covering.revoked !== undefined, question.demand, nowMs);
     const degradedBy = degradations.by(known.issuer.name);
     const maxAgeMs = decision.active && degradedBy.length === 0 ? this.#maxAgeMs(known, covering, question.maxStalenessMs, nowMs) : 0;
-    return { decision, known, provenance, revoked: covering.revoked, asOf: invalidations.applied, maxAgeMs, degradedBy };
+    return {
+      decision,
+      fingerprint: known.fingerprint,
+      known,
+      provenance,
+      revoked: covering.revoked,
+      asOf: invalidations.applied,
+      maxAgeMs,
+      degradedBy,
+    };
   }
 
   /** W15: the only permission to keep an answer. Ends with the facts, the token, the settle window and the caller's own bound. */
@@ -189,9 +200,11 @@ export class Validator {
     return Math.max(0, Math.floor(endsInMs));
   }
 
-  #nobody(reason: InactiveReason): Answer {
+  /** Without facts. `digest` where an issuer takes it: then it has a name to log. */
+  #nobody(reason: InactiveReason, digest?: string): Answer {
     return {
       decision: { active: false, reason },
+      fingerprint: digest === undefined ? '' : this.#parts.facts.fingerprintOf(digest),
       known: undefined,
       provenance: undefined,
       revoked: undefined,

@@ -63,6 +63,7 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
   sidegate_invalidations_total: counter('Entries applied; effect is revoke or refresh.', 'source', 'effect'),
   sidegate_journal_applied_revision: gauge('The newest revision that decisions know.'),
   sidegate_journal_latest_revision: gauge('The newest durable revision.'),
+  sidegate_journal_failed: gauge('1 when a write has failed: no Revoke is acknowledged any more.'),
   sidegate_journal_entries: gauge('Live entries; compaction keeps this down.'),
   sidegate_journal_bytes: gauge('Size on disk, about.'),
   sidegate_journal_append_duration_seconds: histogram(localBounds, 'Time until an entry is durable.'),

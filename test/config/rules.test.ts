@@ -17,8 +17,9 @@ const keystone = { name: 'central', kind: 'keystone', url: 'https://k.example/v3
 const jwt = { name: 'corp', kind: 'jwt', issuer: 'https://i.example', algorithms: ['ES256'], max_token_life: '1h' };
 const partner = { name: 'partner', kind: 'introspection', url: 'https://p.example', auth, max_token_life: '1h' };
 
+const textOf = (document: object): string => stringify({ issuers: [keystone], ...document }, { aliasDuplicateObjects: false });
 const load = (document: object, purpose: 'serve' | 'dev' = 'serve'): LoadResult =>
-  loadConfig({ text: stringify({ issuers: [keystone], ...document }, { aliasDuplicateObjects: false }), env: {}, baseDir: dir, purpose });
+  loadConfig({ text: textOf(document), env: {}, baseDir: dir, purpose });
 
 /** `field: message` of each problem. */
 const said = (result: LoadResult): readonly string[] =>
@@ -84,6 +85,47 @@ describe('issuers', () => {
       'issuers[0].issuer: must be an http(s) URL for its keys to be discovered; or set keys',
     ]);
     expect(said(load({ issuers: [{ ...jwt, issuer: 'corp', keys: { file: 'secret' } }] }))).toEqual([]);
+  });
+
+  it.each(['https://', 'https://a b', 'http://[::1'])('are not discovered at %s', (issuer) => {
+    expect(said(load({ issuers: [{ ...jwt, issuer }] }))).toEqual([
+      'issuers[0].issuer: must be an http(s) URL for its keys to be discovered; or set keys',
+    ]);
+  });
+
+  it.each([
+    'secevent+jwt',
+    'logout+jwt',
+    'dpop+jwt',
+    'Logout+JWT',
+    'application/secevent+jwt',
+    'APPLICATION/DPOP+JWT',
+    'application/',
+    '',
+    'x'.repeat(256),
+  ])('may not take %.30j for an access token', (type) => {
+    const document = { issuers: [keystone, { ...jwt, types: ['JWT', type] }] };
+    const line =
+      textOf(document)
+        .split('\n')
+        .findIndex((it) => it.includes('- JWT')) + 2;
+
+    const result = load(document);
+
+    expect(said(result)).toEqual([
+      'issuers[1].types[1]: must be the type of an access token, 1 to 255 characters on one line: none of secevent+jwt, logout+jwt, dpop+jwt',
+    ]);
+    expect(result.ok ? [] : result.problems.map(({ line }) => line)).toEqual([line]);
+  });
+
+  it.each(['at+jwt', 'JWT', 'application/at+jwt', 'x'.repeat(255)])('may take %.30j for one', (type) => {
+    expect(said(load({ issuers: [{ ...jwt, types: [type] }] }))).toEqual([]);
+  });
+
+  it('of JWTs have no attempts: their keys are fetched on a schedule', () => {
+    expect(said(load({ issuers: [{ ...jwt, calls: { deadline: '1s', attempts: 2 } }] }))).toEqual([
+      expect.stringMatching(/^issuers\[0\]\.calls\.attempts: is not a setting here/),
+    ]);
   });
 
   it.each(['HS256', 'none', 'ES256K', 'RS1'])('may not be pinned to %s', (algorithm) => {

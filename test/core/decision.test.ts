@@ -62,6 +62,45 @@ describe('S12 the life of a token', () => {
   });
 });
 
+describe('S12 the issue time that an issuer’s tokens need', () => {
+  it('makes a token without it none, however near its end', () => {
+    const { issuedAtMs: _, ...ageless } = token;
+    const facts: Facts = { token: ageless, hasAccessRules: false, unknown: [] };
+    expect(reason(standingOf(facts, { ...rules, needsIssueTime: true }, 19_000), 19_500)).toBe('LIFETIME_TOO_LONG');
+    expect(reason(standingOf(facts, rules, 19_000), 19_500)).toBe('active');
+  });
+});
+
+describe('the audiences that an issuer’s configuration accepts', () => {
+  const outside = standing({}, {}, { audiences: ['elsewhere', 'farther'] });
+  const inside = standing({}, {}, { audiences: ['elsewhere', 'api'] });
+
+  it.each<[string, Standing, Demand | undefined, string]>([
+    ['a token outside of them, where nothing is demanded', outside, undefined, 'WRONG_AUDIENCE'],
+    ['a token outside of them, where something else is demanded', outside, { anyOfRoles: ['member'] }, 'WRONG_AUDIENCE'],
+    ['a token outside of them, where an empty list is demanded', outside, { anyOfAudiences: [] }, 'WRONG_AUDIENCE'],
+    [
+      'a token outside of them, where one that it has is demanded: the demand replaces them',
+      outside,
+      { anyOfAudiences: ['api'] },
+      'active',
+    ],
+    ['a token outside of them, where one that it lacks is demanded', outside, { anyOfAudiences: ['elsewhere'] }, 'WRONG_AUDIENCE'],
+    ['a token inside, where nothing is demanded', inside, undefined, 'active'],
+    ['a token inside, where one that it lacks is demanded', inside, { anyOfAudiences: ['elsewhere'] }, 'WRONG_AUDIENCE'],
+    ['a token without any', standing({ audiences: [] }, {}, { audiences: ['api'] }), undefined, 'WRONG_AUDIENCE'],
+    ['a token without any, where none is configured', standing({ audiences: [] }), undefined, 'active'],
+    ['any token, where none is configured', standing(), undefined, 'active'],
+  ])('judge %s', (_what, of, demand, wanted) => {
+    expect(reason(of, 15_000, demand)).toBe(wanted);
+  });
+
+  it('say nothing of a token that is dead or bound', () => {
+    expect(reason(outside, 15_000, undefined, true)).toBe('REVOKED');
+    expect(reason(standing({ certificateThumbprint: 'thumb' }, {}, { audiences: ['elsewhere'] }), 15_000)).toBe('WRONG_CERTIFICATE');
+  });
+});
+
 describe('a demand', () => {
   it.each<[string, Demand, string]>([
     ['its project', { scope: { kind: 'project', id: 'p1' } }, 'active'],
@@ -101,4 +140,17 @@ it('a revoked token is revoked whatever is demanded of it', () => {
 it('the token is not decoded where no demand needs it', () => {
   const untouched = { standing: standing(), token: (): Token => expect.fail('decoded') };
   expect(decide(untouched, false, undefined, 15_000)).toEqual({ active: true });
+});
+
+describe('S12 a token that does not tell its issue', () => {
+  const { issuedAtMs: _, ...told } = token;
+  const facts: Facts = { token: told, hasAccessRules: false, unknown: [] };
+
+  it('is none where the token itself must say how long it lives, now and later', () => {
+    const strict = standingOf(facts, { ...rules, needsIssueTime: true }, 10_000);
+    expect([10_000, 19_000].map((nowMs) => reason(strict, nowMs))).toEqual(['LIFETIME_TOO_LONG', 'LIFETIME_TOO_LONG']);
+  });
+  it('is counted from when its authority was asked, where that can be asked again', () => {
+    expect(reason(standingOf(facts, rules, 10_000), 15_000)).toBe('active');
+  });
 });

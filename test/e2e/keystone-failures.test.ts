@@ -248,6 +248,7 @@ describeWithKeystone('a sidecar whose Keystone changes its mind or fails', () =>
 
     test.each(rows)('%s: the unknown are not judged, the known are answered, and it passes by itself', async (_what, fault) => {
       const unknown = await lab.token('project');
+      lab.proxy.forget();
       lab.proxy.misbehave(({ method }) => (method === 'GET' ? fault : undefined));
 
       for (const token of [unknown, forged(unknown, 1)]) {

@@ -12,6 +12,7 @@ import { type JwksBehaviour, type JwksServer, startJwksServer } from '../fakes/j
 import { createSigner, type Signer } from '../fakes/signer.ts';
 import { createFakeTelemetry, type FakeTelemetry } from '../fakes/telemetry.ts';
 import { tlsPair } from '../fakes/tls-pair.ts';
+import tlsOfName from '../vectors/upstream-tls.json' with { type: 'json' };
 
 const anySignal = new AbortController().signal;
 
@@ -159,6 +160,47 @@ describe('where keys are', () => {
 
     expect(found?.keyId).toBe('k1');
     expect([error.code, withoutFile.code, downgraded.code]).toEqual(['UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE']);
+  });
+
+  describe('under a certificate for another name', () => {
+    let secure: JwksServer;
+    let folder: string;
+    let caFile: string;
+    beforeEach(async () => {
+      secure = await startJwksServer([one.jwk], { tls: tlsOfName });
+      folder = await mkdtemp(join(tmpdir(), 'sidegate-keys-'));
+      caFile = join(folder, 'ca.pem');
+      await writeFile(caFile, `${tlsOfName.cert}${tlsPair.cert}`);
+    });
+    afterEach(async () => {
+      await secure.close();
+      await rm(folder, { recursive: true });
+    });
+
+    it.each(['discover', 'url'] as const)('is believed where that name is configured (%s), and nowhere else', async (kind) => {
+      const where = { issuer: secure.issuer, keys: { kind, url: secure.jwksUrl }, caFile };
+
+      expect((await find(keySet({ ...where, serverName: 'keystone.example' }), one))?.keyId).toBe('k1');
+      const unnamed = await failureOf(find(keySet(where), one));
+      const misnamed = await failureOf(find(keySet({ ...where, serverName: 'other.example' }), one));
+      for (const { message } of [unnamed, misnamed]) expect(message).toContain('ERR_TLS_CERT_ALTNAME_INVALID');
+    });
+
+    it('is not believed because of the name alone', async () => {
+      const where = { issuer: secure.issuer, serverName: 'keystone.example' };
+
+      expect((await failureOf(find(keySet(where), one))).message).toContain('DEPTH_ZERO_SELF_SIGNED_CERT');
+    });
+
+    it('lends its name to no other host: a key set elsewhere goes by its own', async () => {
+      const elsewhere = await startJwksServer([two.jwk], { tls: tlsPair });
+      secure.setMetadata('openid-configuration', { issuer: secure.issuer, jwks_uri: elsewhere.jwksUrl });
+
+      const found = await find(keySet({ issuer: secure.issuer, caFile, serverName: 'keystone.example' }), two);
+      await elsewhere.close();
+
+      expect(found?.keyId).toBe('k2');
+    });
   });
 });
 
@@ -592,12 +634,12 @@ describe('the run of a key set', () => {
 
   it('names the key as the facts do, and the token fails when it is verified again', async () => {
     const format = createJwtFormat(optionsFor(), { clock, log: telemetry.log });
-    const token = await one.sign({ iss: server.issuer, exp: 1_900_000_000 });
+    const token = await one.sign({ iss: server.issuer, iat: 1_800_000_000, exp: 1_900_000_000 });
     const { told, invalidate } = witness();
     const before = await format.read(token, anySignal);
     run({ run: (signal, tell) => format.run?.(signal, tell) ?? Promise.resolve() }, invalidate);
     server.setKeys([two.jwk]);
-    await format.read(await two.sign({ iss: server.issuer, exp: 1_900_000_000 }), anySignal);
+    await format.read(await two.sign({ iss: server.issuer, iat: 1_800_000_000, exp: 1_900_000_000 }), anySignal);
 
     await vi.waitFor(() => expect(told).toHaveLength(1));
 

@@ -63,6 +63,7 @@ describe('an entry of another version (S3)', () => {
     expect(understand(written({ selector }))).toEqual({
       ...entryOf({ id: 'e1' }),
       effect: 'REFRESH',
+      inPart: true,
       selector: { kind: 'fit', issuer: 'central', conditions: [user] },
     });
   });
@@ -88,15 +89,17 @@ describe('an entry of another version (S3)', () => {
 
   it.each(['WIDE', 'revoke', undefined, 3])('with the effect %o is a REFRESH of its selector', (effect) => {
     const entry = understand(written({ effect }));
-    expect(entry).toEqual(entryOf({ id: 'e1', effect: 'REFRESH' }));
+    expect(entry).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart: true }));
   });
 
   it('with a cut-off that is no number is a REFRESH: it must not kill what was issued later', () => {
-    expect(understand(written({ issuedBeforeMs: { after: 5 } }))).toEqual(entryOf({ id: 'e1', effect: 'REFRESH' }));
+    expect(understand(written({ issuedBeforeMs: { after: 5 } }))).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart: true }));
   });
 
   it('that is understood keeps its effect, and refreshes too: there may be more to it', () => {
-    expect(understand(written({ v: 2, except: 'u2' }))).toEqual(entryOf({ id: 'e1', issuedBeforeMs: 7_000, alsoRefreshes: true }));
+    expect(understand(written({ v: 2, except: 'u2' }))).toEqual(
+      entryOf({ id: 'e1', issuedBeforeMs: 7_000, alsoRefreshes: true, inPart: true }),
+    );
   });
 
   it('without a readable end is kept for ever', () => {

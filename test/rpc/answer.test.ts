@@ -29,6 +29,7 @@ const known: fc.Arbitrary<Known> = fc
       {
         issuer,
         digest: 'd'.repeat(32),
+        signedContent: undefined,
         facts: factsOf('central', {
           token: {
             user: { id: user },
@@ -48,6 +49,7 @@ const known: fc.Arbitrary<Known> = fc
 const at: fc.Arbitrary<Revision> = fc.nat(Number.MAX_SAFE_INTEGER).map((n) => revision(n));
 const active: fc.Arbitrary<Answer> = fc.record({
   decision: fc.constant({ active: true as const }),
+  fingerprint: fc.constant('0123456789abcdef'.repeat(2)),
   known,
   provenance: fc.constantFrom('MEMORY' as const, 'AUTHORITY' as const, 'SIGNATURE' as const),
   revoked: fc.constant(undefined),
@@ -59,6 +61,7 @@ const inactive: fc.Arbitrary<Answer> = fc.record({
   decision: fc
     .constantFrom('REVOKED' as const, 'EXPIRED' as const, 'MALFORMED' as const)
     .map((reason) => ({ active: false as const, reason })),
+  fingerprint: fc.constantFrom('', 'f'.repeat(32)),
   known: fc.option(known, { nil: undefined }),
   provenance: fc.constantFrom(undefined, 'MEMORY' as const),
   revoked: fc.option(

@@ -72,7 +72,7 @@ beforeAll(async () => {
         algorithms: ['ES256'],
         types: ['at+jwt'],
         audiences: ['api'],
-        calls: { deadlineMs: 5000, attempts: 1 },
+        calls: { deadlineMs: 5000 },
         expiredWithinMs: 0,
       },
     ],

@@ -57,7 +57,7 @@ function tokenOf(userId: string, keys: readonly [DeploymentKey, ...DeploymentKey
     hasAccessRules: false,
     unknown: [],
   };
-  return { attributes: tagger.attributes('central', attributesOf(facts, 'id'), tagger.fingerprints(digest)), issuedAtMs, canAsk: false };
+  return { attributes: tagger.attributes('central', attributesOf(facts, ['id']), tagger.fingerprints(digest)), issuedAtMs, canAsk: false };
 }
 
 const fingerprintOf = (key: DeploymentKey): Selector => {
@@ -418,6 +418,19 @@ describe('S12 compaction', () => {
     await road.clock.advance(16 * 60_000);
     expect(road.invalidations.size).toBe(0);
     expect([road.journal.head(), road.invalidations.applied]).toEqual([2, 2]);
+    await road.stop();
+  });
+
+  it('S12 a wall clock that jumps forward makes it forget nothing: it forgets as fast as time goes by', async () => {
+    const road = await startRoad();
+    await road.invalidations.append(revokeOf(user('u'), { lifeMs: 3_600_000 }));
+    road.clock.stepWall(86_400_000);
+    await road.clock.advance(600_000);
+    expect(road.journal.count()).toBe(1);
+    expect(road.invalidations.coveringOf(tokenOf('u')).revoked).toBeDefined();
+
+    await road.clock.advance(3_600_000);
+    expect(road.journal.count()).toBe(0);
     await road.stop();
   });
 

@@ -16,6 +16,7 @@ const create = (parts: Partial<KnownParts> = {}) =>
     {
       issuer: createFakeIssuer().issuer,
       digest,
+      signedContent: undefined,
       facts: factsOf('central', { identity: 'audit-1', token: { user: { id: 'alice' }, claimsJson: '{"sub":"alice"}' } }),
       provenance: 'authority',
       began: { wallMs: 1_000_000, monotonicMs: 5000, revision: 3 },
@@ -51,10 +52,12 @@ describe('knownOf', () => {
     expect(tags).toContain(lowOf(old));
   });
 
-  it('S2 without an identity of its own the digest stands in', () => {
+  it('S2 without an identity of its own the digest stands in, but never itself: an identity is written down', () => {
     const known = create({ facts: factsOf('central') });
 
-    expect(known.identity).toBe(Buffer.from(digest, 'latin1').toString('base64url'));
+    expect(known.identity).toMatch(/^[\w-]{43}$/);
+    expect(known.identity).not.toBe(Buffer.from(digest, 'latin1').toString('base64url'));
+    expect(create({ facts: factsOf('central') }).identity).toBe(known.identity);
     expect(create().identity).toBe('audit-1');
   });
 

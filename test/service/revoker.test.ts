@@ -307,7 +307,7 @@ describe('by selector', () => {
 
   it('S14 the entry names who asked, why, and under which id', async () => {
     const stage = await createStage();
-    await revoke(stage, user('alice'), undefined, { actor: 'bob@corp', requestId: 'r1', reason: 'left' });
+    await revoke(stage, user('alice'), undefined, { actor: 'bob@corp', caller: 'corp bob', requestId: 'r1', reason: 'left' });
 
     expect((await entriesOf(stage))[0]?.entry.origin).toEqual({ source: 'rpc', actor: 'bob@corp', requestId: 'r1', reason: 'left' });
   });

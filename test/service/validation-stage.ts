@@ -115,7 +115,7 @@ export async function createValidationStage(options: StageOptions = {}) {
 
 /** Somebody at the socket, without request id or reason. */
 export function askedBy(asked: Partial<Asked> = {}): Asked {
-  return { actor: 'socket', requestId: '', reason: '', ...asked };
+  return { actor: 'socket', caller: asked.actor ?? 'socket', requestId: '', reason: '', ...asked };
 }
 
 /** The answer in one word: `active`, or the reason. */

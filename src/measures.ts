@@ -1,0 +1,55 @@
+// What is measured of a running sidecar: gauges, and what has to be looked at now and then.
+
+import type { Flows } from './flows.ts';
+import type { Clock, Telemetry } from './ports.ts';
+import { degradedReasons } from './service/degradation.ts';
+
+/** Binds the gauges: each is read when somebody scrapes. */
+export function measure({ facts, invalidations, degradations, watchers, issuers }: Flows, telemetry: Telemetry): void {
+  const { journal } = invalidations;
+  for (const tier of ['memory', 'unknown'] as const) telemetry.gauge('sidegate_cache_entries', { tier }, () => facts.entries(tier));
+  telemetry.gauge('sidegate_cache_bytes', { tier: 'memory' }, () => facts.bytes);
+  telemetry.gauge('sidegate_journal_applied_revision', {}, () => invalidations.applied);
+  telemetry.gauge('sidegate_journal_latest_revision', {}, () => journal.head());
+  telemetry.gauge('sidegate_journal_entries', {}, () => journal.count());
+  telemetry.gauge('sidegate_watchers', {}, () => watchers.count);
+  for (const cause of degradedReasons) {
+    telemetry.gauge('sidegate_degraded', { cause }, () => (degradations.all().some((one) => one.reasons.includes(cause)) ? 1 : 0));
+  }
+  for (const issuer of issuers) {
+    const labels = { issuer: issuer.name };
+    telemetry.gauge('sidegate_flights', labels, () => facts.flightsTo(issuer.name));
+    telemetry.gauge('sidegate_upstream_queue', labels, () => facts.queued(issuer.name));
+    telemetry.gauge('sidegate_issuer_keys', labels, () => issuer.format.health().keyCount ?? 0);
+  }
+}
+
+/** Who looks, and whom it is told. */
+export interface Observation {
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+  /** Whether an issuer can be reached, each second. The sidecar's own health never follows it. */
+  readonly tellHealth: (issuer: string, reachable: boolean) => void;
+}
+
+/** Looks now and then at what cannot be read at once, until `signal` aborts: each issuer's health and key set, the journal's size. */
+export async function observe({ issuers, invalidations }: Flows, observation: Observation, signal: AbortSignal): Promise<void> {
+  const { telemetry, clock, tellHealth } = observation;
+  let bytes = Number.NaN;
+  telemetry.gauge('sidegate_journal_bytes', {}, () => bytes);
+  const told = new Set<string>();
+  for (let turn = 0; !signal.aborted; turn += 1) {
+    for (const issuer of issuers) {
+      const { reachable, keySetDigest: digest } = issuer.format.health();
+      tellHealth(issuer.name, reachable);
+      if (digest === undefined || told.has(`${issuer.name} ${digest}`)) continue;
+      told.add(`${issuer.name} ${digest}`);
+      // Not a number: left out of the scrape, once the issuer has another set.
+      telemetry.gauge('sidegate_issuer_key_set_info', { issuer: issuer.name, digest }, () =>
+        issuer.format.health().keySetDigest === digest ? 1 : Number.NaN,
+      );
+    }
+    if (turn % 30 === 0) bytes = await invalidations.journal.sizeBytes().catch(() => Number.NaN);
+    await clock.delay(1000, signal).catch(() => undefined);
+  }
+}
