@@ -26,9 +26,8 @@ export interface CallLimits {
 }
 
 /**
- * The longest time an entry about tokens of these issuers has to be kept after its appending, the skew between our hosts aside;
- * `Infinity`: for ever. An issuer's skew counts twice: a token may have been issued that much later than now by our clock (S4), and it
- * is let in that much past its end.
+ * The longest time an entry about tokens of these issuers has to be kept after its appending; `Infinity`: for ever. A token may have been
+ * issued later than now by our clock, as far as its skew goes (S4), and it is let in beyond its end, as far as its leeway goes.
  */
 export function longestLifeMs(issuers: readonly Issuer[]): number {
   return Math.max(0, ...issuers.map(lifeMs));
