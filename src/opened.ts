@@ -44,7 +44,11 @@ export class Opened {
 
   async #close({ name, close, longestMs }: Thing): Promise<void> {
     const done = new AbortController();
-    const late = this.#clock.delay(longestMs, done.signal).then(() => 'late' as const);
+    const late = this.#clock.delay(longestMs, done.signal).then(
+      () => 'late' as const,
+      // Broken off: it has closed, or failed to.
+      () => 'in time' as const,
+    );
     try {
       const outcome = await Promise.race([close(), late]);
       if (outcome === 'late') this.#log.error({ what: name, longestMs }, 'something does not close: it is left as it is');

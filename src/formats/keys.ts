@@ -245,6 +245,8 @@ async function firstThat(
 
 /** Leaves `work` to itself when `signal` aborts. Rejects with the signal's own SidecarError, else with DEADLINE_EXCEEDED. */
 function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  // Left to itself, it fails for nobody.
+  work.catch(() => undefined);
   return new Promise((resolve, reject) => {
     const leave = (): void => {
       const { reason } = signal;

@@ -86,6 +86,7 @@ export class GrpcAdapter {
             },
             (error: unknown) => fail(error),
           )
+          .catch((error: unknown) => this.#parts.telemetry.log.error({ error, method }, 'an answer could not be handed over'))
           .finally(() => {
             this.#inFlight -= 1;
           });

@@ -81,7 +81,14 @@ export async function listen(address: SocketAddress | TcpAddress, parts: ServerP
   health.addTo(beside);
   new ReflectionService(loadSync(parts.protoFile, { includeDirs: [dirname(dirname(dirname(parts.protoFile)))] })).addToServer(beside);
   try {
-    return { ...(await bind(server, address)), close: (drainMs) => close(server, beside, drainMs) };
+    const { bound, ...told } = await bind(server, address);
+    return {
+      ...told,
+      close: (drainMs) => {
+        beside.end();
+        return close(server, bound, drainMs);
+      },
+    };
   } catch (error) {
     // It may listen already, where only what comes after is not allowed.
     server.forceShutdown();
@@ -89,38 +96,38 @@ export async function listen(address: SocketAddress | TcpAddress, parts: ServerP
   }
 }
 
-async function bind(server: Server, address: SocketAddress | TcpAddress): Promise<Pick<Listener, 'address' | 'port'>> {
+interface Bound extends Pick<Listener, 'address' | 'port'> {
+  /** As the server library names it. */
+  readonly bound: string;
+}
+
+async function bind(server: Server, address: SocketAddress | TcpAddress): Promise<Bound> {
   if (address.kind === 'socket') {
-    await bindUnixSocket(address, () => bindAddress(server, `unix:${address.path}`));
-    return { address: `unix://${address.path}`, port: 0 };
+    const bound = `unix:${address.path}`;
+    await bindUnixSocket(address, () => bindAddress(server, bound));
+    return { bound, address: `unix://${address.path}`, port: 0 };
   }
   const host = address.host.includes(':') ? `[${address.host}]` : address.host;
   const port = await bindAddress(server, `${host}:${address.port}`);
-  return { address: `${host}:${port}`, port };
+  return { bound: `${host}:${port}`, address: `${host}:${port}`, port };
 }
 
 function bindAddress(server: Server, address: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
       if (!error) return resolve(port);
-      const message = `cannot listen on ${address}: ${error.message}`;
+      // The system's own words, out of the library's around them.
+      const why = /\[(.+)\]$/s.exec(error.message)?.[1] ?? error.message;
+      const message = `cannot listen on ${address}: ${why}`;
       reject(new SidecarError('FAILED_PRECONDITION', message, { reason: 'CANNOT_LISTEN', cause: error }));
     });
   });
 }
 
 /** Node removes the socket of a server as it closes: removed by us when it is drained, it could be that of our successor. */
-async function close(server: Server, beside: StreamsBeside, drainMs: number): Promise<void> {
-  beside.end();
-  await new Promise<void>((resolve) => {
-    // It waits as long as a call is open: never without an end of our own.
-    const force = setTimeout(() => {
-      server.forceShutdown();
-      resolve();
-    }, drainMs);
-    server.tryShutdown(() => {
-      clearTimeout(force);
-      resolve();
-    });
-  });
+function close(server: Server, bound: string, drainMs: number): Promise<void> {
+  // What is open after `drainMs` is cut. Not by forceShutdown: without channelz it knows no connection, and cuts none.
+  // First, because it cuts only what had not begun to close before it.
+  server.drain(bound, drainMs);
+  return new Promise((resolve) => server.tryShutdown(() => resolve()));
 }
