@@ -244,5 +244,5 @@ it('a hundred kill -9 lose no acknowledged Revoke, un-revoke no token, and hide 
   expect(entries.filter((one) => witness.told.get(one.revision) !== one.entry.id).map((one) => one.revision)).toEqual([]);
   expect(witness.faults).toEqual([]);
   // It was worth it: most rounds had acknowledged something, and the Watch had really to resume.
-  expect([witness.acknowledged.size > 5 * rounds, witness.resumed > rounds / 2]).toEqual([true, true]);
+  expect([witness.acknowledged.size > rounds / 2, witness.resumed > rounds / 2]).toEqual([true, true]);
 });

@@ -137,7 +137,7 @@ describe(`the Dockerfile's commands, run as ${canBeNobody ? 'nobody' : 'the pres
         `listen: { socket: { path: ${socket} }, tcp: null, operations: null }`,
         `journal: { dir: ${inImage('/var/lib/sidegate')} }`,
         'issuers:',
-        '  - { name: corp, kind: jwt, issuer: "https://login.example.com", keys: { file: keys.json }, algorithms: [ES256], audiences: [api] }',
+        '  - { name: corp, kind: jwt, issuer: "https://login.example.com", keys: { file: keys.json }, algorithms: [ES256], audiences: [api], max_token_life: 1h }',
       ].join('\n'),
     );
     const command = wordsOf('CMD')[0]?.map((word) => (word.startsWith('/') ? inImage(word) : word)) ?? [];

@@ -116,29 +116,6 @@ export async function createHttpAuthority(tls?: { readonly key: string; readonly
   };
 }
 
-/**
- * Answers with what another server answers, for example a real Keystone: so that a test can count, hold back and cut its calls.
- * `url`: origin of the other server.
- */
-export function forward(url: string): Script {
-  return async (request) => {
-    const { host: _host, connection: _connection, 'content-length': _length, ...headers } = request.headers;
-    const reply = await fetch(url + request.path, {
-      method: request.method,
-      headers,
-      redirect: 'manual',
-      ...(request.body !== '' && { body: request.body }),
-    });
-    const {
-      'content-length': _old,
-      'content-encoding': _encoding,
-      'transfer-encoding': _transfer,
-      ...back
-    } = Object.fromEntries(reply.headers);
-    return { status: reply.status, headers: back, body: Buffer.from(await reply.arrayBuffer()) };
-  };
-}
-
 function send(answer: ScriptedAnswer, outgoing: ServerResponse): void {
   switch (answer.kind) {
     case 'hang':
