@@ -74,6 +74,7 @@ async function side(live: number): Promise<Side> {
     life,
     expiredWithinMs: 0,
     canAsk: true,
+    movesEnds: false,
     calls: { deadlineMs: 5000, concurrency: 1, queue: 1 },
   };
   const journal = createMemoryJournal({ clock });

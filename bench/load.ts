@@ -1,4 +1,4 @@
-// A unary load over plain HTTP/2: the bytes of one request again and again, so that the loader costs little.
+// A unary load over plain HTTP/2: the bytes of one request again and again over one connection, so that the loader costs little.
 
 import { type ClientHttp2Session, connect } from 'node:http2';
 
@@ -9,25 +9,32 @@ export interface Load {
   readonly body: Uint8Array;
 }
 
-/** Sends `count` requests, `concurrency` at once over one connection. Throws unless every one is answered with status 0. Answers the last body. */
-export async function send(load: Load, count: number, concurrency: number): Promise<Buffer> {
-  const session = connect(`http://${load.address}`);
-  const frame = Buffer.concat([Buffer.from([0]), Buffer.alloc(4), load.body]);
-  frame.writeUInt32BE(load.body.length, 1);
-  let left = count;
-  let last: Buffer = Buffer.alloc(0);
-  const worker = async (): Promise<void> => {
-    while (left > 0) {
-      left -= 1;
-      last = await one(session, load.path, frame);
-    }
+/** A connection that stays open between measurements: making one costs the server more than a request does. */
+export interface Loader {
+  /** Sends `count` requests, `concurrency` at once. Throws unless every one is answered with status 0. Answers the last body. */
+  send(count: number, concurrency: number): Promise<Buffer>;
+  close(): void;
+}
+
+export function open({ address, path, body }: Load): Loader {
+  const session = connect(`http://${address}`);
+  const frame = Buffer.concat([Buffer.from([0]), Buffer.alloc(4), body]);
+  frame.writeUInt32BE(body.length, 1);
+  return {
+    send: async (count, concurrency) => {
+      let left = count;
+      let last: Buffer = Buffer.alloc(0);
+      const worker = async (): Promise<void> => {
+        while (left > 0) {
+          left -= 1;
+          last = await one(session, path, frame);
+        }
+      };
+      await Promise.all(Array.from({ length: concurrency }, worker));
+      return last.subarray(5);
+    },
+    close: () => session.close(),
   };
-  try {
-    await Promise.all(Array.from({ length: concurrency }, worker));
-  } finally {
-    session.close();
-  }
-  return last.subarray(5);
 }
 
 function one(session: ClientHttp2Session, path: string, frame: Buffer): Promise<Buffer> {

@@ -31,8 +31,11 @@ export interface Adapters {
   journal(dir: string | undefined, deps: { readonly clock: Clock }): Promise<Journal>;
 }
 
-/** Signatures are verified here: what bounds them is the processor, not an authority. */
-const localConcurrency = { concurrency: 64, queue: 4096 } as const;
+/**
+ * Signatures are verified here, and what waits for keys must not stand before what has them: bounded by the calls in flight alone,
+ * and by one fetch of a key set at a time.
+ */
+const nobodyAsked = { concurrency: Number.POSITIVE_INFINITY, queue: 0 } as const;
 
 /** The catalogue. */
 export const adapters: Adapters = {
@@ -69,7 +72,8 @@ function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDe
     life: { ...lifeOf(config, limits), endless: false, needsIssueTime: true, audiences: config.audiences },
     expiredWithinMs: config.expiredWithinMs,
     canAsk: false,
-    calls: { deadlineMs: config.calls.deadlineMs, ...localConcurrency },
+    movesEnds: false,
+    calls: { deadlineMs: config.calls.deadlineMs, ...nobodyAsked },
   };
   return { issuer, close: async () => undefined };
 }
@@ -96,7 +100,10 @@ function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterD
     },
     { clock, log },
   );
-  return { issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: config.expiredWithinMs }), close: () => upstream.close() };
+  return {
+    issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: config.expiredWithinMs, movesEnds: false }),
+    close: () => upstream.close(),
+  };
 }
 
 function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {
@@ -113,7 +120,7 @@ function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }
     },
     { clock, log },
   );
-  return { issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: 0 }), close: () => upstream.close() };
+  return { issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: 0, movesEnds: true }), close: () => upstream.close() };
 }
 
 interface Asked {
@@ -121,12 +128,13 @@ interface Asked {
   readonly limits: LimitsConfig;
   readonly upstream: Upstream;
   readonly expiredWithinMs: number;
+  readonly movesEnds: boolean;
 }
 
-function askedIssuer({ config, limits, upstream, expiredWithinMs }: Asked): Issuer {
+function askedIssuer({ config, limits, upstream, expiredWithinMs, movesEnds }: Asked): Issuer {
   const { name, accepts, prefix, endless, calls } = config;
   const life = { ...lifeOf(config, limits), endless, needsIssueTime: false, audiences: [] };
-  return { name, accepts, prefix, format: createOpaqueFormat(upstream), life, expiredWithinMs, canAsk: true, calls };
+  return { name, accepts, prefix, format: createOpaqueFormat(upstream), life, expiredWithinMs, canAsk: true, movesEnds, calls };
 }
 
 /** The skew of a rule is that between our hosts plus, as it speaks of an issuer's times, the issuer's. */

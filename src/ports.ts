@@ -22,7 +22,12 @@ export interface ClockReading {
 /** What reading a token gave. */
 export type Reading =
   | ({ readonly kind: 'facts'; readonly facts: Facts; readonly provenance: 'authority' | 'signature' } & ClockReading)
-  | ({ readonly kind: 'inactive'; readonly reason: InactiveReason } & ClockReading);
+  | ({
+      readonly kind: 'inactive';
+      readonly reason: InactiveReason;
+      /** Judged by keys that were fetched before the question: newer ones might say otherwise. Good enough to refuse, not to forget. */
+      readonly byOldKeys?: true;
+    } & ClockReading);
 
 /**
  * Reads tokens of one issuer. Asked only for tokens whose shape the issuer accepts.

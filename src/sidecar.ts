@@ -1,4 +1,4 @@
-// The composition root: a configuration becomes a running sidecar. The only place that holds the clocks.
+// The composition root: a configuration becomes a running sidecar. The only place that makes a real Clock.
 
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +19,24 @@ import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
 import type { Issuer } from './service/issuer.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
+
+// What an adapter outside of this repository is written with. What is of the core itself is in `sidegate/core`.
+export { type AdapterDeps, type Adapters, adapters, type OpenIssuer } from './adapters.ts';
+export { type ConfigSource, defaultConfig, formatProblems, type LoadedConfig, type LoadResult, loadConfig } from './config/load.ts';
+export type { CachingConfig, Config, IntrospectionIssuer, IssuerConfig, JwtIssuer, KeystoneIssuer, LimitsConfig } from './config/types.ts';
+export type {
+  AuditLine,
+  Clock,
+  ClockReading,
+  DependencyHealth,
+  Journal,
+  Logger,
+  Reading,
+  Telemetry,
+  TokenFormat,
+  Upstream,
+} from './ports.ts';
+export type { Issuer } from './service/issuer.ts';
 
 /** What a sidecar is made of. */
 export interface SidecarOptions {

@@ -13,13 +13,13 @@ import { aboutWhich, clockTime, took } from './words.ts';
 
 interface RefreshOptions extends AskingOptions {
   readonly reason?: string;
+  readonly yes?: boolean;
 }
 
 interface RevokeOptions extends RefreshOptions, TokenOptions {
   /** Milliseconds since the epoch. */
   readonly issuedBefore?: number;
   readonly dryRun?: boolean;
-  readonly yes?: boolean;
   readonly wait?: 'sidecar';
 }
 
@@ -28,7 +28,9 @@ export function addRevoke(program: Command, done: (code: number) => void): void 
   const command = program
     .command('revoke')
     .summary('kill a token that you hold, or all tokens that fit')
-    .description('Kills a token (having it is enough) or, for authorised callers, all tokens that fit. Durable and applied when it ends.');
+    .description(
+      'Kills a token (having it is enough) or, for authorised callers, all tokens that fit. Durable and applied when it ends. The time printed is the call alone, as seen from here, without connecting.',
+    );
   askingOptions(selectorOptions(tokenOptions(command)))
     .option('--issued-before <time>', 'only tokens issued at or before this: RFC 3339, or seconds since 1970', parseTime)
     .option('--reason <text>', 'why; kept in the journal')
@@ -54,7 +56,8 @@ export function addRefresh(program: Command, done: (code: number) => void): void
     .description('Has the facts of all tokens that fit fetched again before they are believed. Kills nothing. Needs an identity.');
   askingOptions(selectorOptions(command))
     .option('--reason <text>', 'why; kept in the journal')
-    .addHelpText('after', '\nExamples:\n  sidegate refresh --issuer central --user 5f0c31\n  sidegate refresh --everything')
+    .option('--yes', 'do not ask; needed for --everything where there is no terminal')
+    .addHelpText('after', '\nExamples:\n  sidegate refresh --issuer central --user 5f0c31\n  sidegate refresh --everything --yes')
     .action(async (options: RefreshOptions) => done(await refresh(options)));
 }
 
@@ -70,12 +73,13 @@ async function revoke(given: readonly string[], options: RevokeOptions): Promise
   return untilInterrupted(async (signal) => {
     const target: RevokeTarget = selector ? { selector } : { token: await readToken(given, options, output, signal) };
     if (options.dryRun) return tellDryRun(target, options, output);
-    if (selector && !options.yes && !(await confirmed(selector, options.issuedBefore, signal))) {
+    if (selector && !options.yes && !(await confirmed(`Revoke ${describe(selector, options.issuedBefore)}`, noTerminal.revoke, signal))) {
       output.say('sidegate: nothing was revoked');
       return exits.notSo;
     }
     const client = await openClient(options);
     try {
+      await client.connected({ signal });
       const startedMs = performance.now();
       const sent = {
         signal,
@@ -96,8 +100,14 @@ async function refresh(options: RefreshOptions): Promise<number> {
   const selector = selectorOf({ ...options });
   if (!selector) throw new UsageError('refresh needs to know which tokens, for example --user ID; all of them is --everything');
   return untilInterrupted(async (signal) => {
+    const isAsked = selector.everything === true && !options.yes;
+    if (isAsked && !(await confirmed(`Have ${aboutWhich(selector)} fetched again`, noTerminal.refresh, signal))) {
+      output.say('sidegate: nothing was refreshed');
+      return exits.notSo;
+    }
     const client = await openClient(options);
     try {
+      await client.connected({ signal });
       const startedMs = performance.now();
       tell('REFRESH', await client.refresh(selector, { signal, ...reasonOf(options) }), performance.now() - startedMs, output);
       return exits.done;
@@ -131,15 +141,19 @@ function tellDryRun(target: RevokeTarget, { reason, issuedBefore }: RevokeOption
   return exits.done;
 }
 
-async function confirmed(selector: SelectorFields, issuedBefore: number | undefined, signal: AbortSignal): Promise<boolean> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new UsageError('many tokens may die: add --yes, as there is no terminal to ask at (--dry-run says what would be sent)');
-  }
+/** What is said where nobody can be asked. */
+const noTerminal = {
+  revoke: 'many tokens may die: add --yes, as there is no terminal to ask at (--dry-run says what would be sent)',
+  refresh: 'every token will be fetched again: add --yes, as there is no terminal to ask at',
+} as const;
+
+async function confirmed(question: string, unasked: string, signal: AbortSignal): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) throw new UsageError(unasked);
   const asking = createInterface({ input: process.stdin, output: process.stderr });
   try {
     // The terminal is raw while we ask: Ctrl-C comes as a key, and is passed on as what it means everywhere else.
     asking.on('SIGINT', () => process.emit('SIGINT', 'SIGINT'));
-    const reply = await asking.question(`Revoke ${describe(selector, issuedBefore)}? [y/N] `, { signal });
+    const reply = await asking.question(`${question}? [y/N] `, { signal });
     return /^y(es)?$/i.test(reply.trim());
   } finally {
     asking.close();

@@ -92,6 +92,11 @@ function tellNoAnswer(error: NoAnswerError, json: boolean): number {
     const retryAfter = retryAfterMs === undefined ? {} : { retryAfter: durationJson(retryAfterMs) };
     process.stderr.write(`${JSON.stringify({ error: { code, reason, message, ...retryAfter } })}\n`);
   } else {
+    // It has been answered: not so.
+    if (code === 'INVALID_ARGUMENT') {
+      say(`the sidecar refuses what was asked: ${reason === code ? '' : `${reason}: `}${message}`);
+      return exits.usage;
+    }
     const again = retryAfterMs === undefined ? '' : `; ask again in ${retryAfterMs} ms`;
     say(`no answer: ${code}${reason === code ? '' : ` ${reason}`}: ${message}${again}`);
     // Without a reason it was not a sidecar that said so.
@@ -110,10 +115,14 @@ function usageMessage({ code, message }: CommanderError): string {
     case 'commander.unknownCommand':
       return `there is no such command; see sidegate --help ${suggestion}`.trimEnd();
     case 'commander.invalidArgument': {
-      const option = /^(?:option|command-argument value) '([^']*)'/.exec(text)?.[1] ?? '';
+      const option = /^(?:option|command-argument value) '([^' ]*)/.exec(text)?.[1] ?? '';
       const why = text.slice(text.lastIndexOf(' is invalid. ') + ' is invalid. '.length);
       return `${option.replace(/^argument /, '')}: ${why}`;
     }
+    case 'commander.missingMandatoryOptionValue':
+      return `${/'(--[a-z-]+)/.exec(text)?.[1] ?? 'an option'} is missing; see --help`;
+    case 'commander.optionMissingArgument':
+      return `${/'(--[a-z-]+)/.exec(text)?.[1] ?? 'an option'} needs a value; see --help`;
     case 'commander.help':
       return '';
     default:

@@ -29,7 +29,9 @@ export function addValidate(program: Command, done: (code: number) => void): voi
   const command = program
     .command('validate')
     .summary('is this token good, right now? Exit code 0: yes, 1: no, 3: no answer')
-    .description('Says whether a token is good now. Exit code 0: active, 1: inactive, 3: there is no answer.');
+    .description(
+      'Says whether a token is good now. Exit code 0: active, 1: inactive, 3: there is no answer. The time printed is the call alone, as seen from here: neither starting this program nor connecting is in it.',
+    );
   askingOptions(tokenOptions(command))
     .option('--project <id>', 'it must be scoped to this project', parseId)
     .option('--domain <id>', 'it must be scoped to this domain', parseId)
@@ -60,6 +62,7 @@ async function validate(given: readonly string[], options: Options): Promise<num
     const token = await readToken(given, options, output, signal);
     const client = await openClient(options);
     try {
+      await client.connected({ signal });
       const startedMs = performance.now();
       const answer = await client.validate(token, { ...asking, signal });
       const roundTripMs = performance.now() - startedMs;

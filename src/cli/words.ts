@@ -62,8 +62,9 @@ function named({ id, name }: { readonly id: string; readonly name?: string }): s
 
 const fieldWords: { readonly [field in Exclude<keyof SelectorFields, 'issuer' | 'everything'>]: string } = {
   fingerprint: 'the token with fingerprint',
-  tokenId: 'token id',
-  auditId: 'audit id',
+  // The core knows one identity; the sidecar writes it here, whatever its issuer calls it.
+  tokenId: 'the token with id',
+  auditId: 'the token with audit id',
   auditChainId: 'audit chain',
   sessionId: 'session',
   userId: 'user',
@@ -91,7 +92,8 @@ export function aboutWhich(selector: SelectorFields): string {
     const value = selector[field as keyof typeof fieldWords];
     return value ? [`${words} ${value}`] : [];
   });
-  return `${parts.join(' and ') || 'nothing'}${issuer}`;
+  // The one that the sidecar makes and the API has no field for.
+  return `${parts.join(' and ') || 'the token, by what was signed'}${issuer}`;
 }
 
 /** What it concerns, as far as this caller may know. */

@@ -1,6 +1,6 @@
 // The client's way to the sidecar: one connection, the caller's token on every call, a deadline on every wait.
 
-import { type CallOptions, type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type CallOptions, type ClientUnaryCall, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { TokenServiceClient, type WatchRequest, type WatchResponse } from '../gen/sidegate/v1/token_service.ts';
 import { boundedTimeoutMs, cancelled, within } from './deadline.ts';
 import { addressThatListens } from './default-address.ts';
@@ -61,6 +61,24 @@ export class Channel {
       });
       signal?.addEventListener('abort', cancel, { once: true });
     });
+  }
+
+  /** Connects. Resolves when it is settled whether that can be done; where it cannot, the next call says why. Throws NoAnswerError. */
+  async connected(limits: Limits): Promise<void> {
+    const { signal } = limits;
+    const timeoutMs = boundedTimeoutMs(limits.timeoutMs);
+    const deadline = Date.now() + timeoutMs;
+    const channel = this.#connected(this.#address ?? (await this.#find({ timeoutMs, signal }))).getChannel();
+    const settled = new Promise<void>((resolve) => {
+      const look = (): void => {
+        const state = channel.getConnectivityState(true);
+        const isUnderWay = state === connectivityState.IDLE || state === connectivityState.CONNECTING;
+        if (isUnderWay) channel.watchConnectivityState(state, deadline, (error) => (error ? resolve() : look()));
+        else resolve();
+      };
+      look();
+    });
+    await within(settled, timeoutMs, signal);
   }
 
   /** Subscribes. `subscribing` is called right before the request leaves. Throws NoAnswerError. */

@@ -41,6 +41,8 @@ export interface Client {
   refresh(selector: SelectorFields, options?: RefreshOptions): Promise<Invalidated>;
   /** What happens, resumed by itself; see `watch` in the documentation of the protocol. Each iteration is a subscription. */
   watch(options?: WatchOptions): AsyncIterable<WatchEvent>;
+  /** Connects now rather than at the first call, so that its time is that of the call alone. Where that fails the next call says why. */
+  connected(options?: CallOptions): Promise<void>;
   /** How the sidecar is. */
   status(options?: CallOptions): Promise<Status>;
   /** A cache in this process, kept true by Watch. It starts at once; close it, or the client. */
@@ -88,6 +90,7 @@ export function connect(options: ConnectOptions = {}): Client {
       return reading(invalidatedFromMessage, await twice(once, limits(call)));
     },
     watch: (watching = {}) => follow(watching, () => undefined),
+    connected: (call = {}) => channel.connected(limits(call)),
     async status(call = {}) {
       return reading(statusFromMessage, await channel.unary((stub, ...rest) => stub.getStatus({}, ...rest), limits(call)));
     },

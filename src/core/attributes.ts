@@ -25,6 +25,7 @@ export const dimensions = [
   'client',
   'session',
   'signing_key',
+  'signed_content',
 ] as const;
 
 export type Dimension = (typeof dimensions)[number];
@@ -37,9 +38,9 @@ export interface Attribute {
 
 /**
  * Every attribute of a token but its fingerprints, each once. Ids are unique within an issuer: whoever compares these adds it.
- * `identities`: that of the facts, or what stands in for it, and what was signed.
+ * `identity`: that of the facts, or what stands in for it. `signedContent`: what names a signed token whatever its signature's spelling.
  */
-export function attributesOf(facts: Facts, identities: readonly (string | undefined)[]): Attribute[] {
+export function attributesOf(facts: Facts, identity: string, signedContent?: string): Attribute[] {
   const { token } = facts;
   const found = new Map<string, Attribute>();
   const add = (dimension: Dimension, value: string | undefined): void => {
@@ -47,7 +48,8 @@ export function attributesOf(facts: Facts, identities: readonly (string | undefi
   };
   add('everything', 'everything');
   add('issuer', token.issuer);
-  for (const identity of identities) add('identity', identity);
+  add('identity', identity);
+  add('signed_content', signedContent);
   add('chain', token.auditIds.at(-1));
   add('user', token.user?.id);
   add('user', token.trust?.trustorUserId);

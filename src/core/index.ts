@@ -1,6 +1,7 @@
 // The core as a library, for other token-like protocols: pure, without I/O, clock or timer.
 
 export * from './attributes.ts';
+export * from './claims.ts';
 export * from './decision.ts';
 export * from './dispatch.ts';
 export * from './entry-id.ts';
@@ -10,5 +11,6 @@ export * from './invalidation.ts';
 export * from './invalidation-index.ts';
 export * from './raw.ts';
 export * from './selector.ts';
+export * from './strict-json.ts';
 export * from './tag.ts';
 export * from './token.ts';

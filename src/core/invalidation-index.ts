@@ -16,7 +16,7 @@ const pairForms: readonly (readonly [Dimension, Dimension])[] = [
 ];
 
 /** Dimensions that name one token: their REVOKE kills it whenever it was issued (S4). */
-const namesOneToken: ReadonlySet<Dimension> = new Set(['fingerprint', 'identity']);
+const namesOneToken: ReadonlySet<Dimension> = new Set(['fingerprint', 'identity', 'signed_content']);
 
 /** How many selectors of other forms are kept and scanned (S3). */
 export const residualLimit = 1000;

@@ -43,7 +43,7 @@ export interface Entry {
   readonly learnedAtMs: number;
   /** After this no token can be concerned any more (S12). `Infinity` where tokens are endless. */
   readonly forgetAtMs: number;
-  /** The deployment key that made the fingerprint in `selector`, if there is one. */
+  /** The deployment key that made the fingerprint in `selector`, if there is one; several, one a line, where it may be any of them. */
   readonly keyId: string;
   readonly origin: Origin;
   /** Written by another version, and only this much of it is understood (S3). */

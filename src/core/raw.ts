@@ -45,12 +45,18 @@ export function digestOf(canonicalRaw: string): string {
 }
 
 /**
- * SHA-256 of what was signed, base64url, of a string that looks like a JWS; undefined of every other. It names the token whatever the
- * spelling of its signature (an ECDSA signature has two), and needs no key: it believes nothing that the token says.
+ * SHA-256 of what was signed and of the first half of the signature, base64url, of a string that looks like a JWS; undefined of every
+ * other. It names the token whatever the spelling of its signature: of an elliptic one the second half can be written in two ways, and
+ * base64url may carry spare bits. It needs no key and believes nothing that the token says; and only who has had the whole token can
+ * make it: a token in a log without its signature is not enough.
  */
 export function signedContentOf(canonicalRaw: string): string | undefined {
-  const parts = canonicalRaw.split('.');
-  return parts.length === 3 ? hash('sha256', `${parts[0]}.${parts[1]}`, 'base64url') : undefined;
+  const [header, payload, signature, ...more] = canonicalRaw.split('.');
+  if (header === undefined || payload === undefined || signature === undefined || more.length > 0) return undefined;
+  const bytes = Buffer.from(signature, 'base64url');
+  // Shorter than any signature: what would be left to guess is too little.
+  if (bytes.length < 64) return undefined;
+  return hash('sha256', `${header}.${payload}.${bytes.toString('hex', 0, bytes.length >>> 1)}`, 'base64url');
 }
 
 /** What `canonicalRaw` looks like. Never throws; cost: one pass, and one JSON parse of the payload where there are two dots. */
@@ -58,6 +64,8 @@ export function shapeOf(canonicalRaw: string): Shape {
   if (!b64token.test(canonicalRaw)) return { kind: 'malformed' };
   if (/^[0-9a-f]{32}$/.test(canonicalRaw)) return { kind: 'uuid' };
   if (fernetBytes(canonicalRaw)) return { kind: 'fernet' };
+  // Lenient decoders skip what is outside of their alphabet: with it, this would be another spelling of a Fernet token (S2).
+  if (fernetBytes(canonicalRaw.replaceAll(/[.~]/g, ''))) return { kind: 'malformed' };
   if (canonicalRaw.startsWith('PKIZ_') || canonicalRaw.startsWith('MII')) return { kind: 'pki' };
   // "ey" and "ew": a JSON object that begins with a name, or with white space before it.
   const parts = canonicalRaw.split('.');

@@ -51,7 +51,7 @@ export interface TagSet {
 }
 
 /** Every token has these, or carries its fingerprint, so they are never unknown. */
-const alwaysKnown: ReadonlySet<Dimension> = new Set(['everything', 'issuer', 'fingerprint', 'scope_kind']);
+const alwaysKnown: ReadonlySet<Dimension> = new Set(['everything', 'issuer', 'fingerprint', 'signed_content', 'scope_kind']);
 /** Unique in the deployment, not only within an issuer. */
 const withoutIssuer: ReadonlySet<Dimension> = new Set(['everything', 'fingerprint']);
 const dimensionNumber = new Map<Dimension, number>(dimensions.map((dimension, number) => [dimension, number]));

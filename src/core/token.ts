@@ -100,7 +100,7 @@ export interface Token {
 /** A token's facts with what only the sidecar needs of them. */
 export interface Facts {
   readonly token: Token;
-  /** S2: audit id, else `jti`, else SHA-256 of the signing input. Absent: the digest stands in. */
+  /** S2: audit id, else `jti`, else SHA-256 of the signing input. Absent: a hash of the digest stands in. */
   readonly identity?: string;
   /** First instant of being valid, in milliseconds since the epoch (`nbf`). */
   readonly notBeforeMs?: number;

@@ -8,7 +8,7 @@ import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
 import type { Token } from '../core/token.ts';
 import { isAccessTokenType, plainTokenType } from '../core/token-types.ts';
-import type { Clock, Logger, Reading, TokenFormat } from '../ports.ts';
+import type { Clock, Logger, TokenFormat } from '../ports.ts';
 import { knownAlgorithms, type VerificationKey } from './jwk-set.ts';
 import { createKeySet, type KeySetOptions } from './keys.ts';
 
@@ -60,8 +60,8 @@ export function createJwtFormat(options: JwtOptions, deps: { readonly clock: Clo
       if (type === 'at+jwt' && said.kind === 'facts' && !tellsItsLife(said.facts.token)) return inactive('MALFORMED');
       if (claims['iss'] !== options.issuer) return inactive('WRONG_ISSUER');
 
-      const key = await keys.find({ algorithm, kid }, (candidate) => verifies(raw, candidate), signal);
-      if (key === undefined) return inactive('BAD_SIGNATURE');
+      const { key, isNew } = await keys.find({ algorithm, kid }, (candidate) => verifies(raw, candidate), signal);
+      if (key === undefined) return isNew ? inactive('BAD_SIGNATURE') : { ...inactive('BAD_SIGNATURE'), byOldKeys: true };
       if (said.kind === 'inactive') return inactive(said.reason);
       const { facts } = said;
       const clockOffsetMs = keys.clockOffsetMs();
@@ -79,7 +79,7 @@ export function createJwtFormat(options: JwtOptions, deps: { readonly clock: Clo
   };
 }
 
-function inactive(reason: InactiveReason): Reading {
+function inactive(reason: InactiveReason): { readonly kind: 'inactive'; readonly reason: InactiveReason } {
   return { kind: 'inactive', reason };
 }
 

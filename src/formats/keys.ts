@@ -21,6 +21,12 @@ export interface KeySetOptions extends KeySourceOptions {
   readonly keysStaleWhileDownMs: number;
 }
 
+/** The key that verified, or none. `isNew`: the set was fetched after the question. */
+export interface FoundKey {
+  readonly key: VerificationKey | undefined;
+  readonly isNew: boolean;
+}
+
 /** The keys of one issuer. */
 export interface KeySet {
   /**
@@ -29,7 +35,7 @@ export interface KeySet {
    * Throws SidecarError: UNAVAILABLE where no set that may be used can be had, or where the key is unknown and the issuer cannot be
    * asked; DEADLINE_EXCEEDED when `signal` aborts first.
    */
-  find(demand: KeyDemand, verifies: (key: VerificationKey) => Promise<boolean>, signal: AbortSignal): Promise<VerificationKey | undefined>;
+  find(demand: KeyDemand, verifies: (key: VerificationKey) => Promise<boolean>, signal: AbortSignal): Promise<FoundKey>;
   /** How the issuer's clock stood to ours at the last fetch (S1). */
   clockOffsetMs(): number | undefined;
   /** As TokenFormat.health. */
@@ -199,14 +205,16 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
       const known = candidates(set, demand);
       const found = await firstThat(verifies, known);
       // A kid that the set has is judged by what it has. Without a kid the key may be one that we have not seen.
-      if (found !== undefined || (demand.kid !== undefined && known.length > 0)) return found;
+      if (found !== undefined) return { key: found, isNew: false };
+      if (demand.kid !== undefined && known.length > 0) return { key: undefined, isNew: false };
       const next = await newer(begunBefore, signal);
-      if (next === undefined) return undefined;
+      if (next === undefined) return { key: undefined, isNew: false };
       const tried = new Set(known.map(nameOf));
-      return firstThat(
+      const key = await firstThat(
         verifies,
-        candidates(next, demand).filter((key) => !tried.has(nameOf(key))),
+        candidates(next, demand).filter((one) => !tried.has(nameOf(one))),
       );
+      return { key, isNew: true };
     },
 
     health: () => ({

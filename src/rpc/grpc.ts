@@ -1,4 +1,4 @@
-// The one room that knows the server library: how a call becomes an async function, and an error a status.
+// How a call becomes an async function, and an error a status. Of the sidecar only this room knows the gRPC library.
 
 import {
   type handleServerStreamingCall,
@@ -44,6 +44,9 @@ export interface GrpcParts {
   readonly callsInFlight: number;
 }
 
+/** By status: counts a call that ended, from when it began. */
+type Finisher = (code: string) => (startedMs: number) => void;
+
 /** For a call that says no deadline. */
 const defaultDeadlineMs = 5000;
 
@@ -62,38 +65,52 @@ export class GrpcAdapter {
     handle: (request: Request, call: Call) => Response | Promise<Response>,
   ): handleUnaryCall<Request, Response> {
     const finish = this.#finisher(method);
+    // Nothing in here is captured by a closure: what a hit allocates is counted (bench/hit).
     return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => {
       const startedMs = this.#parts.clock.monotonicMs();
-      const fail = (error: unknown): void => callback(this.#report(error, finish, startedMs));
       if (this.#inFlight >= this.#parts.callsInFlight) {
         this.#rejected('limit');
-        fail(new SidecarError('RESOURCE_EXHAUSTED', 'too many calls are under way', { reason: 'TOO_MANY_CALLS', retryAfterMs: 100 }));
+        const full = new SidecarError('RESOURCE_EXHAUSTED', 'too many calls are under way', {
+          reason: 'TOO_MANY_CALLS',
+          retryAfterMs: 100,
+        });
+        callback(this.#report(full, finish, startedMs));
         return;
       }
+      let answer: Response | Promise<Response>;
       try {
-        const answer = handle(call.request, callOf(call, this.#parts.listener));
-        if (!(answer instanceof Promise)) {
-          finish('OK')(startedMs);
-          callback(null, answer);
-          return;
-        }
-        this.#inFlight += 1;
-        answer
-          .then(
-            (value) => {
-              finish('OK')(startedMs);
-              callback(null, value);
-            },
-            (error: unknown) => fail(error),
-          )
-          .catch((error: unknown) => this.#parts.telemetry.log.error({ error, method }, 'an answer could not be handed over'))
-          .finally(() => {
-            this.#inFlight -= 1;
-          });
+        answer = handle(call.request, new ServedCall(call, this.#parts.listener));
       } catch (error) {
-        fail(error);
+        callback(this.#report(error, finish, startedMs));
+        return;
       }
+      if (answer instanceof Promise) {
+        this.#answerLater(answer, callback, { finish, startedMs, method });
+        return;
+      }
+      finish('OK')(startedMs);
+      callback(null, answer);
     };
+  }
+
+  #answerLater<Response>(
+    answer: Promise<Response>,
+    callback: sendUnaryData<Response>,
+    { finish, startedMs, method }: { readonly finish: Finisher; readonly startedMs: number; readonly method: string },
+  ): void {
+    this.#inFlight += 1;
+    answer
+      .then(
+        (value) => {
+          finish('OK')(startedMs);
+          callback(null, value);
+        },
+        (error: unknown) => callback(this.#report(error, finish, startedMs)),
+      )
+      .catch((error: unknown) => this.#parts.telemetry.log.error({ error, method }, 'an answer could not be handed over'))
+      .finally(() => {
+        this.#inFlight -= 1;
+      });
   }
 
   /** Pulls `handle`'s messages as fast as the reader takes them; nothing is buffered but the one that is being written (W10). */
@@ -105,7 +122,7 @@ export class GrpcAdapter {
     return (call: ServerWritableStream<Request, Response>) => {
       const startedMs = this.#parts.clock.monotonicMs();
       const { listener } = this.#parts;
-      void pump(call, handle(call.request, { ...callOf(call, listener), signal: streamSignal(call) })).then(
+      void pump(call, handle(call.request, new ServedCall(call, listener, streamSignal(call)))).then(
         () => {
           finish('OK')(startedMs);
           call.end();
@@ -116,7 +133,7 @@ export class GrpcAdapter {
     };
   }
 
-  #report(error: unknown, finish: (code: string) => (startedMs: number) => void, startedMs: number): ReturnType<typeof failureOf> {
+  #report(error: unknown, finish: Finisher, startedMs: number): ReturnType<typeof failureOf> {
     const failure = failureOf(error);
     if (failure.code === status.INTERNAL) this.#parts.telemetry.log.error({ error }, 'a call failed in a way nobody planned');
     if (failure.code === status.INVALID_ARGUMENT) this.#rejected('malformed');
@@ -130,7 +147,7 @@ export class GrpcAdapter {
   }
 
   /** Instruments by status, bound when first needed. */
-  #finisher(method: string): (code: string) => (startedMs: number) => void {
+  #finisher(method: string): Finisher {
     const { telemetry, clock } = this.#parts;
     const bound = new Map<string, (startedMs: number) => void>();
     return (code) => {
@@ -166,17 +183,27 @@ export function methodWith<Request, Response>(
   };
 }
 
-function callOf(call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>, listener: Caller['listener']): Call {
-  let signal: AbortSignal | undefined;
-  return {
-    listener,
-    get bearer() {
-      return bearerOf(call.metadata);
-    },
-    signal: () => {
-      signal ??= unarySignal(call);
-      return signal;
-    },
+type GrpcCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+
+class ServedCall implements Call {
+  readonly listener: Caller['listener'];
+  readonly #call: GrpcCall;
+  #signal: AbortSignal | undefined;
+
+  constructor(call: GrpcCall, listener: Caller['listener'], signal?: AbortSignal) {
+    this.#call = call;
+    this.listener = listener;
+    this.#signal = signal;
+  }
+
+  get bearer(): string | undefined {
+    return bearerOf(this.#call.metadata);
+  }
+
+  /** A field and no method, since it is handed on without its call. */
+  readonly signal = (): AbortSignal => {
+    this.#signal ??= unarySignal(this.#call);
+    return this.#signal;
   };
 }
 
@@ -188,7 +215,7 @@ function bearerOf(metadata: Metadata): string | undefined {
 }
 
 /** grpc-js cancels a call when its deadline passes; one without a deadline gets ours. */
-function unarySignal(call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>): AbortSignal {
+function unarySignal(call: GrpcCall): AbortSignal {
   const left = new AbortController();
   call.on('cancelled', () => left.abort());
   if (call.cancelled) left.abort();
@@ -197,10 +224,10 @@ function unarySignal(call: ServerUnaryCall<unknown, unknown> | ServerWritableStr
   return left.signal;
 }
 
-function streamSignal(call: ServerWritableStream<unknown, unknown>): () => AbortSignal {
+function streamSignal(call: ServerWritableStream<unknown, unknown>): AbortSignal {
   const left = new AbortController();
   for (const end of ['cancelled', 'close', 'error']) call.on(end, () => left.abort());
-  return () => left.signal;
+  return left.signal;
 }
 
 async function pump<Response>(call: ServerWritableStream<unknown, Response>, messages: AsyncIterable<Response>): Promise<void> {

@@ -19,9 +19,10 @@ import {
   WatchResponse,
 } from '../gen/sidegate/v1/token_service.ts';
 import type { Telemetry } from '../ports.ts';
+import type { Asked, Done } from '../service/asked.ts';
 import { type Act, type Actor, Callers } from '../service/callers.ts';
 import type { Invalidations } from '../service/invalidations.ts';
-import type { Asked, Done, Revoker } from '../service/revoker.ts';
+import type { Revoker } from '../service/revoker.ts';
 import type { Answer, Validator } from '../service/validator.ts';
 import type { Watchers, WatchMessage } from '../service/watch.ts';
 import { cursorFromMessage, cursorToMessage, formatCursor } from '../wire/cursor.ts';
@@ -50,6 +51,8 @@ export interface TokenServiceParts {
 
 const path = (method: string): string => `/sidegate.v1.TokenService/${method}`;
 const longestText = 1024;
+/** How long a stream's caller is believed: as long as the facts of its token may be old. */
+const judgedAgainMs = 5000;
 /** WatchResponse.batch: field 2, length-delimited. */
 const batchField = 0x12;
 /** Clients take 4 MiB where nothing else is said. */
@@ -149,7 +152,14 @@ class TokenService {
     const after = cursorFromMessage(message.start?.value);
     const intervalMs = msFromDuration(message.checkpointInterval, 'checkpoint_interval');
     const messages = this.#parts.watchers.watch({ after, filter: message.filter, checkpointIntervalMs: intervalMs }, signal);
+    let judgedMs = this.#parts.monotonicMs();
     for await (const one of messages) {
+      // What the caller may do ends with its token, also in the middle of a stream.
+      if (call.bearer !== undefined && this.#parts.monotonicMs() - judgedMs > judgedAgainMs) {
+        await this.#require('watch', call);
+        if (message.includeDetails) await this.#require('details', call);
+        judgedMs = this.#parts.monotonicMs();
+      }
       if (one.kind === 'batch') yield* this.#batches(one.entries, message.includeDetails);
       else yield this.#control(one);
     }
@@ -236,16 +246,15 @@ class TokenService {
     call: Call,
     run: (selector: Selector, asked: Asked) => Promise<Done>,
   ): Promise<Done> {
+    requireShort(message);
     const actor = await this.#judged(act, call, { selector, reason: message.reason });
     return this.#acted({ act, actor, selector, message }, (asked) => run(selector, asked));
   }
 
   /** Does it, and writes who did what, and how it went. */
   async #acted({ act, actor, selector, message }: Deed, run: (asked: Asked) => Promise<Done>): Promise<Done> {
+    requireShort(message);
     const { requestId, reason } = message;
-    for (const text of [requestId, reason]) {
-      if (text.length > longestText) throw invalid('TEXT_TOO_LONG', `request_id and reason have at most ${longestText} characters`);
-    }
     const { telemetry } = this.#parts;
     const line = { act, actor: actor.name, selector, ...(reason ? { reason } : {}) };
     try {
@@ -360,6 +369,13 @@ function outcomeOf(error: unknown): string {
 function known<Message>(request: Message | SidecarError): Message {
   if (request instanceof SidecarError) throw request;
   return request;
+}
+
+/** Before anything of them is written down. */
+function requireShort({ requestId, reason }: Deed['message']): void {
+  for (const text of [requestId, reason]) {
+    if (text.length > longestText) throw invalid('TEXT_TOO_LONG', `request_id and reason have at most ${longestText} characters`);
+  }
 }
 
 function invalid(reason: string, message: string): SidecarError {

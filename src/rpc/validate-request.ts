@@ -1,6 +1,5 @@
 // Reads a ValidateRequest: the shape that nearly every call has by hand, all others by the generated code.
 
-import { isAscii } from 'node:buffer';
 import type { Demand } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import { type Demand as DemandMessage, ValidateRequest } from '../gen/sidegate/v1/token_service.ts';
@@ -54,8 +53,10 @@ function tokenAlone(bytes: Buffer): string | undefined {
     at += 1;
     length |= (byte & 0x7f) << shift;
     if (byte >= 0x80) continue;
-    const isAlone = at + length === bytes.length && isAscii(bytes.subarray(at));
-    return isAlone ? bytes.toString('latin1', at, bytes.length) : undefined;
+    if (at + length !== bytes.length) return undefined;
+    const raw = bytes.toString('latin1', at);
+    // ASCII is what is as long in UTF-8; asked of the string, since a view of the bytes would be one more object.
+    return Buffer.byteLength(raw) === length ? raw : undefined;
   }
   return undefined;
 }

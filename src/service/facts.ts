@@ -6,7 +6,7 @@ import { SidecarError } from '../core/errors.ts';
 import type { Covering } from '../core/invalidation-index.ts';
 import { signedContentOf } from '../core/raw.ts';
 import type { Tagger } from '../core/tag.ts';
-import type { Clock, Telemetry } from '../ports.ts';
+import type { Clock, Reading, Telemetry } from '../ports.ts';
 import type { Degradations } from './degradation.ts';
 import { Gate } from './gate.ts';
 import type { Invalidations } from './invalidations.ts';
@@ -53,7 +53,9 @@ export interface Wanted {
 /** What a fetch gave. */
 export type Fetched =
   | { readonly kind: 'known'; readonly known: Known }
-  | { readonly kind: 'inactive'; readonly reason: InactiveReason; readonly revision: number };
+  | { readonly kind: 'inactive'; readonly reason: InactiveReason; readonly revision: number; readonly byOldKeys: boolean };
+
+type Refused = Extract<Reading, { kind: 'inactive' }>;
 
 interface Flight {
   readonly issuer: string;
@@ -125,8 +127,8 @@ export class FactsStore {
    */
   coveringUnseen({ digest, raw, issuer }: Wanted): Covering {
     const { tagger, invalidations } = this.#parts;
-    const identity = { dimension: 'identity' as const, value: signedContentOf(raw) };
-    const attributes = tagger.attributes(issuer.name, identity.value === undefined ? [] : [identity], tagger.fingerprints(digest));
+    const content = { dimension: 'signed_content' as const, value: signedContentOf(raw) };
+    const attributes = tagger.attributes(issuer.name, content.value === undefined ? [] : [content], tagger.fingerprints(digest));
     return invalidations.coveringOf({ attributes, issuedAtMs: undefined, canAsk: issuer.canAsk });
   }
 
@@ -187,7 +189,7 @@ export class FactsStore {
         }
       }
       done(reading.kind === 'facts' ? 'good' : 'bad');
-      if (reading.kind === 'inactive') return this.#refuse(digest, issuer, reading.reason, began);
+      if (reading.kind === 'inactive') return this.#refuse(digest, issuer, reading, began);
       return {
         kind: 'known',
         known: this.#keep(digest, { issuer, digest, signedContent: signedContentOf(raw), began, timeMs: this.#timeMs(), ...reading }),
@@ -210,13 +212,14 @@ export class FactsStore {
     return known;
   }
 
-  #refuse(digest: string, issuer: Issuer, reason: InactiveReason, began: FetchBegin): Fetched {
+  #refuse(digest: string, issuer: Issuer, { reason, byOldKeys }: Refused, began: FetchBegin): Fetched {
     const { clock, telemetry } = this.#parts;
     const before = this.#memory.peek(digest);
     const nowMs = clock.monotonicMs();
     if (before) {
       if (this.#wasAlive(before)) this.#refusals.witness(reason === 'REFUSED', nowMs);
-      this.#memory.delete(digest);
+      // A slow answer must not put out newer facts.
+      if (before.began.monotonicMs <= began.monotonicMs) this.#memory.delete(digest);
     }
     if (reason === 'REFUSED') {
       const kept = this.#refusals.remember(digest, issuer.name, { revision: began.revision, formerly: before }, nowMs);
@@ -225,7 +228,7 @@ export class FactsStore {
         this.#sayMassRefusal(issuer, nowMs);
       }
     }
-    return { kind: 'inactive', reason, revision: began.revision };
+    return { kind: 'inactive', reason, revision: began.revision, byOldKeys: byOldKeys === true };
   }
 
   /** A token that has ended by itself is refused as a matter of course: it says nothing about the authority (S9). */

@@ -18,6 +18,8 @@ export interface Draft {
   readonly issuedBeforeMs?: number;
   /** How long after its appending it matters, skew included (S12); `Infinity`: for ever. */
   readonly lifeMs: number;
+  /** The deployment keys that a fingerprint in the selector may be made with; absent: the newest. */
+  readonly keyIds?: readonly string[];
   readonly origin: Origin;
 }
 
@@ -57,6 +59,8 @@ export interface RoadParts {
 }
 
 const readBatch = 1024;
+/** Between the ids of keys, of which any may have made an entry's fingerprint. */
+const keySeparator = '\n';
 /** More new entries than this, and a lookup in the index costs less than a look at each. */
 const fewNew = 16;
 const compactEveryMs = 60_000;
@@ -261,7 +265,7 @@ export class Invalidations {
       alsoRefreshes: false,
       learnedAtMs: atMs,
       forgetAtMs: atMs + draft.lifeMs,
-      keyId: this.#parts.tagger.newestKeyId,
+      keyId: draft.keyIds?.join(keySeparator) ?? this.#parts.tagger.newestKeyId,
       origin: draft.origin,
     };
     const once = request?.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
@@ -337,11 +341,12 @@ export class Invalidations {
 
   /** S14: without the key that made it, a fingerprint would never match again, and its token would come back to life. */
   #requireKey({ entry }: PlacedEntry): void {
-    if (entry.selector.kind !== 'fit' || this.#parts.tagger.keyIds.includes(entry.keyId)) return;
+    const gone = entry.keyId.split(keySeparator).filter((id) => !this.#parts.tagger.keyIds.includes(id));
+    if (entry.selector.kind !== 'fit' || gone.length === 0) return;
     // Ended while the sidecar was away, and not yet compacted: it kills nothing any more.
     if (entry.forgetAtMs < this.#parts.clock.nowMs()) return;
     if (!entry.selector.conditions.some((condition) => condition.dimension === 'fingerprint')) return;
-    const message = `live revocations were made under the deployment key "${entry.keyId}", which is gone: put it back`;
+    const message = `live revocations were made under the deployment key "${gone.join('", "')}", which is gone: put it back`;
     throw new SidecarError('FAILED_PRECONDITION', message, { reason: 'DEPLOYMENT_KEY_MISSING' });
   }
 
@@ -353,7 +358,7 @@ export class Invalidations {
   }
 
   /** The wall clock, but never further on than the monotonic one has come: a clock that jumps forward must not make us forget. */
-  #forgettingTime(): number {
+  steadyNowMs(): number {
     const { clock } = this.#parts;
     return Math.min(clock.nowMs(), this.#began.wallMs + (clock.monotonicMs() - this.#began.monotonicMs));
   }
@@ -362,7 +367,7 @@ export class Invalidations {
     const { clock, factsLifeMs, telemetry } = this.#parts;
     while (!signal.aborted) {
       try {
-        const nowMs = this.#forgettingTime();
+        const nowMs = this.steadyNowMs();
         await this.journal.compact({ nowMs, floorMs: nowMs - factsLifeMs });
         this.#index.sweep(nowMs);
       } catch (error) {

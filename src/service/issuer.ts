@@ -12,11 +12,13 @@ export interface Issuer extends Claimant {
   readonly expiredWithinMs: number;
   /** An authority can be asked about a token again; false where the token itself says all (S2). */
   readonly canAsk: boolean;
+  /** It may move the end of a token that it has given: an end that facts tell is not the last word. */
+  readonly movesEnds: boolean;
   /** What one question to it may cost. */
   readonly calls: CallLimits;
 }
 
-/** Limits of the calls to one authority. */
+/** Limits of the calls to one authority. Where none is asked, only the deadline holds. */
 export interface CallLimits {
   /** For one question, retries included, in milliseconds. */
   readonly deadlineMs: number;

@@ -27,8 +27,8 @@ export interface FetchBegin {
 export interface Known {
   readonly issuer: Issuer;
   readonly fingerprint: string;
-  /** S2: what names this token whatever its spelling. */
-  readonly identity: string;
+  /** S2: what names this token whatever its spelling; undefined where its facts have nothing of the kind. */
+  readonly identity: string | undefined;
   readonly attributes: TaggedAttributes;
   readonly issuedAtMs: number | undefined;
   readonly canAsk: boolean;
@@ -72,8 +72,8 @@ export function knownOf(parts: KnownParts, tagger: Tagger, codec: TokenCodec): K
   return {
     issuer,
     fingerprint: fingerprints[0] ?? '',
-    identity,
-    attributes: tagger.attributes(issuer.name, attributesOf(facts, [identity, parts.signedContent]), fingerprints),
+    identity: facts.identity,
+    attributes: tagger.attributes(issuer.name, attributesOf(facts, identity, parts.signedContent), fingerprints),
     issuedAtMs: token.issuedAtMs,
     canAsk: issuer.canAsk,
     standing: standingOf(facts, issuer.life, began.wallMs),

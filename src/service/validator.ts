@@ -149,6 +149,8 @@ export class Validator {
   #suits(known: Known, arrivedMs: number, maxStalenessMs: number | undefined): boolean {
     if (maxStalenessMs !== undefined && arrivedMs - known.began.monotonicMs > maxStalenessMs) return false;
     const covering = this.#parts.invalidations.covering(known);
+    // A newer REFRESH hides the one whose window the flight may have begun in, so nothing can be told of that: one more flight.
+    if (known.began.revision < covering.refreshRevision) return false;
     return !this.#isProvisional(known, covering) || arrivedMs < this.#settledFromMs(covering);
   }
 

@@ -42,7 +42,7 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
   ),
   sidegate_validate_duration_seconds: histogram(callBounds, 'Time of a Validate, by where the facts came from.', 'provenance'),
   sidegate_cache_lookups_total: counter(
-    'Lookups; tier is memory (facts) or unknown (refusals), outcome is hit, miss, stale, error or unreadable.',
+    'Lookups; tier memory (facts): outcome is hit, miss or stale; tier unknown (refusals): hit only.',
     'tier',
     'outcome',
   ),

@@ -31,7 +31,6 @@ export function tokenToMessage(token: Token, include: { readonly claims: boolean
       id: token.applicationCredential.id,
       name: token.applicationCredential.name ?? '',
       restricted: token.applicationCredential.restricted,
-      accessRules: [],
     },
     accessTokenId: token.accessTokenId ?? '',
     certificateThumbprint: token.certificateThumbprint ?? '',

@@ -138,6 +138,25 @@ test('where no sidecar answers the exit code is 3, and --json tells it as an obj
   expect(JSON.parse(json.stderr)).toMatchObject({ error: { code: 'UNAVAILABLE' } });
 });
 
+test('what is called wrongly is told in our own words, and what the sidecar refuses is not called "no answer"', async () => {
+  const stderrs = [];
+  for (const args of [
+    ['serve'],
+    ['watch', '--after'],
+    ['watch', '--after', 'foo'],
+    ['revoke', '--issuer', 'dev', '--everything', '--user', 'u', '--yes'],
+    ['refresh', '--everything'],
+  ])
+    stderrs.push((await ask(args)).stderr);
+  expect(stderrs).toEqual([
+    'sidegate: --config is missing; see --help\n',
+    'sidegate: --after needs a value; see --help\n',
+    'sidegate: --after: It is JOURNAL:REVISION, as it was printed.\n',
+    expect.stringMatching(/^sidegate: the sidecar refuses what was asked: SELECTOR_EVERYTHING_WITH_MORE: .+\n$/),
+    'sidegate: every token will be fetched again: add --yes, as there is no terminal to ask at\n',
+  ]);
+});
+
 test('--json of validate is the JSON mapping of ValidateResponse', async () => {
   const active = JSON.parse((await ask(['validate', '--json', '--claims'], { stdin: token('bob') })).stdout) as {
     token: { claimsJson: string };
@@ -224,11 +243,13 @@ test.each([
   ['everything with more', ['revoke', '--issuer', 'dev', '--everything', '--user', 'u', '--yes']],
   ['a reach that is not served', ['revoke', '--wait', 'fleet']],
   ['nothing to refresh', ['refresh']],
+  ['everything to refresh where nobody can be asked', ['refresh', '--everything']],
   ['two scopes', ['validate', '--project', 'p', '--domain', 'd']],
   ['a timeout that is none', ['validate', '--timeout', '5 seconds']],
   ['an unknown option', ['status', '--snapshot']],
   ['an unknown command', ['find']],
   ['a malformed cursor', ['watch', '--after', '12']],
+  ['no cursor', ['watch', '--after']],
   ['serve without a configuration', ['serve']],
   ['a tour in one line', ['dev', '--tour', '--json']],
 ])('exit code 2, nothing on standard output: %s', async (_, args) => {
@@ -240,7 +261,7 @@ test.each([
 
 test('refresh by selector answers where it stands, in words and in JSON', async () => {
   const words = await ask(['refresh', '--issuer', 'dev-opaque', '--user', 'robot', '--reason', 'why not']);
-  const json = await ask(['refresh', '--everything', '--json']);
+  const json = await ask(['refresh', '--everything', '--yes', '--json']);
   expect([words.code, json.code]).toEqual([0, 0]);
   expect(words.stdout).toMatch(/^REFRESH +applied in /);
   expect(misfits(JSON.parse(json.stdout), 'RefreshResponse')).toEqual([]);
@@ -258,7 +279,7 @@ test('the caller token is sent, from its file or its variable, and judged', asyn
   const path = join(folder, 'caller');
   writeFileSync(path, `${garbage}\n`);
   given.add(garbage);
-  const args = ['refresh', '--address', dev.grpc, '--everything'];
+  const args = ['refresh', '--address', dev.grpc, '--everything', '--yes'];
   const fromFile = await ask([...args, '--caller-token-file', path]);
   const fromEnvironment = await ask(args, { env: { SIDEGATE_CALLER_TOKEN: garbage } });
   const absent = await ask([...args, '--caller-token-file', join(folder, 'absent')]);
@@ -288,7 +309,9 @@ test('status --wait serving gives up after --timeout with exit code 3 where nobo
 });
 
 test('watch --json is one WatchResponse a line, and resumes after a cursor', async () => {
-  const { asOf } = JSON.parse((await ask(['refresh', '--everything', '--json'])).stdout) as { asOf: { journal: string; revision: string } };
+  const { asOf } = JSON.parse((await ask(['refresh', '--everything', '--yes', '--json'])).stdout) as {
+    asOf: { journal: string; revision: string };
+  };
   const after = `${asOf.journal}:${Number(asOf.revision) - 1}`;
   const watch = start(['watch', '--json', '--after', after], { env: { SIDEGATE_ADDRESS: dev.socket } });
   await watch.line(/"checkpoint"/);
@@ -324,7 +347,7 @@ test('SIGINT while a token is read ends with 130, and so does one while the side
 });
 
 test('nothing is coloured where standard output is no terminal, and control characters never come through', async () => {
-  await ask(['refresh', '--everything', '--reason', 'red \u001b[31malert\u0007 \u202e']);
+  await ask(['refresh', '--everything', '--yes', '--reason', 'red \u001b[31malert\u0007 \u202e']);
   const { latest } = JSON.parse((await ask(['status', '--json'])).stdout) as { latest: { journal: string; revision: string } };
   const watch = start(['watch', '--details', '--after', `${latest.journal}:${Number(latest.revision) - 1}`], {
     env: { SIDEGATE_ADDRESS: dev.socket },

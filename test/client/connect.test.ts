@@ -40,6 +40,25 @@ afterEach(() => {
 });
 
 describe('the client', () => {
+  it('connects ahead of its first call where that is asked for, and sends nothing for it', async () => {
+    let asked = 0;
+    sidecar.on.validate = () => {
+      asked += 1;
+      return activeAnswer;
+    };
+    const made = client();
+    await made.connected();
+    expect(asked).toBe(0);
+    expect(await made.validate(secret)).toMatchObject({ active: true });
+  });
+
+  it('that cannot connect ahead says so at its next call, and by its deadline at the latest', async () => {
+    const made = client({ address: '127.0.0.1:1' });
+    await made.connected({ timeoutMs: 5000 });
+    expect(await failure(made.validate(secret))).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await failure(made.connected({ signal: AbortSignal.abort() }))).toMatchObject({ code: 'CANCELLED' });
+  });
+
   it('sends the whole question', async () => {
     let request: ValidateRequest | undefined;
     sidecar.on.validate = (sent) => {

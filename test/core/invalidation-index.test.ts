@@ -230,7 +230,7 @@ describe('S2 attributes', () => {
     unknown: ['user_domain'],
   };
   const values = (dimension: Dimension): (string | undefined)[] =>
-    attributesOf(facts, ['own'])
+    attributesOf(facts, 'own')
       .filter((one) => one.dimension === dimension)
       .map((one) => one.value);
 
@@ -243,6 +243,6 @@ describe('S2 attributes', () => {
   it('name a role by its id, or by its name where the issuer has only names', () => expect(values('role')).toEqual(['r1', 'named']));
   it('say nothing of what a token does not have', () => expect(values('session')).toEqual([]));
   it('come from the closed list only', () => {
-    for (const one of attributesOf(facts, ['own'])) expect(dimensions).toContain(one.dimension);
+    for (const one of attributesOf(facts, 'own')) expect(dimensions).toContain(one.dimension);
   });
 });

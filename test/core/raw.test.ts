@@ -81,3 +81,11 @@ describe('the shape', () => {
     expect(shapeOf(jws({ iss: 7 }))).toEqual({ kind: 'jwt', issuer: undefined });
   });
 });
+
+describe('S2 a Fernet token with characters outside of its alphabet', () => {
+  it('is malformed, for lenient decoders skip them', () => {
+    const text = fernet.toString('base64url');
+    for (const odd of ['~', '.']) expect(shapeOf(`${text.slice(0, 40)}${odd}${text.slice(40)}`).kind).toBe('malformed');
+    expect(shapeOf(text).kind).toBe('fernet');
+  });
+});

@@ -92,6 +92,7 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
     life: lifeRules(),
     expiredWithinMs: 0,
     canAsk: provenance === 'authority',
+    movesEnds: false,
     calls: { deadlineMs: 5000, concurrency: 16, queue: 1024 },
     ...own,
     name,

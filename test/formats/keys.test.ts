@@ -66,7 +66,8 @@ function find(
   kid: string | undefined = signer.kid,
   signal = new AbortController().signal,
 ): Promise<VerificationKey | undefined> {
-  return keys.find({ algorithm: signer.algorithm, kid }, async (key) => key.thumbprint === signer.thumbprint, signal);
+  const verifies = async (key: VerificationKey): Promise<boolean> => key.thumbprint === signer.thumbprint;
+  return keys.find({ algorithm: signer.algorithm, kid }, verifies, signal).then((found) => found.key);
 }
 async function failureOf(work: Promise<unknown>): Promise<SidecarError> {
   const outcome = await work.then(
@@ -308,7 +309,7 @@ describe('the keys of a set', () => {
     server.setKeys([{ ...(await exportJWK(rsa.publicKey)), kid: 'r' }]);
     const keys = keySet({ algorithms: ['RS256', 'PS256'] });
     const any = (algorithm: string): Promise<VerificationKey | undefined> =>
-      keys.find({ algorithm, kid: 'r' }, async () => true, anySignal);
+      keys.find({ algorithm, kid: 'r' }, async () => true, anySignal).then((found) => found.key);
 
     expect([(await any('RS256'))?.algorithm, (await any('PS256'))?.algorithm, await any('RS512')]).toEqual(['RS256', 'PS256', undefined]);
     expect(keys.health().keyCount).toBe(1);
@@ -419,7 +420,7 @@ describe('a token without kid', () => {
 
     const found = await keys.find({ algorithm: 'ES256', kid: undefined }, async (key) => tried.push(key.keyId) < 0, anySignal);
 
-    expect(found).toBeUndefined();
+    expect(found.key).toBeUndefined();
     expect(tried).toEqual(many.slice(0, 16).map((signer) => signer.kid));
   });
 });
@@ -644,7 +645,7 @@ describe('the run of a key set', () => {
     await vi.waitFor(() => expect(told).toHaveLength(1));
 
     expect(before).toMatchObject({ facts: { keyId: told[0] } });
-    expect(await format.read(token, anySignal)).toEqual({ kind: 'inactive', reason: 'BAD_SIGNATURE' });
+    expect(await format.read(token, anySignal)).toMatchObject({ kind: 'inactive', reason: 'BAD_SIGNATURE' });
   });
 
   it('ends when it is told to, in the middle of a fetch', async () => {
@@ -758,5 +759,17 @@ describe('S1 the issuer’s clock', () => {
     await set.find({ algorithm: 'ES256', kid: 'k1' }, async () => true, anySignal);
     const apartMs = Date.now() - clock.nowMs();
     expect(Math.abs((set.clockOffsetMs() ?? Number.NaN) - apartMs)).toBeLessThan(5_000);
+  });
+});
+
+describe('what no key of the set has signed', () => {
+  it('is judged by a new set where one may be fetched, and else by the old one, which is told', async () => {
+    const keys = keySet({ keysCooldownMs: 30_000 });
+    await find(keys, one);
+    const stranger = (kid: string) => keys.find({ algorithm: 'ES256', kid }, async () => false, anySignal);
+
+    expect(await stranger('unknown')).toEqual({ key: undefined, isNew: true });
+    expect(await stranger('unknown')).toEqual({ key: undefined, isNew: false });
+    expect(await stranger('k1')).toEqual({ key: undefined, isNew: false });
   });
 });

@@ -480,12 +480,7 @@ describe('the contract', () => {
         audiences: ['aud'],
         scopes: ['sc'],
         trust: { id: 'tr', trustorUserId: 'x', trusteeUserId: 'y', impersonation: true },
-        applicationCredential: {
-          id: 'ac',
-          name: 'acn',
-          restricted: true,
-          accessRules: [{ id: 'ar', service: 's', method: 'GET', path: '/' }],
-        },
+        applicationCredential: { id: 'ac', name: 'acn', restricted: true },
         accessTokenId: 'at',
         certificateThumbprint: 'ct',
         isAdminProject: true,

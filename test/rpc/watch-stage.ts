@@ -81,6 +81,7 @@ function issuerOf(format: TokenFormat): Issuer {
     life: lifeRules({ maxTokenLifeMs: 86_400_000, skewMs: 0 }),
     expiredWithinMs: 0,
     canAsk: true,
+    movesEnds: false,
     calls: { deadlineMs: 5000, concurrency: 64, queue: 4096 },
   };
 }

@@ -57,7 +57,7 @@ function tokenOf(userId: string, keys: readonly [DeploymentKey, ...DeploymentKey
     hasAccessRules: false,
     unknown: [],
   };
-  return { attributes: tagger.attributes('central', attributesOf(facts, ['id']), tagger.fingerprints(digest)), issuedAtMs, canAsk: false };
+  return { attributes: tagger.attributes('central', attributesOf(facts, 'id'), tagger.fingerprints(digest)), issuedAtMs, canAsk: false };
 }
 
 const fingerprintOf = (key: DeploymentKey): Selector => {

@@ -388,7 +388,7 @@ describe('S12 how long an entry is kept', () => {
 describe('S14 a retry', () => {
   it('under the same request id is the first entry, also by possession', async () => {
     const stage = await createStage();
-    stage.central.knows('t');
+    stage.central.knows('t', { identity: 'audit-1' });
     await stage.ask('t');
     const asked = { requestId: 'r1' };
     const first = await stage.revokeToken('t', asked);

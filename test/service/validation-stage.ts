@@ -3,14 +3,16 @@
 import { setMaxListeners } from 'node:events';
 import { createTagger } from '../../src/core/tag.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
+import type { Journal } from '../../src/ports.ts';
+import type { Asked } from '../../src/service/asked.ts';
 import { Degradations } from '../../src/service/degradation.ts';
 import { type CachingLimits, FactsStore } from '../../src/service/facts.ts';
 import { Invalidations } from '../../src/service/invalidations.ts';
 import { longestLifeMs } from '../../src/service/issuer.ts';
-import { type Asked, Revoker } from '../../src/service/revoker.ts';
+import { Revoker } from '../../src/service/revoker.ts';
 import { type Answer, type Question, Validator } from '../../src/service/validator.ts';
 import { tokenCodec } from '../../src/wire/token-codec.ts';
-import { createFakeClock } from '../fakes/clock.ts';
+import { createFakeClock, type FakeClock } from '../fakes/clock.ts';
 import { createFakeIssuer, type FakeIssuer } from '../fakes/issuer.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
 
@@ -23,6 +25,10 @@ export interface StageOptions {
   readonly freshnessWaitMs?: number;
   readonly tokenSizeBytes?: number;
   readonly unverified?: { readonly perSecond: number; readonly alive: number };
+  /** Newest first. */
+  readonly keys?: Parameters<typeof createTagger>[0];
+  /** Of a stage before this one, with its journal. */
+  readonly before?: { readonly clock: FakeClock; readonly journal: Journal };
 }
 
 /** A stage. */
@@ -34,12 +40,12 @@ setMaxListeners(0, always);
 
 /** Sets the stage: an empty journal in memory that is being followed, facts that serve for 300 s without jitter, a settle of 2 s. */
 export async function createValidationStage(options: StageOptions = {}) {
-  const clock = createFakeClock();
+  const clock = options.before?.clock ?? createFakeClock();
   const telemetry = createFakeTelemetry();
   const central = createFakeIssuer();
   const issuers = (options.issuers ?? [central]).map((fake) => fake.issuer);
-  const tagger = createTagger([{ id: 'k1', secret: Buffer.alloc(32, 7) }]);
-  const journal = createMemoryJournal({ clock });
+  const tagger = createTagger(options.keys ?? [{ id: 'k1', secret: Buffer.alloc(32, 7) }]);
+  const journal = options.before?.journal ?? createMemoryJournal({ clock });
   const degradations = new Degradations();
   const settleMs = options.settleMs ?? 2000;
   const limits: CachingLimits = {

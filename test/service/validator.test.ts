@@ -448,7 +448,7 @@ describe('REFRESH', () => {
         held.all();
         await stage.close();
       }),
-      { numRuns: 150 },
+      { numRuns: 300 },
     );
   });
 });

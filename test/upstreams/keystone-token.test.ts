@@ -28,7 +28,7 @@ const captured = (kind: Kind): Facts => factsOf(vectors.tokens[kind].body);
 const changed = (fields: object): unknown => ({ token: { ...vectors.tokens.project.body.token, ...fields } });
 
 const has = (facts: Facts, dimension: string): (string | undefined)[] =>
-  attributesOf(facts, ['digest'])
+  attributesOf(facts, 'digest')
     .filter((attribute) => attribute.dimension === dimension)
     .map((attribute) => attribute.value);
 

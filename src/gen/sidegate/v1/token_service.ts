@@ -68,7 +68,7 @@ export const InactiveReason = {
   MISSING_ROLE: 34,
   /** MISSING_SCOPE - Not all of the demanded OAuth scopes. */
   MISSING_SCOPE: 35,
-  /** ACCESS_DENIED - It has access rules, and none of them is known to allow the request. */
+  /** ACCESS_DENIED - It has access rules. A demand cannot name the request yet, so none of them is known to allow it. */
   ACCESS_DENIED: 36,
   UNRECOGNIZED: -1,
 } as const;
@@ -216,7 +216,7 @@ export interface ValidateRequest {
     /** This position of this sidecar's journal. A cursor of another journal cannot be had here. */
     { $case: "cursor"; value: Cursor }
     | //
-    /** This invalidation, wherever it was made: the `entry_id` of a RevokeResponse or RefreshResponse. */
+    /** This invalidation of this sidecar: the `entry_id` of a RevokeResponse or RefreshResponse. */
     { $case: "entryId"; value: string }
     | undefined;
   /** Facts confirmed longer ago than this are fetched again first. Only tightens what the configuration allows. */
@@ -306,9 +306,9 @@ export interface ValidateResponse {
     | undefined;
   /** Where the facts were found. */
   provenance: Provenance;
-  /** The sidecar may have missed news; its policy let it answer all the same. */
+  /** Something makes answers about this issuer's tokens doubtful. It is an answer all the same, without a `max_age`. */
   degraded: boolean;
-  /** Why, for example "SOURCE_BEHIND(bus)". */
+  /** Why. Only "CLOCK" today: the issuer's clock and the sidecar's differ by more than is allowed for. More may come. */
   degradedBy: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -321,7 +321,7 @@ export interface ValidateResponse {
 export interface Token {
   /** Name of the issuer in the sidecar's configuration. */
   issuer: string;
-  /** Its format: "jwt", "opaque", "fernet", "keystone-jws", "uuid", "pki". Open: more may come. */
+  /** Its format: "jwt" or "opaque" today (all that an authority was asked about is opaque). More may come. */
   format: string;
   /** When it was issued. */
   issuedAt?:
@@ -454,7 +454,11 @@ export interface Trust {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A credential of an application, made by a user. */
+/**
+ * A credential of an application, made by a user.
+ *
+ * Kept for what comes: 4 (its access rules).
+ */
 export interface ApplicationCredential {
   /** Its id. */
   id: string;
@@ -462,21 +466,6 @@ export interface ApplicationCredential {
   name: string;
   /** It may not make further credentials or trusts. */
   restricted: boolean;
-  /** The only requests it allows. Empty: no such limit. */
-  accessRules: AccessRule[];
-  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
-}
-
-/** One kind of request that is allowed. */
-export interface AccessRule {
-  /** Its id. */
-  id: string;
-  /** Service type. */
-  service: string;
-  /** HTTP method. */
-  method: string;
-  /** Path: `*` and `{name}` stand for one segment, `**` for any. */
-  path: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -562,7 +551,7 @@ export interface Invalidation {
   cursor?:
     | Cursor
     | undefined;
-  /** What it does. A REVOKE by news is a REFRESH too. */
+  /** What it does. */
   effect: Effect;
   /** It concerns an answer that has every one of these tags. None: it concerns all. */
   tags: bigint[];
@@ -570,7 +559,7 @@ export interface Invalidation {
   issuedBefore?:
     | Date
     | undefined;
-  /** When the first sidecar learned of it. */
+  /** When the sidecar learned of it. */
   learnedAt?:
     | Date
     | undefined;
@@ -578,7 +567,10 @@ export interface Invalidation {
   forgetAt?:
     | Date
     | undefined;
-  /** Which tokens, in words. Only for callers that may see it. */
+  /**
+   * Which tokens, in words. Only for callers that may see it. An issuer and nothing else: one token, by what was signed, which no
+   * caller can select by.
+   */
   selector?:
     | Selector
     | undefined;
@@ -586,18 +578,18 @@ export interface Invalidation {
   origin?:
     | Origin
     | undefined;
-  /** Its id, the same on every sidecar. */
+  /** Its id: as in RevokeResponse and RefreshResponse. */
   entryId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** Where an invalidation came from. */
 export interface Origin {
-  /** Name of the source: "rpc", or one of the configuration. */
+  /** Where it came from: "rpc" (a Revoke or Refresh), "issuer/NAME" (a key left that issuer's set), "journal" (it was not whole). */
   source: string;
-  /** What the source called it, for example "identity.user.updated". */
+  /** What happened there, for example "key left the set". Empty for "rpc". */
   event: string;
-  /** Its id at the source: the caller's request id, the message id of a bus. */
+  /** Its id there: the caller's request id, or the key. */
   requestId: string;
   /** Who asked. */
   actor: string;
@@ -649,7 +641,10 @@ export interface RevokeResponse {
     | undefined;
   /** How far it has gone. */
   reach: Reach;
-  /** Its id: a Validate that names it, on any sidecar of the fleet, sees it. */
+  /**
+   * Its id: a Validate on this sidecar that names it sees it. Empty: there was nothing to kill, as nobody here would have accepted
+   * the token.
+   */
   entryId: string;
   /** When `reach` was reached. */
   reachedAt?: Date | undefined;
@@ -698,7 +693,7 @@ export interface WatchRequest {
   filter?:
     | WatchFilter
     | undefined;
-  /** The wished time between checkpoints. Absent: 1 s. `WatchOpened` says what was granted. */
+  /** The wished time between checkpoints. Absent: as configured. `WatchOpened` says what was granted. */
   checkpointInterval?:
     | Duration
     | undefined;
@@ -716,7 +711,7 @@ export interface WatchFilter {
   issuers: string[];
   /** Users. */
   userIds: string[];
-  /** Projects. */
+  /** Projects: tokens that are scoped to one of these. */
   projectIds: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -755,7 +750,7 @@ export interface WatchOpened {
   latest?:
     | Cursor
     | undefined;
-  /** The granted interval. Three of it without a message: treat your cache as unproven. */
+  /** The granted interval. Three of it without a CHECKPOINT: treat your cache as unproven. Other messages prove nothing. */
   checkpointInterval?:
     | Duration
     | undefined;
@@ -785,15 +780,18 @@ export interface WatchCheckpoint {
   serverTime?:
     | Date
     | undefined;
-  /** By the sidecar's clock, up to when every source is known to be complete. Older than `proof_lifetime`: your cache is unproven. */
+  /** By the sidecar's clock, up to when what was sent is known to be complete. Older than `proof_lifetime`: your cache is unproven. */
   provenThrough?:
     | Date
     | undefined;
-  /** For every issuer: treat your cache as unproven until a checkpoint says otherwise. */
+  /**
+   * For every issuer: treat your cache as unproven until a checkpoint says otherwise. Not set by this version, which knows of none
+   * that concerns all of them.
+   */
   degraded: boolean;
-  /** For these issuers only. */
+  /** For these issuers only: their clock and the sidecar's differ (CLOCK). */
   degradedIssuers: string[];
-  /** The sources of news, one by one. */
+  /** The sources of news, one by one. Empty: this version hears none. */
   sources: SourceStatus[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -822,7 +820,7 @@ export interface GetStatusRequest {
  * Kept for what comes: 10 and 11 (outboxes).
  */
 export interface GetStatusResponse {
-  /** Its name in the fleet. */
+  /** Its name: as configured, else that of its host. */
   sidecar: string;
   /** Its version. */
   version: string;
@@ -830,7 +828,7 @@ export interface GetStatusResponse {
   startedAt?:
     | Date
     | undefined;
-  /** It may have missed news. */
+  /** Some issuer is degraded: see `degradations`. */
   degraded: boolean;
   /** Oldest position of its journal. */
   earliest?:
@@ -844,7 +842,7 @@ export interface GetStatusResponse {
   applied?:
     | Cursor
     | undefined;
-  /** Sources of news. */
+  /** Sources of news. Empty: this version hears none. */
   sources: SourceStatus[];
   /** Issuers and what else the sidecar needs. */
   dependencies: DependencyStatus[];
@@ -882,14 +880,14 @@ export interface TierStatus {
 export interface IssuerDegradation {
   /** Its name in the configuration. */
   issuer: string;
-  /** For example "SOURCE_BEHIND(bus)". */
+  /** Only "CLOCK" today: its clock and the sidecar's differ by more than is allowed for. More may come. */
   reasons: string[];
   /** Since when. */
   since?: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** How current a source is. */
+/** How current a source of news is. There is none in this version. */
 export interface SourceStatus {
   /** Its name in the configuration. */
   name: string;
@@ -2556,7 +2554,7 @@ export const Trust: MessageFns<Trust> = {
 };
 
 function createBaseApplicationCredential(): ApplicationCredential {
-  return { id: "", name: "", restricted: false, accessRules: [], _unknownFields: {} };
+  return { id: "", name: "", restricted: false, _unknownFields: {} };
 }
 
 export const ApplicationCredential: MessageFns<ApplicationCredential> = {
@@ -2569,9 +2567,6 @@ export const ApplicationCredential: MessageFns<ApplicationCredential> = {
     }
     if (message.restricted !== false) {
       writer.uint32(24).bool(message.restricted);
-    }
-    for (const v of message.accessRules) {
-      AccessRule.encode(v!, writer.uint32(34).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2621,14 +2616,6 @@ export const ApplicationCredential: MessageFns<ApplicationCredential> = {
             message.restricted = reader.bool();
             continue;
           }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.accessRules.push(AccessRule.decode(reader, reader.uint32()));
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2657,114 +2644,6 @@ export const ApplicationCredential: MessageFns<ApplicationCredential> = {
     message.id = object.id ?? "";
     message.name = object.name ?? "";
     message.restricted = object.restricted ?? false;
-    message.accessRules = object.accessRules?.map((e) => AccessRule.fromPartial(e)) || [];
-    return message;
-  },
-};
-
-function createBaseAccessRule(): AccessRule {
-  return { id: "", service: "", method: "", path: "", _unknownFields: {} };
-}
-
-export const AccessRule: MessageFns<AccessRule> = {
-  encode(message: AccessRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.id !== "") {
-      writer.uint32(10).string(message.id);
-    }
-    if (message.service !== "") {
-      writer.uint32(18).string(message.service);
-    }
-    if (message.method !== "") {
-      writer.uint32(26).string(message.method);
-    }
-    if (message.path !== "") {
-      writer.uint32(34).string(message.path);
-    }
-    if (message._unknownFields !== undefined) {
-      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
-        const tag = parseInt(key, 10);
-        for (const value of values) {
-          writer.uint32(tag).raw(value);
-        }
-      }
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): AccessRule {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAccessRule();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.id = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.service = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.method = reader.string();
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.path = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        const buf = reader.skip(tag & 7);
-
-        const list = message._unknownFields![tag];
-
-        if (list === undefined) {
-          message._unknownFields![tag] = [buf];
-        } else {
-          list.push(buf);
-        }
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<AccessRule>): AccessRule {
-    return AccessRule.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<AccessRule>): AccessRule {
-    const message = createBaseAccessRule();
-    message.id = object.id ?? "";
-    message.service = object.service ?? "";
-    message.method = object.method ?? "";
-    message.path = object.path ?? "";
     return message;
   },
 };

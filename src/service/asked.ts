@@ -1,0 +1,54 @@
+// Who asks for a revocation or a refresh, what that needs, and what comes of it.
+
+import type { Cursor, Origin } from '../core/invalidation.ts';
+import type { Tagger } from '../core/tag.ts';
+import type { Clock, Telemetry } from '../ports.ts';
+import type { FactsStore } from './facts.ts';
+import type { Invalidations } from './invalidations.ts';
+import type { Issuer } from './issuer.ts';
+import type { UnverifiedLimits } from './unverified-budget.ts';
+
+/** Who asks, under which id, and why. */
+export interface Asked {
+  /** Whom a retry is told apart by, and whom the entry names. */
+  readonly actor: string;
+  /** The same for every call of this caller: what its retries are told apart by (S14). */
+  readonly caller: string;
+  /** Empty: a retry is a second entry. */
+  readonly requestId: string;
+  readonly reason: string;
+}
+
+/** Done: durable here, and applied. `entryId` is empty where there was nothing to kill (RFC 7009 §2.2). */
+export interface Done {
+  readonly asOf: Cursor;
+  readonly entryId: string;
+  readonly atMs: number;
+}
+
+/** What the revoker needs. */
+export interface RevokerParts {
+  readonly issuers: readonly Issuer[];
+  readonly facts: FactsStore;
+  readonly invalidations: Invalidations;
+  readonly tagger: Tagger;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** Between our hosts. */
+  readonly skewMs: number;
+  /** How long facts serve: what a REFRESH has to outlive. */
+  readonly factsTimeMs: number;
+  readonly tokenSizeBytes: number;
+  /** By possession, of tokens of which only the shape is known: a second and listener, and alive at once. */
+  readonly unverified: UnverifiedLimits;
+}
+
+/** Who asked, as an entry tells it. */
+export function originOf(asked: Asked): Origin {
+  return {
+    source: 'rpc',
+    actor: asked.actor,
+    ...(asked.requestId ? { requestId: asked.requestId } : {}),
+    ...(asked.reason ? { reason: asked.reason } : {}),
+  };
+}

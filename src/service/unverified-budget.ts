@@ -1,0 +1,67 @@
+// Strangers can make up strings of the right shape: their revocations may fill neither the journal nor the index (S4).
+
+import { SidecarError } from '../core/errors.ts';
+import type { Clock } from '../ports.ts';
+
+/** What is allowed of tokens of which only the shape is known. */
+export interface UnverifiedLimits {
+  /** For each listener: refilled evenly, and as many at once after a second of rest. */
+  readonly perSecond: number;
+  /** Alive at once, of all listeners, since this process began. */
+  readonly alive: number;
+}
+
+interface Bucket {
+  left: number;
+  atMs: number;
+}
+
+/** One revocation that was allowed. */
+export interface Spent {
+  readonly untilMs: number;
+}
+
+/** Counts what strangers have had revoked. */
+export class UnverifiedBudget {
+  readonly #limits: UnverifiedLimits;
+  readonly #clock: Clock;
+  readonly #buckets = new Map<string, Bucket>();
+  readonly #alive = new Set<Spent>();
+
+  constructor(limits: UnverifiedLimits, clock: Clock) {
+    this.#limits = limits;
+    this.#clock = clock;
+  }
+
+  /** Takes one, until `untilMs` by the wall clock. Throws RESOURCE_EXHAUSTED / TOO_MANY_UNVERIFIED where there is none. */
+  spend(listener: string, untilMs: number): Spent {
+    const nowMs = this.#clock.nowMs();
+    for (const one of this.#alive) if (one.untilMs <= nowMs) this.#alive.delete(one);
+    if (this.#alive.size >= this.#limits.alive || !this.#fromBucket(listener)) {
+      throw new SidecarError('RESOURCE_EXHAUSTED', 'too many revocations of tokens of which only the shape is known', {
+        reason: 'TOO_MANY_UNVERIFIED',
+        retryAfterMs: 1000,
+      });
+    }
+    const spent = { untilMs };
+    this.#alive.add(spent);
+    return spent;
+  }
+
+  /** It was a token after all: no stranger's string is alive for it. */
+  giveBack(spent: Spent): void {
+    this.#alive.delete(spent);
+  }
+
+  #fromBucket(listener: string): boolean {
+    const nowMs = this.#clock.monotonicMs();
+    const { perSecond } = this.#limits;
+    const bucket = this.#buckets.get(listener) ?? { left: perSecond, atMs: nowMs };
+    this.#buckets.set(listener, bucket);
+    bucket.left = Math.min(perSecond, bucket.left + ((nowMs - bucket.atMs) / 1000) * perSecond);
+    bucket.atMs = nowMs;
+    if (bucket.left < 1) return false;
+    bucket.left -= 1;
+    return true;
+  }
+}
