@@ -92,3 +92,19 @@ describe('a JWT that does not tell its issue', () => {
     expect(await verdict(await tokenOf({ aud: 'api' }, { typ }))).toBe('active');
   });
 });
+
+describe('while the key server hangs', () => {
+  it('a token whose key is at hand is answered, however many wait for keys that nobody has', async () => {
+    await verdict(await tokenOf({ aud: 'api' }));
+    const stranger = await createSigner('ES256', 'nobody-has-it');
+    const claims = { iss: 'https://choosy.example', iat: nowSecond - 5, exp: nowSecond + 600, aud: 'api' };
+    const unknown = await Promise.all(Array.from({ length: 200 }, (_, n) => stranger.sign({ ...claims, jti: `j${n}` })));
+    keys.behave({ kind: 'hang' });
+    const waiting = unknown.map((token) => sidecar.validate({ token }, { deadlineMs: 3000 }));
+    await keys.reached(keys.count() + 1).catch(() => undefined);
+
+    expect(await verdict(await tokenOf({ aud: 'api', jti: 'good' }))).toBe('active');
+    keys.behave({ kind: 'good' });
+    for (const outcome of await Promise.all(waiting)) expect(outcome.response?.active ?? false).toBe(false);
+  });
+});

@@ -19,6 +19,7 @@ describe('S4 a token that is revoked stays dead', () => {
     corp.script(() => ({ kind: 'inactive', reason: 'BAD_SIGNATURE', byOldKeys: true }));
 
     expect((await stage.revokeToken(token)).entryId).not.toBe('');
+    await settled();
     const { clock } = stage;
     const facts = factsOf('corp', { token: { issuedAtMs: clock.nowMs(), expiresAtMs: clock.nowMs() + hourMs } });
     corp.script(() => ({ kind: 'facts', facts, provenance: 'signature' }));
