@@ -93,7 +93,7 @@ export function aboutWhich(selector: SelectorFields): string {
     return value ? [`${words} ${value}`] : [];
   });
   // The one that the sidecar makes and the API has no field for.
-  return `${parts.join(' and ') || 'the token, by what was signed'}${issuer}`;
+  return `${parts.join(' and ') || 'one token, by what was signed,'}${issuer}`;
 }
 
 /** What it concerns, as far as this caller may know. */

@@ -11,12 +11,9 @@ import {
   Reach,
   RefreshRequest,
   RefreshResponse,
-  ResetReason,
   RevokeRequest,
   RevokeResponse,
-  WatchBatch,
   WatchRequest,
-  WatchResponse,
 } from '../gen/sidegate/v1/token_service.ts';
 import type { Telemetry } from '../ports.ts';
 import type { Asked, Done } from '../service/asked.ts';
@@ -24,15 +21,16 @@ import { type Act, type Actor, Callers } from '../service/callers.ts';
 import type { Invalidations } from '../service/invalidations.ts';
 import type { Revoker } from '../service/revoker.ts';
 import type { Answer, Validator } from '../service/validator.ts';
-import type { Watchers, WatchMessage } from '../service/watch.ts';
+import type { Watchers } from '../service/watch.ts';
 import { cursorFromMessage, cursorToMessage, formatCursor } from '../wire/cursor.ts';
-import { invalidationToMessage } from '../wire/invalidation.ts';
 import { selectorFromMessage } from '../wire/selector.ts';
-import { dateFromMs, durationFromMs, msFromDate, msFromDuration } from '../wire/time.ts';
+import { dateFromMs, msFromDate, msFromDuration } from '../wire/time.ts';
 import { rejectUnknownFields } from '../wire/unknown-fields.ts';
 import { AnswerWriter } from './answer.ts';
 import { type Call, type GrpcAdapter, methodWith } from './grpc.ts';
+import { outcomeOf, ValidateMeter } from './validate-meter.ts';
 import { type ReadQuestion, readValidateRequest } from './validate-request.ts';
+import { WatchWriter } from './watch-writer.ts';
 
 /** What the service serves. */
 export interface TokenServiceParts {
@@ -53,10 +51,6 @@ const path = (method: string): string => `/sidegate.v1.TokenService/${method}`;
 const longestText = 1024;
 /** How long a stream's caller is believed: as long as the facts of its token may be old. */
 const judgedAgainMs = 5000;
-/** WatchResponse.batch: field 2, length-delimited. */
-const batchField = 0x12;
-/** Clients take 4 MiB where nothing else is said. */
-const longestBatchBytes = 1_048_576;
 
 /** The definition with our readers and writers: messages of a broken shape become errors with a reason instead of INTERNAL. */
 export const tokenServiceDefinition: ServiceDefinition = {
@@ -90,28 +84,28 @@ interface Deed {
 class TokenService {
   readonly #parts: TokenServiceParts;
   readonly #writer = new AnswerWriter();
-  readonly #counters = new Map<string, { add(n?: number): void }>();
-  readonly #durations = new Map<string, { observe(value: number): void }>();
-  /** The events of an entry in bytes, made once for all watchers. */
-  readonly #events = new WeakMap<PlacedEntry, Uint8Array>();
+  readonly #watchWriter: WatchWriter;
+  readonly #meter: ValidateMeter;
 
   constructor(parts: TokenServiceParts) {
     this.#parts = parts;
+    this.#watchWriter = new WatchWriter({ journal: parts.invalidations.journal, tagger: parts.tagger, name: parts.name });
+    this.#meter = new ValidateMeter(parts.telemetry, parts.monotonicMs);
   }
 
   validate(request: ReadQuestion | SidecarError, call: Call): Uint8Array | Promise<Uint8Array> {
     const startedMs = this.#parts.monotonicMs();
-    const question = known(request);
+    const question = orThrow(request);
     if (question.wantsDetails || !this.#parts.callers.allowsAnyone(call.listener, 'validate'))
       return this.#validateAsked(question, call, startedMs);
-    const answer = this.#counted(() => this.#parts.validator.validate(question, call.signal));
+    const answer = this.#meter.counted(() => this.#parts.validator.validate(question, call.signal));
     return answer instanceof Promise
       ? answer.then((value) => this.#written(value, question, startedMs))
       : this.#written(answer, question, startedMs);
   }
 
   async revoke(request: RevokeRequest | SidecarError, call: Call): Promise<RevokeResponse> {
-    const message = known(request);
+    const message = orThrow(request);
     rejectUnknownFields(message);
     const { target, waitFor } = message;
     if (!target) throw invalid('TARGET_MISSING', 'there is nothing to revoke in the request');
@@ -122,7 +116,7 @@ class TokenService {
     const done =
       target.$case === 'token'
         ? await this.#byPossession(target.value, issuedBeforeMs, message, call)
-        : await this.#bySelector('revoke', selectorFromMessage(target.value), message, call, (selector, asked) =>
+        : await this.#bySelector({ act: 'revoke', selector: selectorFromMessage(target.value), message }, call, (selector, asked) =>
             this.#parts.revoker.revokeSelector(selector, issuedBeforeMs, asked, call.signal()),
           );
     return {
@@ -134,17 +128,19 @@ class TokenService {
   }
 
   async refresh(request: RefreshRequest | SidecarError, call: Call): Promise<RefreshResponse> {
-    const message = known(request);
+    const message = orThrow(request);
     rejectUnknownFields(message);
     if (!message.selector) throw invalid('SELECTOR_EMPTY', 'there is no selector in the request');
-    const done = await this.#bySelector('refresh', selectorFromMessage(message.selector), message, call, (selector, asked) =>
-      this.#parts.revoker.refresh(selector, asked, call.signal()),
+    const done = await this.#bySelector(
+      { act: 'refresh', selector: selectorFromMessage(message.selector), message },
+      call,
+      (selector, asked) => this.#parts.revoker.refresh(selector, asked, call.signal()),
     );
     return { asOf: cursorToMessage(done.asOf), reach: Reach.SIDECAR, entryId: done.entryId };
   }
 
   async *watch(request: WatchRequest | SidecarError, call: Call): AsyncGenerator<Uint8Array> {
-    const message = known(request);
+    const message = orThrow(request);
     rejectUnknownFields(message);
     const signal = call.signal();
     await this.#require('watch', call);
@@ -160,13 +156,13 @@ class TokenService {
         if (message.includeDetails) await this.#require('details', call);
         judgedMs = this.#parts.monotonicMs();
       }
-      if (one.kind === 'batch') yield* this.#batches(one.entries, message.includeDetails);
-      else yield this.#control(one);
+      if (one.kind === 'batch') yield* this.#watchWriter.batches(one.entries, message.includeDetails);
+      else yield this.#watchWriter.control(one);
     }
   }
 
   async getStatus(request: GetStatusRequest | SidecarError, call: Call): Promise<GetStatusResponse> {
-    rejectUnknownFields(known(request));
+    rejectUnknownFields(orThrow(request));
     await this.#require('status', call);
     return this.#parts.status();
   }
@@ -175,7 +171,7 @@ class TokenService {
     const signal = call.signal();
     await this.#require('validate', call);
     if (question.wantsDetails) await this.#require('details', call);
-    const answer = await this.#counted(() => this.#parts.validator.validate(question, () => signal));
+    const answer = await this.#meter.counted(() => this.#parts.validator.validate(question, () => signal));
     const { revoked } = answer;
     const placed =
       question.wantsDetails && revoked
@@ -188,44 +184,10 @@ class TokenService {
     const { invalidations } = this.#parts;
     const issuer = answer.known?.issuer.name ?? '';
     const reason = answer.decision.active ? '' : answer.decision.reason;
-    this.#count(issuer, answer.decision.active ? 'active' : 'inactive', reason);
-    this.#took(answer.provenance?.toLowerCase() ?? 'none', startedMs);
-    const killer = placed && { placed, tags: this.#tagSets(placed)[0] ?? [] };
+    this.#meter.count(issuer, answer.decision.active ? 'active' : 'inactive', reason);
+    this.#meter.took(answer.provenance?.toLowerCase() ?? 'none', startedMs);
+    const killer = placed && { placed, tags: this.#watchWriter.tagSets(placed)[0] ?? [] };
     return this.#writer.write(answer, question, { asOf: invalidations.cursor(answer.asOf), killer });
-  }
-
-  /** Counts the absence of an answer too. */
-  #counted<Result>(ask: () => Result | Promise<Result>): Result | Promise<Result> {
-    try {
-      const result = ask();
-      if (!(result instanceof Promise)) return result;
-      return result.catch((error: unknown) => {
-        this.#count('', 'no_answer', outcomeOf(error));
-        throw error;
-      });
-    } catch (error) {
-      this.#count('', 'no_answer', outcomeOf(error));
-      throw error;
-    }
-  }
-
-  #count(issuer: string, result: string, reason: string): void {
-    const key = `${issuer}\0${result}\0${reason}`;
-    let counter = this.#counters.get(key);
-    if (!counter) {
-      counter = this.#parts.telemetry.counter('sidegate_validate_total', { issuer, result, reason });
-      this.#counters.set(key, counter);
-    }
-    counter.add();
-  }
-
-  #took(provenance: string, startedMs: number): void {
-    let histogram = this.#durations.get(provenance);
-    if (!histogram) {
-      histogram = this.#parts.telemetry.histogram('sidegate_validate_duration_seconds', { provenance });
-      this.#durations.set(provenance, histogram);
-    }
-    histogram.observe((this.#parts.monotonicMs() - startedMs) / 1000);
   }
 
   /** Having the token is enough: nobody is asked who he is. */
@@ -240,9 +202,7 @@ class TokenService {
   }
 
   async #bySelector(
-    act: 'revoke' | 'refresh',
-    selector: Selector,
-    message: { readonly requestId: string; readonly reason: string },
+    { act, selector, message }: Omit<Deed, 'actor' | 'selector'> & { readonly selector: Selector },
     call: Call,
     run: (selector: Selector, asked: Asked) => Promise<Done>,
   ): Promise<Done> {
@@ -281,92 +241,10 @@ class TokenService {
       throw error;
     }
   }
-
-  /** As few messages as their size allows; a revision is never split. */
-  *#batches(entries: readonly PlacedEntry[], details: boolean): Generator<Uint8Array> {
-    let parts: Uint8Array[] = [];
-    let sizeBytes = 0;
-    for (const placed of entries) {
-      const part = details ? this.#encoded(placed, true) : this.#shared(placed);
-      if (sizeBytes > 0 && sizeBytes + part.length > longestBatchBytes) {
-        yield batchOf(parts);
-        parts = [];
-        sizeBytes = 0;
-      }
-      parts.push(part);
-      sizeBytes += part.length;
-    }
-    if (parts.length > 0) yield batchOf(parts);
-  }
-
-  #shared(placed: PlacedEntry): Uint8Array {
-    const known = this.#events.get(placed);
-    if (known) return known;
-    const made = this.#encoded(placed, false);
-    this.#events.set(placed, made);
-    return made;
-  }
-
-  /** One Invalidation for each set of tags that the entry can fit, all with its cursor (S2, W2). */
-  #encoded(placed: PlacedEntry, details: boolean): Uint8Array {
-    const { journal } = this.#parts.invalidations;
-    const invalidations = this.#tagSets(placed).map((tags) => invalidationToMessage(placed, journal.id, tags, details));
-    return WatchBatch.encode({ invalidations }).finish();
-  }
-
-  #tagSets({ entry }: PlacedEntry): bigint[][] {
-    // No tags mean everything (W14).
-    if (entry.selector.kind === 'everything' && entry.selector.issuer === undefined) return [[]];
-    return this.#parts.tagger.tagSets(entry.selector).map((set) => set.tags.map((tag) => (BigInt(tag.high) << 32n) | BigInt(tag.low)));
-  }
-
-  #control(message: Exclude<WatchMessage, { kind: 'batch' }>): Uint8Array {
-    return WatchResponse.encode({ message: controlOf(message, this.#parts.name) }).finish();
-  }
 }
 
-/** The parts are WatchBatch messages already, and messages may be concatenated. */
-function batchOf(parts: readonly Uint8Array[]): Uint8Array {
-  const body = Buffer.concat(parts);
-  return Buffer.concat([Uint8Array.of(batchField), varint(body.length), body]);
-}
-
-function controlOf(message: Exclude<WatchMessage, { kind: 'batch' }>, sidecar: string): NonNullable<WatchResponse['message']> {
-  if (message.kind === 'opened') {
-    return {
-      $case: 'opened',
-      value: {
-        earliest: cursorToMessage(message.earliest),
-        latest: cursorToMessage(message.latest),
-        checkpointInterval: durationFromMs(message.checkpointIntervalMs),
-        sidecar,
-        subscription: message.subscription,
-        proofLifetime: durationFromMs(message.proofLifetimeMs),
-      },
-    };
-  }
-  if (message.kind === 'reset') {
-    const { reason, cursor, earliest } = message;
-    return { $case: 'reset', value: { reason: ResetReason[reason], cursor: cursorToMessage(cursor), earliest: cursorToMessage(earliest) } };
-  }
-  return {
-    $case: 'checkpoint',
-    value: {
-      cursor: cursorToMessage(message.cursor),
-      serverTime: dateFromMs(message.serverTimeMs),
-      provenThrough: dateFromMs(message.provenThroughMs),
-      degraded: false,
-      degradedIssuers: [...message.degradedIssuers],
-      sources: [],
-    },
-  };
-}
-
-function outcomeOf(error: unknown): string {
-  return error instanceof SidecarError ? error.reason : 'INTERNAL';
-}
-
-function known<Message>(request: Message | SidecarError): Message {
+/** The request, where it could be read. */
+function orThrow<Message>(request: Message | SidecarError): Message {
   if (request instanceof SidecarError) throw request;
   return request;
 }
@@ -398,12 +276,4 @@ function writer<Message>(codec: { readonly encode: (message: Message) => { finis
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function varint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  for (let rest = value; ; rest = Math.floor(rest / 0x80)) {
-    bytes.push(rest >= 0x80 ? (rest % 0x80) | 0x80 : rest);
-    if (rest < 0x80) return Uint8Array.from(bytes);
-  }
 }

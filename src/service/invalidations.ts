@@ -8,7 +8,10 @@ import { type Covering, firstTagsOf, InvalidationIndex, mayFit } from '../core/i
 import type { Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Journal, Telemetry } from '../ports.ts';
+import { Compaction } from './compaction.ts';
+import { joinKeyIds, KeyNotes } from './key-notes.ts';
 import type { Known } from './known.ts';
+import { Merging } from './merging.ts';
 import { Wakeup } from './wakeup.ts';
 
 /** What is to be appended; the journal's side adds id, times and place. */
@@ -59,13 +62,8 @@ export interface RoadParts {
 }
 
 const readBatch = 1024;
-/** Between the ids of keys, of which any may have made an entry's fingerprint. */
-const keySeparator = '\n';
 /** More new entries than this, and a lookup in the index costs less than a look at each. */
 const fewNew = 16;
-const compactEveryMs = 60_000;
-const keysChangedNote = 'keys-changed';
-const newestKeyNote = 'newest-key';
 
 /** The invalidations of this sidecar: durable in the journal, live in the index, recent in the ring. */
 export class Invalidations {
@@ -75,7 +73,9 @@ export class Invalidations {
   readonly #parts: RoadParts;
   readonly #index: InvalidationIndex;
   readonly #appended = new Wakeup();
-  readonly #merging = new Map<string, { readonly untilMs: number; trailing: Promise<Appended> | undefined }>();
+  readonly #keys: KeyNotes;
+  readonly #merging: Merging;
+  readonly #compaction: Compaction;
   readonly #appendSeconds: { observe(value: number): void };
   readonly #appliedSeconds: { observe(value: number): void };
   readonly #counters = new Map<string, { add(n?: number): void }>();
@@ -83,8 +83,6 @@ export class Invalidations {
   #applied: Revision = revision(0);
   #inPart = 0;
   #failureSaid = false;
-  /** When this process began to look at the clock. */
-  #began = { wallMs: 0, monotonicMs: 0 };
   #keysChangedAt: Revision = revision(0);
 
   constructor(parts: RoadParts) {
@@ -92,6 +90,9 @@ export class Invalidations {
     this.journal = parts.journal;
     this.#index = new InvalidationIndex(parts.tagger);
     this.#ring = new History(parts.ring, 0);
+    this.#keys = new KeyNotes(parts);
+    this.#merging = new Merging(parts, (draft, signal) => this.append(draft, undefined, signal));
+    this.#compaction = new Compaction(parts, (nowMs) => this.#index.sweep(nowMs));
     this.#appendSeconds = parts.telemetry.histogram('sidegate_journal_append_duration_seconds');
     this.#appliedSeconds = parts.telemetry.histogram('sidegate_revoke_applied_seconds');
     parts.telemetry.gauge('sidegate_journal_failed', {}, () => (parts.journal.failure() === undefined ? 0 : 1));
@@ -127,13 +128,12 @@ export class Invalidations {
    * Where the journal is not whole, everything is refreshed, and it is said.
    */
   async load(): Promise<void> {
-    const { journal, tagger, clock, telemetry, ring } = this.#parts;
-    this.#began = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs() };
+    const { journal, telemetry, ring } = this.#parts;
     const head = journal.head();
     // The ring begins here: what happened before is read from the journal by the few who resume that far back.
     this.#ring = new History(ring, head);
     await this.#readOn((placed) => {
-      this.#requireKey(placed);
+      this.#keys.checkFor(placed);
       if (placed.entry.inPart) this.#inPart += 1;
       this.#index.add(placed, this.#appliedAt(placed));
     });
@@ -151,12 +151,12 @@ export class Invalidations {
       await this.#apply();
     }
     // After that: a hole in the journal is forgotten with the first thing that is written.
-    await this.#noteKeys(tagger.newestKeyId);
+    this.#keysChangedAt = await this.#keys.noteNewest();
   }
 
   /** Applies what is appended, and compacts, until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const compacting = this.#compactNowAndThen(signal);
+    const compacting = this.#compaction.run(signal);
     while (!signal.aborted) {
       const seen = this.#appended.version;
       if (this.journal.head() > this.#applied) {
@@ -190,25 +190,14 @@ export class Invalidations {
     return { asOf: this.cursor(revision(Math.max(placed.revision, this.#applied))), entryId: placed.entry.id, atMs };
   }
 
-  /**
-   * For sources that repeat themselves (S6): the first REFRESH of a selector is appended at once, those that follow within the
-   * settle window merge into one that is appended at its end. Resolves when the one that stands for this call is applied.
-   */
+  /** As `Merging.announce`: an append for sources that repeat themselves (S6). */
   announce(draft: Draft, signal: AbortSignal): Promise<Appended> {
-    const { clock, settleMs } = this.#parts;
-    const key = JSON.stringify(draft.selector);
-    const now = clock.monotonicMs();
-    const open = this.#merging.get(key);
-    if (!open || (now >= open.untilMs && !open.trailing)) {
-      for (const [old, window] of this.#merging) if (now >= window.untilMs && !window.trailing) this.#merging.delete(old);
-      this.#merging.set(key, { untilMs: now + settleMs, trailing: undefined });
-      return this.append(draft, undefined, signal);
-    }
-    open.trailing ??= clock
-      .delay(open.untilMs - now, signal)
-      .finally(() => this.#merging.set(key, { untilMs: clock.monotonicMs() + settleMs, trailing: undefined }))
-      .then(() => this.append(draft, undefined, signal));
-    return open.trailing;
+    return this.#merging.announce(draft, signal);
+  }
+
+  /** As `Compaction.steadyNowMs`. */
+  steadyNowMs(): number {
+    return this.#compaction.steadyNowMs();
   }
 
   /** Resolves when `wanted` is applied; rejects with the signal's reason. */
@@ -265,7 +254,7 @@ export class Invalidations {
       alsoRefreshes: false,
       learnedAtMs: atMs,
       forgetAtMs: atMs + draft.lifeMs,
-      keyId: draft.keyIds?.join(keySeparator) ?? this.#parts.tagger.newestKeyId,
+      keyId: joinKeyIds(draft.keyIds ?? [this.#parts.tagger.newestKeyId]),
       origin: draft.origin,
     };
     const once = request?.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
@@ -337,43 +326,5 @@ export class Invalidations {
   #appliedAt(placed: PlacedEntry): number {
     const { clock } = this.#parts;
     return clock.monotonicMs() - Math.max(0, clock.nowMs() - placed.entry.learnedAtMs);
-  }
-
-  /** S14: without the key that made it, a fingerprint would never match again, and its token would come back to life. */
-  #requireKey({ entry }: PlacedEntry): void {
-    const gone = entry.keyId.split(keySeparator).filter((id) => !this.#parts.tagger.keyIds.includes(id));
-    if (entry.selector.kind !== 'fit' || gone.length === 0) return;
-    // Ended while the sidecar was away, and not yet compacted: it kills nothing any more.
-    if (entry.forgetAtMs < this.#parts.clock.nowMs()) return;
-    if (!entry.selector.conditions.some((condition) => condition.dimension === 'fingerprint')) return;
-    const message = `live revocations were made under the deployment key "${gone.join('", "')}", which is gone: put it back`;
-    throw new SidecarError('FAILED_PRECONDITION', message, { reason: 'DEPLOYMENT_KEY_MISSING' });
-  }
-
-  async #noteKeys(newestKeyId: string): Promise<void> {
-    const before = await this.journal.noted(newestKeyNote);
-    if (before !== undefined && before !== newestKeyId) await this.journal.note(keysChangedNote, String(this.journal.head() + 1));
-    if (before !== newestKeyId) await this.journal.note(newestKeyNote, newestKeyId);
-    this.#keysChangedAt = revision(Number((await this.journal.noted(keysChangedNote)) ?? 0));
-  }
-
-  /** The wall clock, but never further on than the monotonic one has come: a clock that jumps forward must not make us forget. */
-  steadyNowMs(): number {
-    const { clock } = this.#parts;
-    return Math.min(clock.nowMs(), this.#began.wallMs + (clock.monotonicMs() - this.#began.monotonicMs));
-  }
-
-  async #compactNowAndThen(signal: AbortSignal): Promise<void> {
-    const { clock, factsLifeMs, telemetry } = this.#parts;
-    while (!signal.aborted) {
-      try {
-        const nowMs = this.steadyNowMs();
-        await this.journal.compact({ nowMs, floorMs: nowMs - factsLifeMs });
-        this.#index.sweep(nowMs);
-      } catch (error) {
-        telemetry.log.error({ error }, 'compaction failed; it is tried again');
-      }
-      await clock.delay(compactEveryMs, signal).catch(() => undefined);
-    }
   }
 }

@@ -1,0 +1,51 @@
+// REFRESHes of sources that repeat themselves: two entries in a settle window, however often they are told (S6).
+
+import type { Clock } from '../ports.ts';
+import type { Appended, Draft } from './invalidations.ts';
+
+interface Window {
+  /** Monotonic. */
+  readonly untilMs: number;
+  /** The one that stands for all that were told since the window began. */
+  trailing: Promise<Appended> | undefined;
+}
+
+/** Merges by selector. Holds a window for each selector that was told within the last one. */
+export class Merging {
+  readonly #parts: { readonly clock: Clock; readonly settleMs: number };
+  readonly #append: (draft: Draft, signal: AbortSignal) => Promise<Appended>;
+  readonly #windows = new Map<string, Window>();
+
+  constructor(
+    parts: { readonly clock: Clock; readonly settleMs: number },
+    append: (draft: Draft, signal: AbortSignal) => Promise<Appended>,
+  ) {
+    this.#parts = parts;
+    this.#append = append;
+  }
+
+  /**
+   * The first REFRESH of a selector is appended at once, those that follow within the settle window merge into one that is appended at
+   * its end. Resolves when the one that stands for this call is applied.
+   */
+  announce(draft: Draft, signal: AbortSignal): Promise<Appended> {
+    const { clock } = this.#parts;
+    const key = JSON.stringify(draft.selector);
+    const nowMs = clock.monotonicMs();
+    const open = this.#windows.get(key);
+    if (!open || (nowMs >= open.untilMs && !open.trailing)) {
+      for (const [old, window] of this.#windows) if (nowMs >= window.untilMs && !window.trailing) this.#windows.delete(old);
+      this.#open(key);
+      return this.#append(draft, signal);
+    }
+    open.trailing ??= clock
+      .delay(open.untilMs - nowMs, signal)
+      .finally(() => this.#open(key))
+      .then(() => this.#append(draft, signal));
+    return open.trailing;
+  }
+
+  #open(key: string): void {
+    this.#windows.set(key, { untilMs: this.#parts.clock.monotonicMs() + this.#parts.settleMs, trailing: undefined });
+  }
+}
