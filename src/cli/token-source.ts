@@ -45,8 +45,8 @@ export async function readToken(given: readonly string[], options: TokenOptions,
   const variable = process.env['SIDEGATE_TOKEN'];
   if (!fromStdin && variable) {
     // Which of the two was meant cannot be told without waiting for one that may never come.
-    if (process.stdin.isTTY !== true && !output.json)
-      output.say('sidegate: the token is that of SIDEGATE_TOKEN; say "-" for standard input');
+    // Said with --json too: who pipes one token and has another one in the environment must not kill the wrong one unseen.
+    if (process.stdin.isTTY !== true) output.say('sidegate: the token is that of SIDEGATE_TOKEN; say "-" for standard input');
     return checked(variable, 'SIDEGATE_TOKEN');
   }
   if (!process.stdin.isTTY) return checked(await readStandardInput(signal), 'standard input');

@@ -1,5 +1,6 @@
 // Reads a ValidateRequest: the shape that nearly every call has by hand, all others by the generated code.
 
+import { isAscii } from 'node:buffer';
 import type { Demand } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import { type Demand as DemandMessage, ValidateRequest } from '../gen/sidegate/v1/token_service.ts';
@@ -7,6 +8,7 @@ import type { Question } from '../service/validator.ts';
 import { cursorFromMessage } from '../wire/cursor.ts';
 import { msFromDuration } from '../wire/time.ts';
 import { rejectUnknownFields } from '../wire/unknown-fields.ts';
+import { canonicalDigest } from './canonical-bytes.ts';
 
 /** A question with what the answer shall hold. */
 export interface ReadQuestion extends Question {
@@ -19,22 +21,12 @@ const tokenField = 0x0a;
 
 /**
  * The question in `bytes`, or why it is none: an error inside a value, since a deserializer that throws would be reported as INTERNAL.
- * A request of a token alone costs one string. Only ASCII goes that way: latin1 would read a no-break space where UTF-8 has half a
- * character, and white space around a token is ignored.
+ * A request of a token alone costs the token's digest. Only ASCII goes that way: latin1 would read a no-break space where UTF-8 has
+ * half a character, and white space around a token is ignored.
  */
 export function readValidateRequest(bytes: Buffer): ReadQuestion | SidecarError {
-  const raw = tokenAlone(bytes);
-  if (raw !== undefined) {
-    return {
-      raw,
-      demand: undefined,
-      atLeastAsFresh: undefined,
-      maxStalenessMs: undefined,
-      wantsClaims: false,
-      wantsTags: false,
-      wantsDetails: false,
-    };
-  }
+  const token = tokenAlone(bytes);
+  if (token) return new TokenAlone(token);
   try {
     return questionOf(ValidateRequest.decode(bytes));
   } catch (error) {
@@ -43,8 +35,29 @@ export function readValidateRequest(bytes: Buffer): ReadQuestion | SidecarError 
   }
 }
 
-/** Field 1 and nothing else. */
-function tokenAlone(bytes: Buffer): string | undefined {
+/** Nothing is asked but whether the token is good. No string is made of it before somebody wants one: a hit does not. */
+class TokenAlone implements ReadQuestion {
+  readonly #bytes: Buffer;
+  readonly digest: string | undefined;
+  readonly demand = undefined;
+  readonly atLeastAsFresh = undefined;
+  readonly maxStalenessMs = undefined;
+  readonly wantsClaims = false;
+  readonly wantsTags = false;
+  readonly wantsDetails = false;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+    this.digest = canonicalDigest(bytes);
+  }
+
+  get raw(): string {
+    return this.#bytes.toString('latin1');
+  }
+}
+
+/** The bytes of field 1, where there is nothing else and they are ASCII. */
+function tokenAlone(bytes: Buffer): Buffer | undefined {
   if (bytes[0] !== tokenField) return undefined;
   let length = 0;
   let at = 1;
@@ -54,9 +67,8 @@ function tokenAlone(bytes: Buffer): string | undefined {
     length |= (byte & 0x7f) << shift;
     if (byte >= 0x80) continue;
     if (at + length !== bytes.length) return undefined;
-    const raw = bytes.toString('latin1', at);
-    // ASCII is what is as long in UTF-8; asked of the string, since a view of the bytes would be one more object.
-    return Buffer.byteLength(raw) === length ? raw : undefined;
+    const token = bytes.subarray(at);
+    return isAscii(token) ? token : undefined;
   }
   return undefined;
 }
