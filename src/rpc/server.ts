@@ -73,7 +73,6 @@ export async function listen(address: SocketAddress | TcpAddress, parts: ServerP
     'grpc.max_concurrent_streams': parts.callsInFlight,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
-    'grpc.max_connection_idle_ms': 600_000,
   });
   const adapter = new GrpcAdapter({ ...parts, listener: address.kind });
   server.addService(tokenServiceDefinition, tokenService(parts.service, adapter));

@@ -98,10 +98,14 @@ class TokenService {
     const question = orThrow(request);
     if (question.wantsDetails || !this.#parts.callers.allowsAnyone(call.listener, 'validate'))
       return this.#validateAsked(question, call, startedMs);
-    const answer = this.#meter.counted(() => this.#parts.validator.validate(question, call.signal));
-    return answer instanceof Promise
-      ? answer.then((value) => this.#written(value, question, startedMs))
-      : this.#written(answer, question, startedMs);
+    let answer: Answer | Promise<Answer>;
+    try {
+      answer = this.#parts.validator.validate(question, call.signal);
+    } catch (error) {
+      throw this.#meter.unanswered(error);
+    }
+    // No closure in here: it would cost every hit its context.
+    return answer instanceof Promise ? this.#writtenLater(answer, question, startedMs) : this.#written(answer, question, startedMs);
   }
 
   async revoke(request: RevokeRequest | SidecarError, call: Call): Promise<RevokeResponse> {
@@ -171,7 +175,7 @@ class TokenService {
     const signal = call.signal();
     await this.#require('validate', call);
     if (question.wantsDetails) await this.#require('details', call);
-    const answer = await this.#meter.counted(() => this.#parts.validator.validate(question, () => signal));
+    const answer = await this.#answered(question, signal);
     const { revoked } = answer;
     const placed =
       question.wantsDetails && revoked
@@ -180,12 +184,30 @@ class TokenService {
     return this.#written(answer, question, startedMs, placed);
   }
 
+  async #writtenLater(answer: Promise<Answer>, question: ReadQuestion, startedMs: number): Promise<Uint8Array> {
+    let value: Answer;
+    try {
+      value = await answer;
+    } catch (error) {
+      throw this.#meter.unanswered(error);
+    }
+    return this.#written(value, question, startedMs);
+  }
+
+  async #answered(question: ReadQuestion, signal: AbortSignal): Promise<Answer> {
+    try {
+      return await this.#parts.validator.validate(question, () => signal);
+    } catch (error) {
+      throw this.#meter.unanswered(error);
+    }
+  }
+
   #written(answer: Answer, question: ReadQuestion, startedMs: number, placed?: PlacedEntry): Uint8Array {
     const { invalidations } = this.#parts;
     const issuer = answer.known?.issuer.name ?? '';
     const reason = answer.decision.active ? '' : answer.decision.reason;
     this.#meter.count(issuer, answer.decision.active ? 'active' : 'inactive', reason);
-    this.#meter.took(answer.provenance?.toLowerCase() ?? 'none', startedMs);
+    this.#meter.took(answer.provenance ?? 'NONE', startedMs);
     const killer = placed && { placed, tags: this.#watchWriter.tagSets(placed)[0] ?? [] };
     return this.#writer.write(answer, question, { asOf: invalidations.cursor(answer.asOf), killer });
   }

@@ -15,24 +15,16 @@ export class ValidateMeter {
     this.#monotonicMs = monotonicMs;
   }
 
-  /** Counts the absence of an answer too. */
-  counted<Result>(ask: () => Result | Promise<Result>): Result | Promise<Result> {
-    try {
-      const result = ask();
-      if (!(result instanceof Promise)) return result;
-      return result.catch((error: unknown) => {
-        this.count('', 'no_answer', outcomeOf(error));
-        throw error;
-      });
-    } catch (error) {
-      this.count('', 'no_answer', outcomeOf(error));
-      throw error;
-    }
+  /** Counts the absence of an answer; answers `error`, to be thrown. */
+  unanswered(error: unknown): unknown {
+    this.count('', 'no_answer', outcomeOf(error));
+    return error;
   }
 
   /** `reason` is empty where the token is active. */
   count(issuer: string, result: string, reason: string): void {
-    const key = `${issuer}\0${result}\0${reason}`;
+    // Only an active answer has no reason. For it, the one that is counted all the time, no key is put together.
+    const key = reason === '' ? issuer : `${issuer}\0${result}\0${reason}`;
     let counter = this.#counters.get(key);
     if (!counter) {
       counter = this.#telemetry.counter('sidegate_validate_total', { issuer, result, reason });
@@ -41,11 +33,11 @@ export class ValidateMeter {
     counter.add();
   }
 
-  /** Since `startedMs`, monotonic. */
+  /** Since `startedMs`, monotonic. `provenance` as answers say it: the label is made once, when it is first needed. */
   took(provenance: string, startedMs: number): void {
     let histogram = this.#durations.get(provenance);
     if (!histogram) {
-      histogram = this.#telemetry.histogram('sidegate_validate_duration_seconds', { provenance });
+      histogram = this.#telemetry.histogram('sidegate_validate_duration_seconds', { provenance: provenance.toLowerCase() });
       this.#durations.set(provenance, histogram);
     }
     histogram.observe((this.#monotonicMs() - startedMs) / 1000);

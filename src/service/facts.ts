@@ -63,6 +63,9 @@ interface Flight {
   readonly landed: Promise<Fetched>;
 }
 
+/** lru-cache makes an object of options for every call that brings none. */
+const asItIs = {};
+
 /** Where facts come from. */
 export class FactsStore {
   readonly #parts: FactsParts;
@@ -111,7 +114,7 @@ export class FactsStore {
 
   /** Facts in memory, however old. */
   find(digest: string): Known | undefined {
-    return this.#memory.get(digest);
+    return this.#memory.get(digest, asItIs);
   }
 
   /** A refusal that still holds: not older than its time, and no REFRESH about what the token was has been applied since. */

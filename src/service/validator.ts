@@ -19,6 +19,8 @@ import { orAborted } from './wakeup.ts';
 export interface Question {
   /** As presented; surrounding white space is ignored. */
   readonly raw: string;
+  /** `digestOf(canonical(raw))`, from those who have it without `raw`: then a hit never reads `raw`, which may be made on demand. */
+  readonly digest?: string | undefined;
   readonly demand?: Demand | undefined;
   /** What must have been applied before the decision. */
   readonly atLeastAsFresh?: { readonly cursor: Cursor } | { readonly entryId: string } | undefined;
@@ -89,24 +91,31 @@ export class Validator {
    * Throws (or rejects with) SidecarError where there is no answer. `signal` is asked for only on a miss.
    */
   validate(question: Question, signal: () => AbortSignal): Answer | Promise<Answer> {
+    const { digest, atLeastAsFresh } = question;
+    // What is in memory has been let in once: neither its length nor its spelling is looked at again.
+    const known = digest === undefined || atLeastAsFresh ? undefined : this.#parts.facts.find(digest);
+    if (known && this.#isUsable(known, question.maxStalenessMs)) return this.#hit(known, question);
     if (question.raw.length > this.#parts.tokenSizeBytes) return this.#nobody('MALFORMED');
     const text = canonical(question.raw);
     if (text === '') throw new SidecarError('INVALID_ARGUMENT', 'there is no token in the request', { reason: 'TOKEN_MISSING' });
-    if (question.atLeastAsFresh && !this.#isApplied(question.atLeastAsFresh)) return this.#afterWaiting(question, text, signal());
+    if (atLeastAsFresh && !this.#isApplied(atLeastAsFresh)) return this.#afterWaiting(question, text, signal());
     return this.#answer(question, text, signal);
   }
 
   #answer(question: Question, text: string, signal: () => AbortSignal): Answer | Promise<Answer> {
     const digest = digestOf(text);
-    this.lookups += 1;
     const known = this.#parts.facts.find(digest);
-    if (!known) this.#misses.add();
-    else if (this.#isUsable(known, question.maxStalenessMs)) {
-      this.hits += 1;
-      this.#hits.add();
-      return this.#decided(known, question, 'MEMORY');
-    } else this.#stale.add();
+    if (known && this.#isUsable(known, question.maxStalenessMs)) return this.#hit(known, question);
+    this.lookups += 1;
+    (known ? this.#stale : this.#misses).add();
     return this.#miss(digest, text, question, known, signal);
+  }
+
+  #hit(known: Known, question: Question): Answer {
+    this.lookups += 1;
+    this.hits += 1;
+    this.#hits.add();
+    return this.#decided(known, question, 'MEMORY');
   }
 
   /** Young enough for the configuration and the question, learned after every REFRESH that matches, and settled (S1, S6). */
