@@ -11,11 +11,11 @@ import { type Loader, open } from './load.js';
 import { median, readOptions, report } from './report.js';
 
 const options = readOptions();
-const rounds = options.quick ? 7 : 31;
+const rounds = options.quick ? 5 : 31;
 const requests = options.quick ? 2_000 : 4_000;
 const warmUp = options.quick ? 15_000 : 20_000;
 const concurrency = 32;
-const allocationRounds = options.quick ? 7 : 15;
+const allocationRounds = options.quick ? 9 : 15;
 const allocationRequests = 1_000;
 
 interface Server {

@@ -18,7 +18,7 @@ import { median, readOptions, report } from './report.js';
 const options = readOptions();
 const many = options.quick ? 200_000 : 1_000_000;
 const rounds = options.quick ? 5 : 15;
-const hits = options.quick ? 2_000 : 5_000;
+const hits = options.quick ? 1_000 : 5_000;
 
 const silent: Telemetry = {
   counter: () => ({ add: () => undefined }),

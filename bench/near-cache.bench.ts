@@ -7,7 +7,7 @@ import { start } from './children.js';
 import { median, readOptions, report } from './report.js';
 
 const options = readOptions();
-const rounds = options.quick ? 5 : 11;
+const rounds = options.quick ? 3 : 11;
 const hits = options.quick ? 50_000 : 200_000;
 const asks = options.quick ? 300 : 1_500;
 

@@ -13,7 +13,7 @@ import { start } from './children.js';
 import { median, quantile, readOptions, report } from './report.js';
 
 const options = readOptions();
-const rounds = options.quick ? 5 : 11;
+const rounds = options.quick ? 3 : 11;
 const each = options.quick ? 60 : 300;
 const dir = mkdtempSync(join(tmpdir(), 'sidegate-bench-'));
 const sidecar = await start('journal-server', { args: [dir] });

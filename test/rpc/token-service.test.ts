@@ -210,6 +210,13 @@ describe('who may what', () => {
     expect(audits[1]).toMatchObject({ selector: { conditions: [{ dimension: 'user', value: 'u' }] } });
     expect(JSON.stringify(audits)).not.toMatch(/raw-token|admin-token/);
   });
+  it('a stranger’s long words are refused before any of them is written down', async () => {
+    const sidecar = await start();
+    const request = { selector: { issuer: 'central', userId: 'alice' }, reason: 'x'.repeat(100_000) };
+
+    expect(await sidecar.refresh(request, { over: 'tcp' })).toMatchObject({ status: 'INVALID_ARGUMENT', reason: 'TEXT_TOO_LONG' });
+    expect(sidecar.audits()).toEqual([]);
+  });
 
   it('details tell the facts of a dead token and who killed it why, to who may see them', async () => {
     const sidecar = await start();

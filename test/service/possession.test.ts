@@ -51,6 +51,29 @@ describe('S4 a token that is revoked stays dead', () => {
     await stage.close();
   });
 
+  it('also where our clock was ahead when it was revoked, and called it ended', async () => {
+    const stage = await createValidationStage();
+    const { clock, central } = stage;
+    central.knows('t', { token: { issuedAtMs: clock.nowMs(), expiresAtMs: clock.nowMs() + hourMs } });
+    await stage.ask('t');
+    clock.stepWall(24 * hourMs);
+
+    expect((await stage.revokeToken('t')).entryId).not.toBe('');
+    clock.stepWall(-24 * hourMs);
+    expect(verdict(await stage.ask('t'))).toBe('REVOKED');
+    await stage.close();
+  });
+
+  it('also where there was more white space around it than a token may be long', async () => {
+    const stage = await createValidationStage();
+    stage.central.knows('t');
+    const padded = `t${' '.repeat(70_000)}`;
+
+    expect((await stage.revokeToken(padded)).entryId).not.toBe('');
+    expect(verdict(await stage.ask('t'))).toBe('REVOKED');
+    await stage.close();
+  });
+
   it('to the longest life where its authority may move its end', async () => {
     const sliding = createFakeIssuer({ name: 'central', movesEnds: true, life: lifeRules({ maxTokenLifeMs: 24 * hourMs }) });
     const stage = await createValidationStage({ issuers: [sliding] });
