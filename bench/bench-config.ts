@@ -4,11 +4,14 @@ import { defaultConfig } from '../src/config/load.js';
 import type { Secret } from '../src/config/secrets.js';
 import type { Config } from '../src/config/types.js';
 
+/** Listens nowhere. */
+export const closed = { socket: undefined, tcp: undefined, operations: undefined, keystone: undefined, introspection: undefined } as const;
+
 /** `keys`: a file with the issuer's key set. */
 export function benchConfig(keys: Secret): Config {
   return {
     ...defaultConfig(),
-    listen: { socket: undefined, tcp: { host: '127.0.0.1', port: 0 }, operations: undefined },
+    listen: { ...closed, tcp: { host: '127.0.0.1', port: 0 } },
     logging: { level: 'error', format: 'json' },
     callers: [
       { who: { kind: 'local' }, may: ['validate', 'watch', 'status'] },
@@ -18,6 +21,9 @@ export function benchConfig(keys: Secret): Config {
     issuers: [
       {
         kind: 'jwt',
+        revocation: undefined,
+        serviceRoles: [],
+        revokeUpstream: false,
         name: 'bench',
         issuer: 'https://bench.test',
         tls: { caFile: undefined, serverName: undefined },

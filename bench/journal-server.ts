@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { secretFile } from '../src/config/secrets.js';
 import { createSidecar } from '../src/sidecar.js';
-import { benchConfig } from './bench-config.js';
+import { benchConfig, closed } from './bench-config.js';
 import { serve } from './children.js';
 
 const dir = process.argv[2] ?? '.';
@@ -12,7 +12,7 @@ const keys = join(dir, 'keys.json');
 writeFileSync(keys, JSON.stringify({ keys: [] }));
 const config = {
   ...benchConfig(secretFile(keys)),
-  listen: { socket: { path: join(dir, 's.sock'), mode: 0o600, group: undefined }, tcp: undefined, operations: undefined },
+  listen: { ...closed, socket: { path: join(dir, 's.sock'), mode: 0o600, group: undefined } },
   journal: { dir: join(dir, 'journal') },
 };
 const running = await createSidecar({ config, destination: { write: () => undefined } }).start(new AbortController().signal);

@@ -6,6 +6,8 @@
 import { createTagger } from '../src/core/tag.js';
 import { createMemoryJournal } from '../src/journal/memory.js';
 import type { Telemetry, TokenFormat } from '../src/ports.js';
+import { Authorities } from '../src/service/authorities.js';
+import { Catalogs } from '../src/service/catalogs.js';
 import { Degradations } from '../src/service/degradation.js';
 import { FactsStore } from '../src/service/facts.js';
 import { Invalidations } from '../src/service/invalidations.js';
@@ -73,6 +75,9 @@ async function side(live: number): Promise<Side> {
     format,
     life,
     expiredWithinMs: 0,
+    serviceRoles: [],
+    hasCatalogs: false,
+    revokeUpstream: false,
     canAsk: true,
     movesEnds: false,
     calls: { deadlineMs: 5000, concurrency: 1, queue: 1 },
@@ -114,19 +119,22 @@ async function side(live: number): Promise<Side> {
   await invalidations.load();
   void invalidations.run(new AbortController().signal);
   const degradations = new Degradations();
+  const catalogs = new Catalogs({ clock, invalidations, settleMs: 2000, limits: { enabled: false, timeMs: 0, memoryBytes: 1 } });
   const facts = new FactsStore({
     issuers: [issuer],
     invalidations,
+    authorities: new Authorities({ issuers: [issuer], clock, telemetry: silent, degradations }),
+    catalogs,
     tagger,
     codec: tokenCodec,
     clock,
     telemetry: silent,
-    degradations,
     random: () => 0,
     limits: {
       enabled: true,
       timeMs: 300_000,
       jitter: 0,
+      refreshAhead: 1,
       memoryBytes: 64 << 20,
       refusals: { enabled: true, timeMs: 5000, maxEntries: 100 },
     },
@@ -134,10 +142,13 @@ async function side(live: number): Promise<Side> {
   const validator = new Validator({
     issuers: [issuer],
     facts,
+    catalogs,
+    handles: undefined,
     invalidations,
     degradations,
     clock,
     telemetry: silent,
+    staleWhileDownMs: 0,
     tokenSizeBytes: 65_536,
     settleMs: 2000,
     freshnessWaitMs: 1000,

@@ -1,12 +1,13 @@
-// The Debian packages that the foreign and e2e suites need: which are missing, whether they may be installed, and installing them.
+// The Debian packages that suites need: which are missing, whether they may be installed, and installing them.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 
 /** Suite (vitest project) → the Debian packages it needs beyond what every Debian has. */
 export const packagesOf = {
-  foreign: ['python3', 'python3-grpcio', 'python3-grpc-tools'],
+  unit: ['memcached'],
+  foreign: ['python3', 'python3-grpcio', 'python3-grpc-tools', 'python3-keystonemiddleware'],
   // `python3-keystone` holds the library and keystone-manage; `keystone` would add debconf questions, a user and a service.
-  e2e: ['python3', 'python3-keystone', 'uwsgi-core', 'uwsgi-plugin-python3'],
+  e2e: ['python3', 'python3-keystone', 'python3-keystonemiddleware', 'uwsgi-core', 'uwsgi-plugin-python3', 'memcached'],
 };
 
 /** Why packages cannot be installed on this machine, or undefined when they can: only root on Debian, with apt. */

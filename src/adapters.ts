@@ -1,15 +1,28 @@
 // The catalogue: which file serves which kind of the configuration. A new one is one line here.
 
-import type { CachingConfig, IntrospectionIssuer, IssuerConfig, JwtIssuer, KeystoneIssuer, LimitsConfig } from './config/types.ts';
+import type {
+  CachingConfig,
+  ClientAuth as ClientAuthConfig,
+  IntrospectionIssuer,
+  IssuerConfig,
+  JwtIssuer,
+  KeystoneIssuer,
+  LimitsConfig,
+  SharedConfig,
+} from './config/types.ts';
 import type { LifeRules } from './core/decision.ts';
+import type { DeploymentKey } from './core/tag.ts';
 import { createJwtFormat } from './formats/jwt.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
 import { openLevelJournal } from './journal/leveldb.ts';
 import { createMemoryJournal } from './journal/memory.ts';
-import type { Clock, Journal, Logger, Upstream } from './ports.ts';
+import type { Clock, Journal, Logger, SharedCache, Telemetry, Upstream } from './ports.ts';
 import type { Issuer } from './service/issuer.ts';
+import { createMemcached } from './shared-cache/memcached.ts';
+import type { ClientAuth } from './upstreams/client-auth.ts';
 import { createIntrospection } from './upstreams/introspection.ts';
 import { createKeystone } from './upstreams/keystone.ts';
+import { createRevocation } from './upstreams/revocation.ts';
 
 /** What adapters need of the world. */
 export interface AdapterDeps {
@@ -29,6 +42,16 @@ export interface OpenIssuer {
 export interface Adapters {
   issuer(config: IssuerConfig, deps: AdapterDeps): OpenIssuer;
   journal(dir: string | undefined, deps: { readonly clock: Clock }): Promise<Journal>;
+  /** The tier that sidecars share; undefined where none is configured. */
+  sharedCache(config: SharedConfig, deps: SharedCacheDeps): SharedCache | undefined;
+}
+
+/** What a shared tier needs of the world. */
+export interface SharedCacheDeps {
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** Of the deployment, newest first. */
+  readonly keys: readonly [DeploymentKey, ...DeploymentKey[]];
 }
 
 /**
@@ -43,6 +66,7 @@ export const adapters: Adapters = {
     if (config.kind === 'jwt') return jwtIssuer(config, deps);
     return config.kind === 'keystone' ? keystoneIssuer(config, deps) : introspectionIssuer(config, deps);
   },
+  sharedCache: (config, { keys, ...deps }) => (config.servers.length === 0 ? undefined : createMemcached({ ...config, keys }, deps)),
   journal: (dir, deps) => (dir === undefined ? Promise.resolve(createMemoryJournal(deps)) : openLevelJournal({ dir, ...deps })),
 };
 
@@ -64,6 +88,20 @@ function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDe
     },
     { clock, log },
   );
+  const revocation =
+    config.revocation &&
+    createRevocation(
+      {
+        name: config.name,
+        url: config.revocation.url,
+        auth: authOf(config.revocation.auth),
+        ...tlsOf(config),
+        deadlineMs: config.calls.deadlineMs,
+        attempts: 2,
+        maxBodyBytes: limits.upstreamBodyBytes,
+      },
+      { clock },
+    );
   const issuer: Issuer = {
     name: config.name,
     accepts: ['jwt'],
@@ -71,11 +109,15 @@ function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDe
     format,
     life: { ...lifeOf(config, limits), endless: false, needsIssueTime: true, audiences: config.audiences },
     expiredWithinMs: config.expiredWithinMs,
+    serviceRoles: config.serviceRoles,
+    hasCatalogs: false,
+    ...(revocation && { revoke: revocation.revoke }),
+    revokeUpstream: config.revokeUpstream,
     canAsk: false,
     movesEnds: false,
     calls: { deadlineMs: config.calls.deadlineMs, ...nobodyAsked },
   };
-  return { issuer, close: async () => undefined };
+  return { issuer, close: async () => revocation?.close() };
 }
 
 function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {
@@ -107,12 +149,12 @@ function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterD
 }
 
 function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {
-  const { auth } = config;
   const upstream = createIntrospection(
     {
       name: config.name,
       url: config.url,
-      auth: { kind: auth.kind, clientId: auth.clientId, secret: () => auth.clientSecret.read() },
+      auth: authOf(config.auth),
+      ...(config.revocation && { revocation: { url: config.revocation.url, auth: authOf(config.revocation.auth) } }),
       ...tlsOf(config),
       deadlineMs: config.calls.deadlineMs,
       attempts: config.calls.attempts,
@@ -132,14 +174,32 @@ interface Asked {
 }
 
 function askedIssuer({ config, limits, upstream, expiredWithinMs, movesEnds }: Asked): Issuer {
-  const { name, accepts, prefix, endless, calls } = config;
+  const { name, accepts, prefix, endless, calls, serviceRoles, revokeUpstream } = config;
   const life = { ...lifeOf(config, limits), endless, needsIssueTime: false, audiences: [] };
-  return { name, accepts, prefix, format: createOpaqueFormat(upstream), life, expiredWithinMs, canAsk: true, movesEnds, calls };
+  return {
+    name,
+    accepts,
+    prefix,
+    format: createOpaqueFormat(upstream),
+    life,
+    expiredWithinMs,
+    serviceRoles,
+    hasCatalogs: config.kind === 'keystone',
+    ...(upstream.revoke && { revoke: upstream.revoke }),
+    revokeUpstream,
+    canAsk: true,
+    movesEnds,
+    calls,
+  };
 }
 
 /** The skew of a rule is that between our hosts plus, as it speaks of an issuer's times, the issuer's. */
 function lifeOf({ maxTokenLifeMs, skewMs }: IssuerConfig, limits: LimitsConfig): Pick<LifeRules, 'maxTokenLifeMs' | 'skewMs' | 'leewayMs'> {
   return { maxTokenLifeMs, skewMs: skewMs + limits.skewMs, leewayMs: skewMs };
+}
+
+function authOf({ kind, clientId, clientSecret }: ClientAuthConfig): ClientAuth {
+  return { kind, clientId, secret: () => clientSecret.read() };
 }
 
 function tlsOf({ tls }: IssuerConfig): { caFile?: string; serverName?: string } {

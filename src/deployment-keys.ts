@@ -22,11 +22,15 @@ export type DeploymentKeys = readonly [DeploymentKey, ...DeploymentKey[]];
 
 const fewestBytes = 32;
 const ownName = 'deployment.key';
+/** Ends the name of a key that is accepted and not yet used. */
+const stagedEnd = '.staged';
 
 /**
- * Every file of `keyDir` is a key of at least 32 bytes; the name that sorts last is the newest, and hidden files are none. Without `keyDir` one key is made
- * in `journalDir`, readable by its owner only; without that too, for the life of this process.
- * Throws FAILED_PRECONDITION / DEPLOYMENT_KEYS, which names the file, never its content.
+ * Every file of `keyDir` is a key of at least 32 bytes; the name that sorts last is the newest, and hidden files are none. A key whose
+ * name ends in `.staged` is accepted, and is not the newest whatever its name: give it to every sidecar so, then rename it without that
+ * end, which puts it to use and leaves it the key that it was. Without `keyDir` one key is made in `journalDir`, readable by its owner
+ * only; without that too, for the life of this process.
+ * Throws FAILED_PRECONDITION / DEPLOYMENT_KEYS, which names the file, never its content; also where every key is only staged.
  */
 export function deploymentKeys(keyDir: string | undefined, journalDir: string | undefined): DeploymentKeys {
   if (keyDir !== undefined) return fromDirectory(keyDir);
@@ -39,9 +43,14 @@ function fromDirectory(dir: string): DeploymentKeys {
     .filter((name) => !name.startsWith('.'))
     .sort()
     .reverse();
-  const [newest, ...others] = names.map((name) => readKey(name, join(dir, name)));
-  if (!newest) throw refused(`there is no key in ${dir}`);
-  return [newest, ...others];
+  const isStaged = (name: string): boolean => name.endsWith(stagedEnd);
+  const read = (name: string): DeploymentKey => readKey(isStaged(name) ? name.slice(0, -stagedEnd.length) : name, join(dir, name));
+  const [newest, ...others] = names.filter((name) => !isStaged(name)).map(read);
+  if (!newest) throw refused(names.length === 0 ? `there is no key in ${dir}` : `every key in ${dir} is only staged: one must be in use`);
+  const used = [newest, ...others];
+  // A key that was copied where it should have been renamed is one key, and in use.
+  const staged = names.filter(isStaged).map(read);
+  return [newest, ...others, ...staged.filter(({ id }) => used.every((key) => key.id !== id))];
 }
 
 function ownKey(dir: string): DeploymentKey {

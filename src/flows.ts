@@ -1,13 +1,20 @@
 // The flows of one sidecar, made as its configuration says: invalidations, facts, and the calls that rest on them.
 
 import type { Config } from './config/types.ts';
-import type { Tagger } from './core/tag.ts';
-import type { Clock, Journal, Telemetry } from './ports.ts';
+import type { DeploymentKey, Tagger } from './core/tag.ts';
+import type { Clock, Journal, SharedCache, Telemetry } from './ports.ts';
+import { Authorities } from './service/authorities.ts';
+import { Catalogs } from './service/catalogs.ts';
 import { Degradations } from './service/degradation.ts';
-import { FactsStore } from './service/facts.ts';
+import { type CachingLimits, FactsStore } from './service/facts.ts';
+import { Finder } from './service/finder.ts';
+import { Forwarding } from './service/forwarding.ts';
+import { Handles } from './service/handles.ts';
 import { Invalidations } from './service/invalidations.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
+import { Leases } from './service/leases.ts';
 import { Revoker } from './service/revoker.ts';
+import { SharedTier } from './service/shared-facts.ts';
 import { Validator } from './service/validator.ts';
 import { Watchers } from './service/watch.ts';
 import { tokenCodec } from './wire/token-codec.ts';
@@ -17,9 +24,13 @@ export interface FlowParts {
   readonly config: Config;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
+  /** Of the deployment, newest first. */
+  readonly keys: readonly [DeploymentKey, ...DeploymentKey[]];
   readonly tagger: Tagger;
   readonly issuers: readonly Issuer[];
   readonly journal: Journal;
+  /** The tier that sidecars share, where there is one. */
+  readonly shared: SharedCache | undefined;
   /** Aborts when the sidecar drains. */
   readonly draining: AbortSignal;
 }
@@ -30,16 +41,25 @@ export interface Flows {
   readonly degradations: Degradations;
   readonly invalidations: Invalidations;
   readonly facts: FactsStore;
+  readonly catalogs: Catalogs;
+  readonly tier: SharedTier | undefined;
+  readonly finder: Finder;
   readonly validator: Validator;
+  readonly forwarding: Forwarding;
   readonly revoker: Revoker;
   readonly watchers: Watchers;
 }
 
+/** Of the memory tier, what service catalogs may take: they are dropped first, as many tokens share one (S1). */
+const catalogsPart = 0.25;
+
 /** Makes them; nothing runs, and nothing is read yet. */
-export function createFlows({ config, clock, telemetry, tagger, issuers, journal, draining }: FlowParts): Flows {
+export function createFlows(parts: FlowParts): Flows {
+  const { config, clock, telemetry, tagger, issuers, journal, draining } = parts;
   const { caching, limits } = config;
   const caches = caching.enabled && caching.token.enabled;
   const factsTimeMs = Number.isFinite(caching.token.timeMs) ? caching.token.timeMs : longestLifeMs(issuers);
+  const keepMs = factsTimeMs + caching.token.staleWhileDownMs;
   const degradations = new Degradations();
   const invalidations = new Invalidations({
     journal,
@@ -47,29 +67,66 @@ export function createFlows({ config, clock, telemetry, tagger, issuers, journal
     clock,
     telemetry,
     settleMs: caching.settleMs,
-    factsLifeMs: factsTimeMs + limits.skewMs,
+    factsLifeMs: keepMs + limits.skewMs,
     ring: config.watch.ring,
   });
+  const cachesCatalogs = caching.enabled && caching.catalog.enabled;
+  const catalogBytes = cachesCatalogs ? Math.floor(caching.memory.maxSizeBytes * catalogsPart) : 1;
+  const catalogs = new Catalogs({
+    clock,
+    invalidations,
+    settleMs: caching.settleMs,
+    limits: { enabled: cachesCatalogs, timeMs: caching.catalog.timeMs, memoryBytes: catalogBytes },
+  });
+  const factsLimits: CachingLimits = {
+    enabled: caches,
+    timeMs: caching.token.timeMs,
+    jitter: caching.token.jitter,
+    refreshAhead: caching.token.refreshAhead,
+    memoryBytes: caching.memory.maxSizeBytes - (cachesCatalogs ? catalogBytes : 0),
+    refusals: { ...caching.unknown, enabled: caching.enabled && caching.unknown.enabled },
+  };
+  const shared = caches ? parts.shared : undefined;
+  const handles = shared && caching.handles.enabled ? new Handles(shared) : undefined;
+  const tier =
+    shared &&
+    new SharedTier({
+      shared,
+      issuers,
+      invalidations,
+      tagger,
+      codec: tokenCodec,
+      clock,
+      telemetry,
+      degradations,
+      limits: factsLimits,
+      random: Math.random,
+      keepMs,
+      catalogTimeMs: cachesCatalogs ? caching.catalog.timeMs : 0,
+      settleMs: caching.settleMs,
+      skewMs: limits.skewMs,
+      handles: handles !== undefined,
+    });
+  const finder = new Finder({ issuers, shared, lifeMs: keepMs });
   const facts = new FactsStore({
     issuers,
     invalidations,
+    authorities: new Authorities({ issuers, clock, telemetry, degradations }),
+    catalogs,
+    shared: shared && tier && { tier, leases: new Leases({ shared, clock, telemetry }), handles },
+    learned: (known, isNews) => finder.learned(known, isNews),
     tagger,
     codec: tokenCodec,
     clock,
     telemetry,
-    degradations,
     random: Math.random,
-    limits: {
-      enabled: caches,
-      timeMs: caching.token.timeMs,
-      jitter: caching.token.jitter,
-      memoryBytes: caching.memory.maxSizeBytes,
-      refusals: { ...caching.unknown, enabled: caching.enabled && caching.unknown.enabled },
-    },
+    limits: factsLimits,
   });
   const validator = new Validator({
     issuers,
     facts,
+    catalogs,
+    handles,
     invalidations,
     degradations,
     clock,
@@ -77,7 +134,20 @@ export function createFlows({ config, clock, telemetry, tagger, issuers, journal
     tokenSizeBytes: limits.tokenSizeBytes,
     settleMs: caching.settleMs,
     freshnessWaitMs: limits.freshnessWaitMs,
+    staleWhileDownMs: caching.token.staleWhileDownMs,
     caching: caches,
+  });
+  const forwarding = new Forwarding({
+    issuers,
+    facts,
+    invalidations,
+    tagger,
+    clock,
+    telemetry,
+    random: Math.random,
+    keys: parts.keys,
+    outbox: journal.outbox,
+    skewMs: limits.skewMs,
   });
   const revoker = new Revoker({
     issuers,
@@ -87,7 +157,9 @@ export function createFlows({ config, clock, telemetry, tagger, issuers, journal
     clock,
     telemetry,
     skewMs: limits.skewMs,
-    factsTimeMs,
+    factsTimeMs: keepMs,
+    forwarding,
+    handles,
     tokenSizeBytes: limits.tokenSizeBytes,
     unverified: { perSecond: limits.unverifiedRevokes, alive: 100_000 },
   });
@@ -101,5 +173,5 @@ export function createFlows({ config, clock, telemetry, tagger, issuers, journal
     maxWatchers: config.watch.maxWatchers,
     draining,
   });
-  return { issuers, degradations, invalidations, facts, validator, revoker, watchers };
+  return { issuers, degradations, invalidations, facts, catalogs, tier, finder, validator, forwarding, revoker, watchers };
 }

@@ -3,12 +3,19 @@
 import type { Flows } from './flows.ts';
 import type { Clock, Telemetry } from './ports.ts';
 import { degradedReasons } from './service/degradation.ts';
+import type { RecipientStatus } from './service/recipient.ts';
 
 /** Binds the gauges: each is read when somebody scrapes. */
-export function measure({ facts, invalidations, degradations, watchers, issuers }: Flows, telemetry: Telemetry): void {
+export function measure(
+  { facts, catalogs, invalidations, degradations, watchers, issuers, forwarding }: Flows,
+  telemetry: Telemetry,
+  clock: Clock,
+): void {
   const { journal } = invalidations;
   for (const tier of ['memory', 'unknown'] as const) telemetry.gauge('sidegate_cache_entries', { tier }, () => facts.entries(tier));
+  telemetry.gauge('sidegate_cache_entries', { tier: 'catalog' }, () => catalogs.size);
   telemetry.gauge('sidegate_cache_bytes', { tier: 'memory' }, () => facts.bytes);
+  telemetry.gauge('sidegate_cache_bytes', { tier: 'catalog' }, () => catalogs.bytes);
   telemetry.gauge('sidegate_journal_applied_revision', {}, () => invalidations.applied);
   telemetry.gauge('sidegate_journal_latest_revision', {}, () => journal.head());
   telemetry.gauge('sidegate_journal_entries', {}, () => journal.count());
@@ -19,9 +26,16 @@ export function measure({ facts, invalidations, degradations, watchers, issuers 
   for (const issuer of issuers) {
     const labels = { issuer: issuer.name };
     telemetry.gauge('sidegate_flights', labels, () => facts.flightsTo(issuer.name));
+    const outbox = (): RecipientStatus | undefined => forwarding.status().find(({ issuer: name }) => name === issuer.name);
+    telemetry.gauge('sidegate_upstream_outbox', labels, () => outbox()?.pending ?? 0);
+    telemetry.gauge('sidegate_upstream_outbox_oldest_seconds', labels, () => ageSeconds(outbox()?.oldestAtMs, clock));
     telemetry.gauge('sidegate_upstream_queue', labels, () => facts.queued(issuer.name));
     telemetry.gauge('sidegate_issuer_keys', labels, () => issuer.format.health().keyCount ?? 0);
   }
+}
+
+function ageSeconds(atMs: number | undefined, clock: Clock): number {
+  return atMs === undefined ? 0 : Math.max(0, clock.nowMs() - atMs) / 1000;
 }
 
 /** Who looks, and whom it is told. */

@@ -21,13 +21,27 @@ export interface ClockReading {
 
 /** What reading a token gave. */
 export type Reading =
-  | ({ readonly kind: 'facts'; readonly facts: Facts; readonly provenance: 'authority' | 'signature' } & ClockReading)
+  | ({
+      readonly kind: 'facts';
+      readonly facts: Facts;
+      readonly provenance: 'authority' | 'signature';
+      /** The service catalog as JSON text, byte for byte as the authority sent it; '' where it sent none. Only where it was asked for. */
+      readonly catalog?: string;
+    } & ClockReading)
   | ({
       readonly kind: 'inactive';
       readonly reason: InactiveReason;
       /** Judged by keys that were fetched before the question: newer ones might say otherwise. Good enough to refuse, not to forget. */
       readonly byOldKeys?: true;
     } & ClockReading);
+
+/** What else is wanted of a reading. */
+export interface ReadOptions {
+  /** The service catalog too, where the authority has one. */
+  readonly catalog?: boolean;
+  /** Also of a token that has ended, as far as the authority goes along: only for a demand that may (S16). */
+  readonly allowExpired?: boolean;
+}
 
 /**
  * Reads tokens of one issuer. Asked only for tokens whose shape the issuer accepts.
@@ -37,7 +51,7 @@ export type Reading =
 export interface TokenFormat {
   /** As Token.format. */
   readonly name: string;
-  read(raw: string, signal: AbortSignal): Promise<Reading>;
+  read(raw: string, signal: AbortSignal, options?: ReadOptions): Promise<Reading>;
   /** The digest of the key set in use, the number of keys, and what is wrong, for status. Cheap. */
   health(): DependencyHealth;
   /**
@@ -64,8 +78,40 @@ export interface DependencyHealth {
  * SidecarError: UNAVAILABLE with `retryAfterMs`, naming OUR credential where that is what failed.
  */
 export interface Upstream {
-  ask(raw: string, signal: AbortSignal): Promise<Reading>;
+  ask(raw: string, signal: AbortSignal, options?: ReadOptions): Promise<Reading>;
+  /**
+   * Tells the authority that the token is to be dead, with the token itself where that is what it takes. `accepted`: it is dead there,
+   * perhaps was before. `rejected`: the authority will never do it. Throws SidecarError (UNAVAILABLE, DEADLINE_EXCEEDED) where it has
+   * not said: tell it again later. Absent: it cannot be told.
+   */
+  revoke?(raw: string, signal: AbortSignal): Promise<'accepted' | 'rejected'>;
   health(): DependencyHealth;
+}
+
+/** What a shared tier knows under a name. `unreachable`: nobody can tell; `unreadable`: something is there that is not ours. */
+export type SharedFinding =
+  | { readonly kind: 'found'; readonly value: Uint8Array }
+  | { readonly kind: 'missing' | 'unreachable' | 'unreadable' };
+
+/**
+ * The cache that sidecars of one deployment share. It may forget everything at any time, and holds the only copy of nothing.
+ *
+ * `name` is any text that tells the record; where it is kept, nobody can tell it from what is stored, nor the value. What comes back
+ * is what some sidecar of this deployment stored under exactly this name, or it is not `found`. Nothing throws, and nothing takes
+ * longer than the tier's deadline. Values are at most `largestValueBytes`; a larger one is not stored.
+ */
+export interface SharedCache {
+  readonly largestValueBytes: number;
+  get(name: string): Promise<SharedFinding>;
+  /** Keeps it for about `lifeMs`, at most; not at all where that is not positive. Says whether it is stored. */
+  set(name: string, value: Uint8Array, lifeMs: number): Promise<boolean>;
+  /** Stores it where nothing is: of many that add under one name at once, one is told `added`. */
+  add(name: string, value: Uint8Array, lifeMs: number): Promise<'added' | 'exists' | 'unreachable'>;
+  /** Says whether it is certainly gone. */
+  remove(name: string): Promise<boolean>;
+  /** Its servers as they are now, by `host:port`. */
+  health(): readonly { readonly server: string; readonly health: DependencyHealth }[];
+  close(): Promise<void>;
 }
 
 /**
@@ -110,7 +156,19 @@ export interface Journal {
   /** Small values of the sidecar's own, durable when it resolves. */
   note(name: string, value: string): Promise<void>;
   noted(name: string): Promise<string | undefined>;
+  /** What is still to be told to somebody, durable beside the entries. */
+  readonly outbox: Outbox;
   close(): Promise<void>;
+}
+
+/** Small records that outlive the process until they are removed. The journal knows nothing of what they hold: it is sealed. */
+export interface Outbox {
+  /** Durable when it resolves; replaces what had this id. Throws as `append`. */
+  put(id: string, record: Uint8Array): Promise<void>;
+  /** No error where there is none. Durable when it resolves. */
+  remove(id: string): Promise<void>;
+  /** All of them, in the order of their ids. */
+  list(): Promise<readonly { readonly id: string; readonly record: Uint8Array }[]>;
 }
 
 /** Names and values of a metric's labels: names of the configuration and closed lists only; never an id, a user or a token. */
@@ -138,7 +196,7 @@ export interface Logger {
 
 /** Who did what, and how it went. */
 export interface AuditLine {
-  readonly act: 'revoke' | 'refresh' | 'refused';
+  readonly act: 'revoke' | 'refresh' | 'find' | 'refused';
   readonly actor: string;
   readonly outcome: string;
   readonly selector?: unknown;

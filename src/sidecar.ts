@@ -4,17 +4,18 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Adapters, adapters as ourAdapters } from './adapters.ts';
 import { Background } from './background.ts';
-import type { Address, Config } from './config/types.ts';
+import type { Config } from './config/types.ts';
 import { SidecarError } from './core/errors.ts';
 import { createTagger, type Tagger } from './core/tag.ts';
 import { deploymentKeys } from './deployment-keys.ts';
 import { createFlows, type Flows } from './flows.ts';
+import { type Faces, formatAddress, openFaces, openListeners } from './listeners.ts';
 import { measure, observe } from './measures.ts';
 import { Opened } from './opened.ts';
 import { protoFile, readVersion } from './package.ts';
 import type { Clock } from './ports.ts';
 import { type Operations, startOperations } from './rpc/operations.ts';
-import { Health, type Listener, listen, type ServerParts } from './rpc/server.ts';
+import { Health, type ServerParts } from './rpc/server.ts';
 import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
 import type { Issuer } from './service/issuer.ts';
@@ -31,7 +32,11 @@ export type {
   DependencyHealth,
   Journal,
   Logger,
+  Outbox,
   Reading,
+  ReadOptions,
+  SharedCache,
+  SharedFinding,
   Telemetry,
   TokenFormat,
   Upstream,
@@ -49,7 +54,7 @@ export interface SidecarOptions {
 }
 
 /** A sidecar that serves. */
-export interface Running {
+export interface Running extends Faces {
   /** `host:port`. */
   readonly tcp: string | undefined;
   /** `unix:///path`. */
@@ -79,8 +84,6 @@ export const systemClock: Clock = {
 
 /** How long a start that hangs is waited for when it is told to stop, in milliseconds. */
 const longestStartMs = 5000;
-/** Beyond the drain's own limit, for what comes after it. */
-const afterDrainMs = 5000;
 
 /** Builds; does nothing before `start`. */
 export function createSidecar(options: SidecarOptions): Sidecar {
@@ -132,27 +135,33 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const health = new Health();
 
   const operations = await openOperations(parts, state, background);
-  const tagger = createTagger(deploymentKeys(config.deploymentKeyDir, config.journal.dir));
+  const keys = deploymentKeys(config.deploymentKeyDir, config.journal.dir);
+  const tagger = createTagger(keys);
   const issuers = openIssuers(parts);
   const journal = await adapters.journal(config.journal.dir, { clock });
   opened.keep(journal, 'journal', () => journal.close());
-  const flows = createFlows({ config, clock, telemetry, tagger, issuers, journal, draining: draining.signal });
+  const shared = adapters.sharedCache(config.caching.shared, { clock, telemetry, keys });
+  if (shared) opened.keep(shared, 'shared tier', () => shared.close());
+  const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, journal, shared, draining: draining.signal });
   await flows.invalidations.load();
+  await flows.forwarding.load();
   opened.keep(background, 'background', () => background.close());
   runFlows(flows, background);
-  const { socket, tcp } = await openListeners(parts, serverParts(parts, state, { flows, tagger }), health);
-  measure(flows, telemetry);
+  const served = serverParts(parts, state, { flows, tagger });
+  const { socket, tcp } = await openListeners(parts, served, health);
+  const faces = await openFaces(parts, served.service);
+  measure(flows, telemetry, clock);
   const tellHealth = (issuer: string, reachable: boolean): void => health.set(`issuer/${issuer}`, reachable);
   background.run('observe', (stopping) => observe(flows, { telemetry, clock, tellHealth }, stopping));
   serve();
-  return { socket, tcp, operations, stopped: untilDrained() };
+  return { socket, tcp, operations, ...faces, stopped: untilDrained() };
 
   function serve(): void {
     state.isServing = true;
     health.setServing(true);
     const names = issuers.map((issuer) => issuer.name);
     const { name } = state;
-    telemetry.log.info({ name, version: readVersion(), socket, tcp, operations, journal: journal.id, issuers: names }, 'serving');
+    telemetry.log.info({ name, version: readVersion(), socket, tcp, operations, ...faces, journal: journal.id, issuers: names }, 'serving');
   }
 
   async function untilDrained(): Promise<void> {
@@ -195,8 +204,9 @@ function openIssuers({ config, clock, telemetry, adapters, opened }: Parts): rea
 }
 
 /** What runs beside the calls stops after them, not with the sidecar's signal: a draining sidecar still answers. */
-function runFlows({ invalidations, issuers, revoker }: Flows, background: Background): void {
+function runFlows({ invalidations, issuers, forwarding, revoker }: Flows, background: Background): void {
   background.run('invalidations', (stopping) => invalidations.run(stopping));
+  background.run('forwarding', (stopping) => forwarding.run(stopping));
   for (const { name, format } of issuers) {
     background.run(`issuer/${name}`, async (stopping) => {
       // A key has left its issuer's set: what it signed is verified again (S8).
@@ -223,7 +233,7 @@ interface Served {
 function serverParts({ config, clock, telemetry }: Parts, state: State, { flows, tagger }: Served): ServerParts {
   const { caching, limits } = config;
   const { name, startedAtMs } = state;
-  const { validator, revoker, watchers, invalidations } = flows;
+  const { validator, revoker, watchers, invalidations, facts, catalogs, finder } = flows;
   const memoryBytes = caching.memory.maxSizeBytes;
   return {
     service: {
@@ -232,6 +242,10 @@ function serverParts({ config, clock, telemetry }: Parts, state: State, { flows,
       watchers,
       invalidations,
       callers: new Callers(config.callers, validator),
+      finder,
+      facts,
+      catalogs,
+      handles: caching.enabled && caching.handles.enabled,
       tagger,
       telemetry,
       monotonicMs: clock.monotonicMs,
@@ -244,33 +258,6 @@ function serverParts({ config, clock, telemetry }: Parts, state: State, { flows,
     callsInFlight: limits.callsInFlight,
     protoFile: protoFile(),
   };
-}
-
-async function openListeners(
-  { config, opened }: Parts,
-  served: ServerParts,
-  health: Health,
-): Promise<{ readonly socket: string | undefined; readonly tcp: string | undefined }> {
-  const { drainMs } = config.shutdown;
-  const listeners: Listener[] = [];
-  const closeAll = async (): Promise<void> => {
-    await Promise.all(listeners.map((listener) => listener.close(drainMs)));
-  };
-  opened.keep(listeners, 'listeners', closeAll, drainMs + afterDrainMs);
-  const open = async (address: Parameters<typeof listen>[0]): Promise<string> => {
-    const listener = await listen(address, served, health);
-    listeners.push(listener);
-    return listener.address;
-  };
-  const { socket, tcp } = config.listen;
-  return {
-    socket: socket && (await open({ kind: 'socket', ...socket })),
-    tcp: tcp && (await open({ kind: 'tcp', ...tcp })),
-  };
-}
-
-function formatAddress({ host, port }: Address): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** As `starting`; given up where it is told to stop and does not get there: a journal may hang before anybody could be told. */

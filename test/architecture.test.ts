@@ -21,6 +21,7 @@ const table: Readonly<Record<string, Permission>> = {
       'core',
       'deployment-keys',
       'flows',
+      'listeners',
       'measures',
       'opened',
       'package',
@@ -34,12 +35,13 @@ const table: Readonly<Record<string, Permission>> = {
   // What a sidecar is made of, in the order of its start.
   opened: { rooms: ['ports', 'core'], packages: [] },
   background: { rooms: ['ports'], packages: ['node:events'] },
+  listeners: { rooms: ['rpc', 'config', 'opened', 'ports'], packages: [] },
   measures: { rooms: ['flows', 'service', 'ports'], packages: [] },
   flows: { rooms: ['service', 'wire', 'config', 'ports', 'core'], packages: [] },
   // The values that a running sidecar's parts are made of, read from disk once.
   package: { rooms: [], packages: ['node:*'] },
   'deployment-keys': { rooms: ['core'], packages: ['node:*'] },
-  adapters: { rooms: ['service', 'formats', 'upstreams', 'journal', 'config', 'ports', 'core'], packages: ['node:*'] },
+  adapters: { rooms: ['service', 'formats', 'upstreams', 'shared-cache', 'journal', 'config', 'ports', 'core'], packages: ['node:*'] },
   rpc: {
     rooms: ['wire', 'gen', 'service', 'ports', 'core'],
     packages: ['@grpc/grpc-js', '@grpc/proto-loader', '@grpc/reflection', 'grpc-health-check', 'node:*'],
@@ -52,6 +54,7 @@ const table: Readonly<Record<string, Permission>> = {
   service: { rooms: ['ports', 'core'], packages: ['lru-cache', 'node:crypto'] },
   formats: { rooms: ['ports', 'core'], packages: ['jose', 'undici', 'zod', 'node:*'] },
   upstreams: { rooms: ['ports', 'core'], packages: ['undici', 'zod', 'node:*'] },
+  'shared-cache': { rooms: ['ports', 'core'], packages: ['memjs', 'node:*'] },
   journal: { rooms: ['ports', 'core'], packages: ['classic-level', 'node:*'] },
   ports: { rooms: ['core'], packages: [] },
   core: { rooms: [], packages: ['node:crypto'] },

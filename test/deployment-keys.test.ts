@@ -1,6 +1,6 @@
 // The keys of the deployment: which files are keys, which is the newest, and what is refused.
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -42,6 +42,41 @@ describe('a directory of keys', () => {
       expect.stringMatching(/^2026-01-/),
       expect.stringMatching(/^2025-07-/),
     ]);
+  });
+
+  it('S15 a staged key is accepted and never the newest, and stays the key that it is when it is renamed', () => {
+    const directory = createDirectory({ '2026-01': 'a'.repeat(32), '2026-11': 'b'.repeat(32), '2027-01.staged': 'c'.repeat(32) });
+    const before = idsOf(deploymentKeys(directory, undefined));
+    renameSync(join(directory, '2027-01.staged'), join(directory, '2027-01'));
+    const after = idsOf(deploymentKeys(directory, undefined));
+
+    expect(before).toEqual([expect.stringMatching(/^2026-11-/), expect.stringMatching(/^2026-01-/), expect.stringMatching(/^2027-01-/)]);
+    expect(after).toEqual([before[2], before[0], before[1]]);
+  });
+
+  it('S15 several staged keys are all accepted, and one that is also in use is one key', () => {
+    const directory = createDirectory({
+      a: 'a'.repeat(32),
+      'b.staged': 'b'.repeat(32),
+      'c.staged': 'c'.repeat(32),
+      'a.staged': 'a'.repeat(32),
+    });
+
+    expect(idsOf(deploymentKeys(directory, undefined))).toEqual([
+      expect.stringMatching(/^a-/),
+      expect.stringMatching(/^c-/),
+      expect.stringMatching(/^b-/),
+    ]);
+  });
+
+  it('S15 a directory whose keys are all staged is refused, and so is a staged key that is too short', () => {
+    const refused = expect.objectContaining({ code: 'FAILED_PRECONDITION', reason: 'DEPLOYMENT_KEYS' });
+    const staged = createDirectory({ 'a.staged': 'a'.repeat(32) });
+    const short = createDirectory({ a: 'a'.repeat(32), 'b.staged': 'b'.repeat(31) });
+
+    expect(() => deploymentKeys(staged, undefined)).toThrow(refused);
+    expect(() => deploymentKeys(staged, undefined)).toThrow(/only staged/);
+    expect(() => deploymentKeys(short, undefined)).toThrow(refused);
   });
 
   it.each([

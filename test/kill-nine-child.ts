@@ -15,11 +15,14 @@ const sidecar = createSidecar({
   config: {
     ...defaults,
     name: 'killed',
-    listen: { socket: { path: join(dir, 'sidegate.sock'), mode: 0o600, group: undefined }, tcp: undefined, operations: undefined },
+    listen: { socket: { path: join(dir, 'sidegate.sock'), mode: 0o600, group: undefined }, tcp: undefined, operations: undefined, keystone: undefined, introspection: undefined },
     callers: [{ who: { kind: 'socket' }, may: ['validate', 'watch', 'status', 'revoke', 'refresh', 'details'] }],
     issuers: [
       {
         kind: 'jwt',
+        revocation: undefined,
+        serviceRoles: [],
+        revokeUpstream: false,
         name: 'main',
         issuer: 'https://issuer.test',
         keys: { kind: 'file', file: { path: keys, read: async () => readFileSync(keys, 'utf8') } },

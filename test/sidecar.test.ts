@@ -43,6 +43,9 @@ function realConfig(dir: string, change: Partial<Config> = {}): Config {
     issuers: [
       {
         kind: 'jwt',
+        revocation: undefined,
+        serviceRoles: [],
+        revokeUpstream: false,
         name: 'main',
         issuer: 'https://issuer.test',
         keys: { kind: 'file', file: { path: keys, read: async () => readFileSync(keys, 'utf8') } },

@@ -2,7 +2,7 @@
 
 import { createInterface } from 'node:readline/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { formatCursor, type Invalidated, type RevokeTarget, type SelectorFields } from '../client/index.ts';
+import { type Forwarding, formatCursor, type Invalidated, type Revoked, type RevokeTarget, type SelectorFields } from '../client/index.ts';
 import { type AskingOptions, askingOptions, openClient, untilInterrupted } from './connection.ts';
 import { exits, UsageError } from './exit.ts';
 import { invalidatedJson, selectorJson, timeJson } from './json.ts';
@@ -21,6 +21,9 @@ interface RevokeOptions extends RefreshOptions, TokenOptions {
   readonly issuedBefore?: number;
   readonly dryRun?: boolean;
   readonly wait?: 'sidecar';
+  readonly handle?: boolean;
+  /** Undefined: as configured. */
+  readonly forward?: boolean;
 }
 
 /** Adds `revoke`. `done` takes its exit code. */
@@ -35,6 +38,9 @@ export function addRevoke(program: Command, done: (code: number) => void): void 
     .option('--issued-before <time>', 'only tokens issued at or before this: RFC 3339, or seconds since 1970', parseTime)
     .option('--reason <text>', 'why; kept in the journal')
     .addOption(new Option('--wait <reach>', 'how far it must have gone').choices(['sidecar']).default('sidecar'))
+    .option('--handle', 'what is read is a handle, not a token')
+    .option('--forward', 'tell its authority too, now or as soon as it can be reached (default: as configured); only of one token')
+    .option('--no-forward', 'do not tell its authority')
     .option('--dry-run', 'say what would be sent, and send nothing')
     .option('--yes', 'do not ask; needed for a selector where there is no terminal')
     .addHelpText(
@@ -42,6 +48,7 @@ export function addRevoke(program: Command, done: (code: number) => void): void 
       `
 Examples:
   echo "$TOKEN" | sidegate revoke --reason "found in a log"
+  sidegate revoke --token-file token.txt --forward
   sidegate revoke --issuer central --user 5f0c31 --yes
   sidegate revoke --project 1e24f1bd --issued-before 2026-11-21T10:00:00Z --dry-run`,
     )
@@ -70,8 +77,10 @@ async function revoke(given: readonly string[], options: RevokeOptions): Promise
   if (!selector && 'issuer' in options) throw new UsageError('--issuer alone names no token: say --everything beside it, or which tokens');
   if (!selector && options.issuedBefore !== undefined)
     throw new UsageError('a single token is killed whenever it was issued: leave --issued-before out');
+  if (selector && (options.forward || options.handle))
+    throw new UsageError(`--${options.handle ? 'handle' : 'forward'} is about one token: an authority is told of a token that one holds`);
   return untilInterrupted(async (signal) => {
-    const target: RevokeTarget = selector ? { selector } : { token: await readToken(given, options, output, signal) };
+    const target = selector ? { selector } : await readTarget(given, options, output, signal);
     if (options.dryRun) return tellDryRun(target, options, output);
     if (selector && !options.yes && !(await confirmed(`Revoke ${describe(selector, options.issuedBefore)}`, noTerminal.revoke, signal))) {
       output.say('sidegate: nothing was revoked');
@@ -85,9 +94,11 @@ async function revoke(given: readonly string[], options: RevokeOptions): Promise
         signal,
         ...reasonOf(options),
         ...(options.issuedBefore === undefined ? {} : { issuedBeforeMs: options.issuedBefore }),
+        ...(options.forward === undefined ? {} : { forward: options.forward }),
       };
-      const invalidated = await client.revoke(target, sent);
-      tell('REVOKE', invalidated, performance.now() - startedMs, output);
+      const revoked = await client.revoke(target, sent);
+      tell('REVOKE', revoked, performance.now() - startedMs, output);
+      if (!output.json) tellForwarding(revoked, output);
       return exits.done;
     } finally {
       client.close();
@@ -124,19 +135,38 @@ function tell(effect: 'REVOKE' | 'REFRESH', invalidated: Invalidated, tookMs: nu
     output.print(`${effect.padEnd(8)} applied in ${took(tookMs)} · as of ${formatCursor(invalidated.asOf)} · entry ${invalidated.entryId}`);
 }
 
-function tellDryRun(target: RevokeTarget, { reason, issuedBefore }: RevokeOptions, output: Output): number {
+async function readTarget(given: readonly string[], options: RevokeOptions, output: Output, signal: AbortSignal): Promise<RevokeTarget> {
+  const read = await readToken(given, options, output, signal);
+  return options.handle ? { handle: read } : { token: read };
+}
+
+const forwardingWords: { readonly [forwarding in Forwarding]: string } = {
+  accepted: 'its authority has revoked it too',
+  pending: 'its authority cannot be told yet: it is told as soon as it can be reached (see sidegate status)',
+  rejected: 'its authority refuses to revoke it: it is dead here, and good there until it ends',
+  unknown: 'what its authority said is newer than this program',
+};
+
+function tellForwarding({ forwarding }: Revoked, output: Output): void {
+  if (forwarding !== undefined) output.print(`${' '.repeat(9)}${forwardingWords[forwarding]}`);
+}
+
+function tellDryRun(target: RevokeTarget, { reason, issuedBefore, forward }: RevokeOptions, output: Output): number {
   if (output.json) {
-    const which = 'selector' in target ? { selector: selectorJson(target.selector) } : { token: '(not shown)' };
+    const hidden = 'handle' in target ? { handle: '(not shown)' } : { token: '(not shown)' };
+    const which = 'selector' in target ? { selector: selectorJson(target.selector) } : hidden;
     output.printJson({
       dryRun: true,
       ...which,
       ...timeJson('issuedBefore', issuedBefore),
       ...(reason ? { reason } : {}),
       waitFor: 'REACH_SIDECAR',
+      ...(forward === undefined ? {} : { forward: forward ? 'FORWARD_ALWAYS' : 'FORWARD_NEVER' }),
     });
   } else {
     const which = 'selector' in target ? describe(target.selector, issuedBefore) : 'the given token';
-    output.print(`would revoke ${which}${reason ? `, because ${JSON.stringify(reason)}` : ''}; nothing was sent`);
+    const told = forward === undefined ? '' : forward ? ', and tell its authority' : ', and not tell its authority';
+    output.print(`would revoke ${which}${told}${reason ? `, because ${JSON.stringify(reason)}` : ''}; nothing was sent`);
   }
   return exits.done;
 }

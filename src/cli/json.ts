@@ -3,8 +3,10 @@
 import type {
   Answer,
   Cursor,
+  Forwarding,
   Invalidated,
   Invalidation,
+  Revoked,
   SelectorFields,
   SourceStatus,
   Status,
@@ -18,7 +20,9 @@ export function answerJson(answer: Answer): object {
     active: answer.active,
     ...(answer.active ? {} : { reason: `INACTIVE_REASON_${answer.reason === 'UNKNOWN' ? 'UNSPECIFIED' : answer.reason}` }),
     ...(answer.token ? { token: tokenJson(answer.token) } : {}),
+    ...(answer.service ? { service: tokenJson(answer.service) } : {}),
     fingerprint: answer.fingerprint,
+    ...(answer.active && answer.handle !== undefined ? { handle: answer.handle } : {}),
     ...(!answer.active && answer.revokedBy ? { revokedBy: invalidationJson(answer.revokedBy) } : {}),
     ...cursorJson('asOf', answer.asOf),
     ...(answer.active ? { maxAge: durationJson(answer.maxAgeMs) } : {}),
@@ -30,10 +34,30 @@ export function answerJson(answer: Answer): object {
   };
 }
 
-/** RevokeResponse or RefreshResponse. This client asks for no other reach. */
-export function invalidatedJson({ asOf, entryId, reachedAtMs }: Invalidated): object {
-  return { ...cursorJson('asOf', asOf), reach: 'REACH_SIDECAR', entryId, ...timeJson('reachedAt', reachedAtMs) };
+/** FindTokenResponse. */
+export function foundJson(found: Answer | undefined): object {
+  return found ? { found: answerJson(found) } : {};
 }
+
+/** RevokeResponse or RefreshResponse. This client asks for no other reach. */
+export function invalidatedJson(invalidated: Invalidated | Revoked): object {
+  const { asOf, entryId, reachedAtMs } = invalidated;
+  const forwarding = 'forwarding' in invalidated ? invalidated.forwarding : undefined;
+  return {
+    ...cursorJson('asOf', asOf),
+    reach: 'REACH_SIDECAR',
+    ...(forwarding ? { forwarding: forwardingNames[forwarding] } : {}),
+    entryId,
+    ...timeJson('reachedAt', reachedAtMs),
+  };
+}
+
+const forwardingNames: { readonly [forwarding in Forwarding]: string } = {
+  accepted: 'FORWARDING_ACCEPTED',
+  pending: 'FORWARDING_PENDING',
+  rejected: 'FORWARDING_REJECTED',
+  unknown: 'FORWARDING_UNSPECIFIED',
+};
 
 /** WatchResponse; undefined for what is no message: the client's own word that the stream is gone. */
 export function eventJson(event: WatchEvent): object | undefined {
@@ -87,15 +111,22 @@ export function statusJson(status: Status): object {
     ...cursorJson('applied', status.applied),
     sources: status.sources.map(sourceJson),
     dependencies: status.dependencies.map(({ lastAnswerAtMs, ...rest }) => ({ ...rest, ...timeJson('lastAnswerAt', lastAnswerAtMs) })),
+    upstreamOutboxCount: String(status.upstreamOutboxCount),
     watcherCount: String(status.watcherCount),
     serving: status.serving,
     entryCount: String(status.entryCount),
-    tiers: status.tiers.map(({ name, ...counts }) => ({
-      name,
-      ...Object.fromEntries(Object.entries(counts).map(([field, count]) => [field, String(count)])),
-    })),
+    tiers: status.tiers.map(({ name, ...counts }) => ({ name, ...countsJson(counts) })),
     degradations: status.degradations.map(({ issuer, reasons, sinceMs }) => ({ issuer, reasons, ...timeJson('since', sinceMs) })),
+    forwardings: status.forwardings.map(({ issuer, oldestAtMs, ...counts }) => ({
+      issuer,
+      ...countsJson(counts),
+      ...timeJson('oldestAt', oldestAtMs),
+    })),
   };
+}
+
+function countsJson(counts: object): object {
+  return Object.fromEntries(Object.entries(counts).map(([field, count]) => [field, String(count)]));
 }
 
 /** Selector: the fields are its own already. */

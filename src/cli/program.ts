@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { NoAnswerError } from '../client/index.ts';
 import { readVersion } from '../package.ts';
 import { exits, UsageError } from './exit.ts';
+import { addFind } from './find.ts';
 import { addRefresh, addRevoke } from './invalidate.ts';
 import { durationJson } from './json.ts';
 import { plain, surviveReaders } from './output.ts';
@@ -42,7 +43,7 @@ async function programFor(args: readonly string[], done: (code: number) => void)
     .addHelpText(
       'after',
       `
-Exit codes: 0 active, done · 1 inactive · 2 usage or configuration · 3 no answer · 4 done, but not as far as --wait asked · 130 interrupted
+Exit codes: 0 active, done · 1 inactive, none found · 2 usage or configuration · 3 no answer · 4 done, but not as far as --wait asked · 130 interrupted
 
 Examples:
   sidegate dev
@@ -51,7 +52,7 @@ Examples:
     );
   // The sidecar's own libraries are loaded by the commands that need them: asking must start quickly.
   const [command] = args.filter((arg) => !arg.startsWith('-'));
-  const isServing = command === undefined || !['validate', 'revoke', 'refresh', 'watch', 'status'].includes(command);
+  const isServing = command === undefined || !['validate', 'revoke', 'refresh', 'watch', 'find', 'status'].includes(command);
   if (isServing) {
     const [{ addDev }, { addServe }, { addConfig }] = await Promise.all([
       import('./develop.ts'),
@@ -62,7 +63,7 @@ Examples:
     addServe(program, done);
     addConfig(program, done);
   }
-  for (const add of [addValidate, addRevoke, addRefresh, addWatch, addStatus]) add(program, done);
+  for (const add of [addValidate, addRevoke, addRefresh, addWatch, addFind, addStatus]) add(program, done);
   return program;
 }
 

@@ -18,6 +18,7 @@ interface Options extends AskingOptions {
 const waitMs = 30_000;
 const lookEveryMs = 200;
 const oneLookMs = 2_000;
+const serverPrefix = 'memcached/';
 
 /** Adds the command. `done` takes its exit code. */
 export function addStatus(program: Command, done: (code: number) => void): void {
@@ -89,7 +90,8 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
   const bad = (word: string): string => output.paint('bad', word);
 
   const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/'));
-  const others = status.dependencies.filter((dependency) => !issuers.includes(dependency));
+  const servers = status.dependencies.filter(({ name }) => name.startsWith(serverPrefix));
+  const others = status.dependencies.filter((dependency) => !issuers.includes(dependency) && !servers.includes(dependency));
   // Who has not been asked yet is not away: no token of it has come.
   const stateOf = ({ reachable, problem }: Status['dependencies'][number], degraded: boolean): string => {
     if (!reachable) return problem === 'not asked yet' ? output.paint('faint', '–   ') : bad('AWAY');
@@ -125,17 +127,49 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
       ];
       return row(name, '', reachable ? ok : bad('AWAY'), told);
     }),
-    ...status.tiers.map((tier, index) => {
-      const hits =
-        tier.lookupCount === 0 ? [] : [`${((100 * tier.hitCount) / tier.lookupCount).toFixed(1)} % hits of ${counted(tier.lookupCount)}`];
-      const told = [
-        `${counted(tier.tokenCount)} ${tier.tokenCount === 1 ? 'token' : 'tokens'}`,
-        `${mebibytes(tier.sizeBytes)} of ${mebibytes(tier.maxSizeBytes)} MiB`,
-        ...hits,
-      ];
-      return row(index === 0 ? 'caches' : '', tier.name, told.join(', '), []);
-    }),
+    ...tiersOf(status, servers, nowMs).map(([name, told], index) => row(index === 0 ? 'caches' : '', name, told, [])),
+    ...waitingOf(status, nowMs).map(([name, told], index) => row(index === 0 ? 'waiting' : '', name, told, [])),
     row('watchers', '', String(status.watcherCount), []),
+  ];
+}
+
+/** Each tier's name, and what is told of it. */
+function tiersOf(status: Status, servers: Status['dependencies'], nowMs: number): readonly (readonly [string, string])[] {
+  const out = servers.filter(({ reachable }) => !reachable).map((server) => outWords(server, nowMs));
+  const up = `${servers.length - out.length} of ${servers.length} ${servers.length === 1 ? 'server' : 'servers'}`;
+  const shared = `${up}${out.length === 0 ? '' : ` (${out.join('; ')})`}`;
+  const tiers = status.tiers.map((tier) => {
+    const hits =
+      tier.lookupCount === 0 ? [] : [`${((100 * tier.hitCount) / tier.lookupCount).toFixed(1)} % hits of ${counted(tier.lookupCount)}`];
+    if (tier.name === 'shared') return [tier.name, [shared, ...hits].join(', ')] as const;
+    const tokens = `${counted(tier.tokenCount)} ${tier.tokenCount === 1 ? 'token' : 'tokens'}`;
+    return [tier.name, [tokens, `${mebibytes(tier.sizeBytes)} of ${mebibytes(tier.maxSizeBytes)} MiB`, ...hits].join(', ')] as const;
+  });
+  const isMissing = servers.length > 0 && !tiers.some(([name]) => name === 'shared');
+  return isMissing ? [...tiers, ['shared', shared]] : tiers;
+}
+
+function outWords({ name, problem, lastAnswerAtMs }: Status['dependencies'][number], nowMs: number): string {
+  const since = lastAnswerAtMs === undefined ? '' : `, last answer ${span(nowMs - lastAnswerAtMs)} ago`;
+  return `${name.slice(serverPrefix.length)} out${problem === undefined ? '' : `: ${problem}`}${since}`;
+}
+
+/** How telling the authorities goes: all that waits, then each of those that has been told something. */
+function waitingOf({ upstreamOutboxCount, forwardings }: Status, nowMs: number): readonly (readonly [string, string])[] {
+  const told = forwardings.filter((one) => one.pendingCount + one.acceptedCount + one.rejectedCount + one.expiredCount > 0);
+  if (upstreamOutboxCount === 0 && told.length === 0) return [];
+  return [
+    ['upstream', counted(upstreamOutboxCount)],
+    ...told.map((one) => {
+      const oldest = one.oldestAtMs === undefined ? '' : ` (the oldest for ${span(nowMs - one.oldestAtMs)})`;
+      const words = [
+        one.pendingCount === 0 ? '' : `${counted(one.pendingCount)} wait${oldest}`,
+        `${counted(one.acceptedCount)} accepted`,
+        one.rejectedCount === 0 ? '' : `${counted(one.rejectedCount)} refused`,
+        one.expiredCount === 0 ? '' : `${counted(one.expiredCount)} ended before they could be told`,
+      ];
+      return [one.issuer, words.filter(Boolean).join(', ')] as const;
+    }),
   ];
 }
 

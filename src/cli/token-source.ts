@@ -41,7 +41,7 @@ export async function readToken(given: readonly string[], options: TokenOptions,
   const fromStdin = given.includes('-');
   if (fromStdin && options.tokenFile !== undefined)
     throw new UsageError('the token comes from standard input or from a file, not from both');
-  if (options.tokenFile !== undefined) return checked(await secretFile(resolve(options.tokenFile)).read().catch(unreadable), 'the file');
+  if (options.tokenFile !== undefined) return readTokenFile(options.tokenFile);
   const variable = process.env['SIDEGATE_TOKEN'];
   if (!fromStdin && variable) {
     // Which of the two was meant cannot be told without waiting for one that may never come.
@@ -51,6 +51,11 @@ export async function readToken(given: readonly string[], options: TokenOptions,
   }
   if (!process.stdin.isTTY) return checked(await readStandardInput(signal), 'standard input');
   return checked(await readTerminal(output, signal), 'what was typed');
+}
+
+/** The token in a file. Throws UsageError where there is none. */
+export async function readTokenFile(path: string): Promise<string> {
+  return checked(await secretFile(resolve(path)).read().catch(unreadable), 'the file');
 }
 
 async function readTerminal(output: Output, signal: AbortSignal): Promise<string> {

@@ -1,17 +1,23 @@
 // `sidegate validate`: is this token good, right now?
 
-import type { Command } from 'commander';
-import type { Answer, Demand, ValidateOptions } from '../client/index.ts';
-import { formatCursor } from '../client/index.ts';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { Access, Demand, ValidateOptions } from '../client/index.ts';
+import { parseDuration } from '../config/units.ts';
+import { linesOf } from './answer-lines.ts';
 import { type AskingOptions, askingOptions, openClient, parseTimeout, untilInterrupted } from './connection.ts';
 import { exits, UsageError } from './exit.ts';
+import { type IncludeOptions, includeOf, includeOptions } from './include-options.ts';
 import { answerJson } from './json.ts';
-import { type Output, openOutput } from './output.ts';
+import { openOutput } from './output.ts';
 import { parseId, parseIds } from './selector-options.ts';
-import { checkArguments, readToken, type TokenOptions, tokenOptions } from './token-source.ts';
-import { aboutWhich, bringer, clockTime, holder, short, span, took } from './words.ts';
+import { checkArguments, readToken, readTokenFile, type TokenOptions, tokenOptions } from './token-source.ts';
 
-interface Options extends AskingOptions, TokenOptions {
+/** As far as caching.token.stale_while_down goes. */
+const longestStaleMs = 86_400_000;
+
+interface Options extends AskingOptions, TokenOptions, IncludeOptions {
+  readonly handle?: boolean;
+  readonly serviceTokenFile?: string;
   readonly project?: string;
   readonly domain?: string;
   readonly system?: boolean;
@@ -19,8 +25,10 @@ interface Options extends AskingOptions, TokenOptions {
   readonly audience?: readonly string[];
   readonly scope?: readonly string[];
   readonly issuer?: readonly string[];
+  readonly access?: Access;
+  /** Milliseconds, as `stale`. */
   readonly maxStaleness?: number;
-  readonly claims?: boolean;
+  readonly stale?: number;
   readonly explain?: boolean;
 }
 
@@ -32,7 +40,9 @@ export function addValidate(program: Command, done: (code: number) => void): voi
     .description(
       'Says whether a token is good now. Exit code 0: active, 1: inactive, 3: there is no answer. The time printed is the call alone, as seen from here: neither starting this program nor connecting is in it.',
     );
-  askingOptions(tokenOptions(command))
+  const asking = askingOptions(tokenOptions(command))
+    .option('--handle', 'what is read is a handle, not a token')
+    .option('--service-token-file <file>', 'our own token, with which an expired one still serves a long operation')
     .option('--project <id>', 'it must be scoped to this project', parseId)
     .option('--domain <id>', 'it must be scoped to this domain', parseId)
     .option('--system', 'it must be scoped to the system')
@@ -40,8 +50,10 @@ export function addValidate(program: Command, done: (code: number) => void): voi
     .option('--audience <audience>', 'it must be meant for one of these (may be repeated)', parseIds)
     .option('--scope <scope>', 'it must carry all of these OAuth scopes (may be repeated)', parseIds)
     .option('--issuer <name>', 'it must be of one of these issuers (may be repeated)', parseIds)
+    .option('--access <service:method:path>', 'the request at hand, for a token with access rules', parseAccess)
     .option('--max-staleness <duration>', 'facts confirmed longer ago are fetched again first', parseTimeout)
-    .option('--claims', 'print the verified claims too')
+    .option('--stale <duration>', 'facts so far past their time will do while the authority is away, as far as is configured', parseStale);
+  includeOptions(asking)
     .option('--explain', 'print also who revoked it, and the facts of a dead token; needs an identity, which the socket gives')
     .addHelpText(
       'after',
@@ -49,7 +61,10 @@ export function addValidate(program: Command, done: (code: number) => void): voi
 Examples:
   echo "$TOKEN" | sidegate validate
   openstack token issue -f value -c id | sidegate validate --project 1e24f1bd --role member
-  sidegate validate --token-file token.txt --explain --json`,
+  sidegate validate --token-file token.txt --explain --json
+  sidegate validate --token-file token.txt --access compute:GET:/v2.1/servers
+  sidegate validate --token-file expired.txt --service-token-file ours.txt
+  sidegate validate --token-file token.txt --catalog-service compute --catalog-region RegionOne`,
     )
     .action(async (_first: unknown, options: Options) => done(await validate(command.args, options)));
 }
@@ -59,12 +74,13 @@ async function validate(given: readonly string[], options: Options): Promise<num
   const output = openOutput(options);
   const asking = askingOf(options);
   return untilInterrupted(async (signal) => {
+    const serviceToken = options.serviceTokenFile === undefined ? {} : { serviceToken: await readTokenFile(options.serviceTokenFile) };
     const token = await readToken(given, options, output, signal);
     const client = await openClient(options);
     try {
       await client.connected({ signal });
       const startedMs = performance.now();
-      const answer = await client.validate(token, { ...asking, signal });
+      const answer = await client.validate(options.handle ? { handle: token } : token, { ...asking, ...serviceToken, signal });
       const roundTripMs = performance.now() - startedMs;
       if (output.json) output.printJson(answerJson(answer));
       else
@@ -76,7 +92,7 @@ async function validate(given: readonly string[], options: Options): Promise<num
   });
 }
 
-function askingOf({ claims, explain, maxStaleness, ...options }: Options): ValidateOptions {
+function askingOf({ explain, maxStaleness, stale, ...options }: Options): ValidateOptions {
   const scopes: readonly NonNullable<Demand['scope']>[] = [
     ...(options.project === undefined ? [] : [{ kind: 'project' as const, id: options.project }]),
     ...(options.domain === undefined ? [] : [{ kind: 'domain' as const, id: options.domain }]),
@@ -90,65 +106,25 @@ function askingOf({ claims, explain, maxStaleness, ...options }: Options): Valid
     ...(options.audience ? { anyOfAudiences: options.audience } : {}),
     ...(options.role ? { anyOfRoles: options.role } : {}),
     ...(options.scope ? { allOfScopes: options.scope } : {}),
+    ...(options.access ? { access: options.access } : {}),
   };
   return {
     ...(Object.keys(demand).length > 0 ? { demand } : {}),
-    include: { claims: claims ?? false, details: explain ?? false },
+    include: { ...includeOf(options), details: explain ?? false },
     ...(maxStaleness === undefined ? {} : { maxStalenessMs: maxStaleness }),
+    ...(stale === undefined ? {} : { staleIfUnavailableMs: stale }),
   };
 }
 
-interface Telling {
-  readonly output: Output;
-  readonly roundTripMs: number;
-  readonly nowMs: number;
-  /** Ids in full. */
-  readonly whole: boolean;
+/** `compute:GET:/v2.1/servers`. Paths may hold colons. */
+function parseAccess(text: string): Access {
+  const [, service = '', method = '', path = ''] = /^([^:\s]+):([A-Za-z]+):(\/[^?#\s]*)$/.exec(text) ?? [];
+  if (path !== '') return { service, method: method.toUpperCase(), path };
+  throw new InvalidArgumentError('It is SERVICE:METHOD:PATH without a query, such as compute:GET:/v2.1/servers.');
 }
 
-const indent = ' '.repeat(9);
-const provenances = { memory: 'memory', authority: 'asked its authority', signature: 'verified here', unknown: '' } as const;
-
-function linesOf(answer: Answer, { output, roundTripMs, nowMs, whole }: Telling): readonly string[] {
-  const { token } = answer;
-  const facts = token === undefined ? [] : [holder(token), ...factsOf(answer, nowMs)];
-  const verdict = answer.active ? output.paint('good', 'active  ') : output.paint('bad', `inactive ${answer.reason}`);
-  const { confirmedAtMs } = answer;
-  const rest = [
-    provenances[answer.provenance],
-    took(roundTripMs),
-    confirmedAtMs === undefined ? '' : `facts ${span(nowMs - confirmedAtMs)} old`,
-    answer.asOf ? `as of ${formatCursor(answer.asOf)}` : '',
-    answer.fingerprint === '' ? '' : `fingerprint ${whole ? answer.fingerprint : short(answer.fingerprint)}`,
-  ].filter(Boolean);
-  return [
-    [verdict, facts.join('   ')].filter(Boolean).join(answer.active ? ' ' : '   '),
-    ...killersOf(answer, nowMs),
-    indent + output.paint('faint', rest.join(' · ')),
-    ...(answer.degraded ? [indent + output.paint('bad', `degraded: ${answer.degradedBy.join(', ')}`)] : []),
-    ...(token?.claimsJson === undefined ? [] : [indent + token.claimsJson]),
-  ];
-}
-
-function factsOf({ token }: Answer, nowMs: number): readonly string[] {
-  if (token === undefined) return [];
-  const { roles, scopes, expiresAtMs, issuer } = token;
-  return [
-    ...(roles.length > 0 ? [`roles ${roles.map(({ name }) => name).join(', ')}`] : []),
-    ...(scopes.length > 0 ? [`scopes ${scopes.join(' ')}`] : []),
-    ...(expiresAtMs === undefined
-      ? []
-      : [expiresAtMs > nowMs ? `expires in ${span(expiresAtMs - nowMs)}` : `expired ${span(nowMs - expiresAtMs)} ago`]),
-    `issuer ${issuer}`,
-  ];
-}
-
-function killersOf(answer: Answer, nowMs: number): readonly string[] {
-  if (answer.active || !answer.revokedBy) return [];
-  const { cursor, learnedAtMs, selector, issuedBeforeMs } = answer.revokedBy;
-  const learned = learnedAtMs === undefined ? '' : `, learned ${clockTime(learnedAtMs, true)}, ${span(nowMs - learnedAtMs)} ago`;
-  const which = selector ? `: ${aboutWhich(selector)}` : '';
-  const until = issuedBeforeMs === undefined ? '' : `, tokens issued until ${clockTime(issuedBeforeMs)}`;
-  const from = bringer(answer.revokedBy);
-  return [`${indent}by ${formatCursor(cursor)}${learned}${which}${until}`, ...(from === '' ? [] : [`${indent}from ${from}`])];
+function parseStale(text: string): number {
+  const ms = parseDuration(text);
+  if (ms <= longestStaleMs) return ms;
+  throw new InvalidArgumentError('It is a duration such as 30s, 5m or 1h, at most 24h.');
 }

@@ -1,13 +1,17 @@
 // What the client answers: about a token, an invalidation, the state of a sidecar.
 
+import type { CatalogService } from '../core/catalog.ts';
 import type { InactiveReason } from '../core/decision.ts';
 import type { Cursor } from '../core/invalidation.ts';
-import type { Token } from '../core/token.ts';
+import type { Token as Facts } from '../core/token.ts';
 import {
+  type CatalogService as CatalogServiceMessage,
+  Forwarding as ForwardingMessage,
   InactiveReason as InactiveReasonMessage,
   Provenance as ProvenanceMessage,
   type RefreshResponse,
   type RevokeResponse,
+  type Token as TokenMessage,
   type ValidateResponse,
 } from '../gen/sidegate/v1/token_service.ts';
 import { cursorFromMessage } from '../wire/cursor.ts';
@@ -20,12 +24,20 @@ import { NoAnswerError } from './no-answer-error.ts';
 export type Invalidation = ReadInvalidation;
 
 /** Where facts were found; `unknown`: a place newer than this client. */
-export type Provenance = 'memory' | 'authority' | 'signature' | 'unknown';
+export type Provenance = 'memory' | 'shared' | 'authority' | 'signature' | 'unknown';
+
+/** What a token says. */
+export interface Token extends Facts {
+  /** The service catalog. Only when included, and only where the token has one. */
+  readonly catalog?: readonly CatalogService[];
+}
 
 /** What every answer says. */
 interface AnswerBase {
   /** Public name of the token: log it, match it with events. Cannot be presented in its place. */
   readonly fingerprint: string;
+  /** Facts of the service token, where one was presented and is good. */
+  readonly service?: Token;
   readonly provenance: Provenance;
   /** When the authority last confirmed the facts, in milliseconds since the epoch. */
   readonly confirmedAtMs?: number;
@@ -45,6 +57,8 @@ export interface ActiveAnswer extends AnswerBase {
   readonly asOf: Cursor;
   /** How long a near cache may repeat it; 0: not at all. */
   readonly maxAgeMs: number;
+  /** Stands for the token, and is as secret. Only when included, and only where there are handles. */
+  readonly handle?: string;
 }
 
 /** The token is not good. */
@@ -72,15 +86,28 @@ export interface Invalidated {
 }
 
 /**
+ * How telling the authority went. `pending`: it is told again as long as the token lives. `rejected`: it will never do it.
+ * `unknown`: a word newer than this client.
+ */
+export type Forwarding = 'accepted' | 'pending' | 'rejected' | 'unknown';
+
+/** A revocation. */
+export interface Revoked extends Invalidated {
+  /** Absent: it was not to be told, or there was nothing to tell. The token is dead here in any case. */
+  readonly forwarding?: Forwarding;
+}
+
+/**
  * Reads an answer, cautiously: active only if it says so, gives no reason against it, and has facts and a position.
  * Throws NoAnswerError INTERNAL / ANSWER_MALFORMED for an active answer without them; SidecarError where a part cannot be read.
  */
 export function answerFromMessage(message: ValidateResponse): Answer {
   const asOf = cursorFromMessage(message.asOf);
-  const token = message.token && tokenFromMessage(message.token);
+  const token = message.token && withCatalog(message.token);
   const confirmedAtMs = msFromDate(message.confirmedAt, 'confirmed_at');
   const base: AnswerBase = {
     fingerprint: message.fingerprint,
+    ...(message.service === undefined ? {} : { service: withCatalog(message.service) }),
     provenance: provenances.get(message.provenance) ?? 'unknown',
     ...(confirmedAtMs === undefined ? {} : { confirmedAtMs }),
     degraded: message.degraded,
@@ -100,10 +127,38 @@ export function answerFromMessage(message: ValidateResponse): Answer {
     };
   }
   if (token === undefined || asOf === undefined) throw malformed('an active answer has facts and a position');
-  return { active: true, ...base, token, asOf, maxAgeMs: msFromDuration(message.maxAge, 'max_age') ?? 0 };
+  return {
+    active: true,
+    ...base,
+    token,
+    asOf,
+    maxAgeMs: msFromDuration(message.maxAge, 'max_age') ?? 0,
+    ...(message.handle === '' ? {} : { handle: message.handle }),
+  };
 }
 
-/** Reads what Revoke and Refresh say. Throws NoAnswerError INTERNAL / ANSWER_MALFORMED without a position. */
+function withCatalog(message: TokenMessage): Token {
+  const token = tokenFromMessage(message);
+  return message.catalog.length === 0 ? token : { ...token, catalog: message.catalog.map(serviceFromMessage) };
+}
+
+function serviceFromMessage({ id, type, name, endpoints }: CatalogServiceMessage): CatalogService {
+  return {
+    id,
+    type,
+    name,
+    endpoints: endpoints.map((one) => ({ id: one.id, interface: one.interface, regionId: one.regionId, url: one.url })),
+  };
+}
+
+/** Reads what Revoke says; throws as `invalidatedFromMessage`. */
+export function revokedFromMessage(message: RevokeResponse): Revoked {
+  const invalidated = invalidatedFromMessage(message);
+  if (message.forwarding === ForwardingMessage.UNSPECIFIED) return invalidated;
+  return { ...invalidated, forwarding: forwardings.get(message.forwarding) ?? 'unknown' };
+}
+
+/** Reads what Revoke and Refresh say in common. Throws NoAnswerError INTERNAL / ANSWER_MALFORMED without a position. */
 export function invalidatedFromMessage(message: RevokeResponse | RefreshResponse): Invalidated {
   const asOf = cursorFromMessage(message.asOf);
   if (asOf === undefined) throw malformed('an invalidation has a position');
@@ -124,7 +179,9 @@ const reasons: ReadonlyMap<number, InactiveReason> = new Map<number, InactiveRea
   [InactiveReasonMessage.BAD_SIGNATURE, 'BAD_SIGNATURE'],
   [InactiveReasonMessage.WRONG_ISSUER, 'WRONG_ISSUER'],
   [InactiveReasonMessage.LIFETIME_TOO_LONG, 'LIFETIME_TOO_LONG'],
+  [InactiveReasonMessage.UNKNOWN_HANDLE, 'UNKNOWN_HANDLE'],
   [InactiveReasonMessage.WRONG_CERTIFICATE, 'WRONG_CERTIFICATE'],
+  [InactiveReasonMessage.BAD_SERVICE_TOKEN, 'BAD_SERVICE_TOKEN'],
   [InactiveReasonMessage.WRONG_AUDIENCE, 'WRONG_AUDIENCE'],
   [InactiveReasonMessage.WRONG_SCOPE, 'WRONG_SCOPE'],
   [InactiveReasonMessage.MISSING_ROLE, 'MISSING_ROLE'],
@@ -134,6 +191,13 @@ const reasons: ReadonlyMap<number, InactiveReason> = new Map<number, InactiveRea
 
 const provenances: ReadonlyMap<number, Provenance> = new Map<number, Provenance>([
   [ProvenanceMessage.MEMORY, 'memory'],
+  [ProvenanceMessage.SHARED, 'shared'],
   [ProvenanceMessage.AUTHORITY, 'authority'],
   [ProvenanceMessage.SIGNATURE, 'signature'],
+]);
+
+const forwardings: ReadonlyMap<number, Forwarding> = new Map<number, Forwarding>([
+  [ForwardingMessage.ACCEPTED, 'accepted'],
+  [ForwardingMessage.PENDING, 'pending'],
+  [ForwardingMessage.REJECTED, 'rejected'],
 ]);

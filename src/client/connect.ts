@@ -1,15 +1,19 @@
 // The client: the API's calls, in types of our own.
 
 import { performance } from 'node:perf_hooks';
-import type { RefreshResponse, RevokeResponse } from '../gen/sidegate/v1/token_service.ts';
+import type { FindTokenResponse, RefreshResponse, RevokeResponse } from '../gen/sidegate/v1/token_service.ts';
 import type { SelectorFields } from '../wire/selector.ts';
-import { type Answer, answerFromMessage, type Invalidated, invalidatedFromMessage } from './answer.ts';
+import { type Answer, answerFromMessage, type Invalidated, invalidatedFromMessage, type Revoked, revokedFromMessage } from './answer.ts';
 import { type CallerToken, Channel, type Limits } from './channel.ts';
 import { boundedTimeoutMs, pause } from './deadline.ts';
 import { type NearCache, type NearCacheOptions, nearCache } from './near-cache.ts';
 import { NoAnswerError, toNoAnswerError } from './no-answer-error.ts';
 import {
   type CallOptions,
+  type Credential,
+  type FindOptions,
+  type FindTarget,
+  findTokenRequest,
   type RefreshOptions,
   type RevokeOptions,
   type RevokeTarget,
@@ -33,12 +37,17 @@ export interface ConnectOptions {
 
 /** A sidecar, as its callers see it. Every call throws NoAnswerError where there is no answer. */
 export interface Client {
-  /** Is this token good, now, for what is demanded? */
-  validate(token: string, options?: ValidateOptions): Promise<Answer>;
+  /** Is this token (or the one of this handle) good, now, for what is demanded? */
+  validate(credential: Credential, options?: ValidateOptions): Promise<Answer>;
   /** Durable when it resolves. Tried once more where the sidecar was unavailable: its request id makes that the same revocation. */
-  revoke(target: RevokeTarget, options?: RevokeOptions): Promise<Invalidated>;
+  revoke(target: RevokeTarget, options?: RevokeOptions): Promise<Revoked>;
   /** Has facts fetched again; kills nothing. Tried once more, as `revoke`. */
   refresh(selector: SelectorFields, options?: RefreshOptions): Promise<Invalidated>;
+  /**
+   * The newest active token of a user that the sidecar's caches know; never the token itself. Undefined: none is known, others may exist.
+   * Needs an authorised caller.
+   */
+  findToken(target: FindTarget, options?: FindOptions): Promise<Answer | undefined>;
   /** What happens, resumed by itself; see `watch` in the documentation of the protocol. Each iteration is a subscription. */
   watch(options?: WatchOptions): AsyncIterable<WatchEvent>;
   /** Connects now rather than at the first call, so that its time is that of the call alone. Where that fails the next call says why. */
@@ -62,8 +71,8 @@ export function connect(options: ConnectOptions = {}): Client {
   const closing = new AbortController();
   const limits = (call: CallOptions): Limits => ({ timeoutMs: call.timeoutMs ?? timeoutMs, signal: call.signal });
 
-  const validate = async (token: string, asking: ValidateOptions = {}): Promise<Answer> => {
-    const request = validateRequest(token, asking);
+  const validate = async (credential: Credential, asking: ValidateOptions = {}): Promise<Answer> => {
+    const request = validateRequest(credential, asking);
     return reading(answerFromMessage, await channel.unary((stub, ...rest) => stub.validate(request, ...rest), limits(asking)));
   };
 
@@ -82,12 +91,17 @@ export function connect(options: ConnectOptions = {}): Client {
     async revoke(target, call = {}) {
       const request = revokeRequest(target, call);
       const once = (left: Limits) => channel.unary<RevokeResponse>((stub, ...rest) => stub.revoke(request, ...rest), left);
-      return reading(invalidatedFromMessage, await twice(once, limits(call)));
+      return reading(revokedFromMessage, await twice(once, limits(call)));
     },
     async refresh(selector, call = {}) {
       const request = refreshRequest(selector, call);
       const once = (left: Limits) => channel.unary<RefreshResponse>((stub, ...rest) => stub.refresh(request, ...rest), left);
       return reading(invalidatedFromMessage, await twice(once, limits(call)));
+    },
+    async findToken(target, call = {}) {
+      const request = findTokenRequest(target, call);
+      const read = ({ found }: FindTokenResponse): Answer | undefined => found && answerFromMessage(found);
+      return reading(read, await channel.unary((stub, ...rest) => stub.findToken(request, ...rest), limits(call)));
     },
     watch: (watching = {}) => follow(watching, () => undefined),
     connected: (call = {}) => channel.connected(limits(call)),

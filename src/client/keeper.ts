@@ -75,7 +75,10 @@ export class Keeper {
       this.#answers.delete(key);
       return undefined;
     }
-    return this.#proof.holds(nowMs, kept.answer.token.issuer) ? kept.answer : undefined;
+    const { token, service } = kept.answer;
+    // What rests on two tokens is as doubtful as either of them.
+    if (service && !this.#proof.holds(nowMs, service.issuer)) return undefined;
+    return this.#proof.holds(nowMs, token.issuer) ? kept.answer : undefined;
   }
 
   /** Keeps an answer where that is allowed; says whether. */
@@ -87,7 +90,8 @@ export class Keeper {
     if (asked.epoch !== this.#epoch || answer.asOf.journal !== this.#cursor?.journal) return false;
     const since = this.#history.after(answer.asOf.revision);
     if (since === undefined || since.some((remembered) => fits(remembered.tags, tags))) return false;
-    if (!isInside(answer.token, this.#filter)) return false;
+    // What kills the service token must reach us too: its tags are among the answer's, and it may be somebody else's.
+    if (!isInside(answer.token, this.#filter) || (answer.service && !isInside(answer.service, this.#filter))) return false;
     this.#answers.set(key, { answer, tags, untilMs: asked.atMs + answer.maxAgeMs });
     return true;
   }

@@ -1,11 +1,10 @@
 // The near cache: answers from this process's memory for as long as Watch proves that nothing has been missed.
 
 import { hash } from 'node:crypto';
-import type { Demand } from '../core/decision.ts';
 import type { Answer } from './answer.ts';
 import { pause, within } from './deadline.ts';
 import { Keeper } from './keeper.ts';
-import type { ValidateOptions } from './requests.ts';
+import type { CallOptions, Credential, Demand, Include, ValidateOptions } from './requests.ts';
 import type { WatchEvent, WatchFilter, WatchOptions } from './watch.ts';
 
 /** How a near cache is made. */
@@ -32,18 +31,18 @@ export interface NearCacheStats {
 }
 
 /**
- * Answers like `Client.validate`, from memory where that is proven good. It holds no raw token. While it is open it keeps one Watch
- * open, and the process alive.
+ * Answers like `Client.validate`, from memory where that is proven good. It holds no raw token and no handle. While it is open it keeps
+ * one Watch open, and the process alive.
  */
 export interface NearCache {
   /**
-   * The answer: from memory, or else the sidecar's. What asks for more than a decision (`atLeastAsFresh`, `maxStalenessMs`, details)
-   * goes to the sidecar and is not kept. Identical questions share one call unless an invalidation came in between.
+   * The answer: from memory, or else the sidecar's. What asks for more than a decision (`atLeastAsFresh`, `maxStalenessMs`, details), or
+   * for a handle, goes to the sidecar and is not kept. Identical questions share one call unless an invalidation came in between.
    * Throws NoAnswerError.
    */
-  validate(token: string, options?: ValidateOptions): Promise<Answer>;
+  validate(credential: Credential, options?: ValidateOptions): Promise<Answer>;
   /** The answer from memory, or undefined where the sidecar has to be asked: for those who cannot wait. */
-  peek(token: string, demand?: Demand): Answer | undefined;
+  peek(credential: Credential, demand?: Demand): Answer | undefined;
   stats(): NearCacheStats;
   /** Ends Watch and forgets everything; from then on every call asks the sidecar. */
   close(): void;
@@ -51,7 +50,7 @@ export interface NearCache {
 
 /** What a near cache is made of. */
 export interface NearCacheParts {
-  ask(token: string, options: ValidateOptions): Promise<Answer>;
+  ask(credential: Credential, options: ValidateOptions): Promise<Answer>;
   watch(options: WatchOptions, subscribing: () => void): AsyncIterable<WatchEvent>;
   /** Never steps. */
   monotonicMs(): number;
@@ -64,6 +63,9 @@ export interface NearCacheParts {
 const defaultMaxEntries = 10_000;
 /** A subscription that was refused for good is tried again after this: the caller's token may have been exchanged. */
 const refusedPauseMs = 10_000;
+
+/** What makes two questions about one credential different. */
+type Question = Omit<ValidateOptions, keyof CallOptions>;
 
 interface Flight {
   readonly answer: Promise<Answer>;
@@ -86,26 +88,24 @@ export function nearCache(parts: NearCacheParts, options: NearCacheOptions = {})
     return answer;
   };
 
-  const ask = async (key: string, token: string, asking: ValidateOptions): Promise<Answer> => {
+  const ask = async (key: string, credential: Credential, question: Question): Promise<Answer> => {
     const asked = keeper.asked(parts.monotonicMs());
     counts.asked += 1;
-    const answer = await parts.ask(token, { ...asking, include: { ...asking.include, tags: true } });
+    const answer = await parts.ask(credential, { ...question, include: { ...question.include, tags: true } });
     if (!signal.aborted) keeper.keep(key, answer, asked);
     return answer;
   };
 
   /** One call for all who ask the same, as long as nothing has been heard that it might have missed. */
-  const join = (key: string, token: string, { demand, include }: ValidateOptions): Promise<Answer> => {
+  const join = (key: string, credential: Credential, question: Question): Promise<Answer> => {
     const running = flights.get(key);
     if (running !== undefined && running.news === keeper.news) return running.answer;
     // The flight has its own deadline and no signal: who started it may leave, and the others still want the answer.
     const flight: Flight = {
       news: keeper.news,
-      answer: ask(key, token, { ...(demand === undefined ? {} : { demand }), ...(include === undefined ? {} : { include }) }).finally(
-        () => {
-          if (flights.get(key) === flight) flights.delete(key);
-        },
-      ),
+      answer: ask(key, credential, question).finally(() => {
+        if (flights.get(key) === flight) flights.delete(key);
+      }),
     };
     // Everybody may have left before it fails.
     flight.answer.catch(() => undefined);
@@ -118,15 +118,16 @@ export function nearCache(parts: NearCacheParts, options: NearCacheOptions = {})
   });
 
   return {
-    async validate(token, asking = {}) {
+    async validate(credential, asking = {}) {
       if (bypasses(asking) || signal.aborted) {
         counts.asked += 1;
-        return parts.ask(token, asking);
+        return parts.ask(credential, asking);
       }
-      const key = keyOf(token, asking.demand, asking.include?.claims ?? false);
-      return hit(key) ?? within(join(key, token, asking), asking.timeoutMs ?? parts.timeoutMs, asking.signal);
+      const { timeoutMs = parts.timeoutMs, signal: leaving, ...question } = asking;
+      const key = keyOf(credential, question);
+      return hit(key) ?? within(join(key, credential, question), timeoutMs, leaving);
     },
-    peek: (token, demand) => hit(keyOf(token, demand, false)),
+    peek: (credential, demand) => hit(keyOf(credential, demand === undefined ? {} : { demand })),
     stats: () => ({ entries: signal.aborted ? 0 : keeper.size, ...counts, proven: !signal.aborted && keeper.proven(parts.monotonicMs()) }),
     close: () => closing.abort(),
   };
@@ -164,20 +165,33 @@ async function follow(
   }
 }
 
-/** What a kept answer cannot answer. */
-function bypasses(options: ValidateOptions): boolean {
-  return options.atLeastAsFresh !== undefined || options.maxStalenessMs !== undefined || options.include?.details === true;
+/** What a kept answer cannot answer; and an answer with a handle is not kept, as it is as good as the token. */
+function bypasses({ atLeastAsFresh, maxStalenessMs, include }: Question): boolean {
+  return atLeastAsFresh !== undefined || maxStalenessMs !== undefined || include?.details === true || include?.handle === true;
 }
 
 /** The same for the same question and for no other. Holds nothing that opens anything. */
-function keyOf(token: string, demand: Demand | undefined, claims: boolean): string {
-  const question = demand === undefined && !claims ? '' : JSON.stringify([claims, canonical(demand)]);
+function keyOf(credential: Credential, question: Question): string {
+  const isToken = typeof credential === 'string';
+  const asked = isToken && isPlain(question) ? '' : JSON.stringify([isToken, canonical(question)]);
   // The length first: no token can be written so that it looks like the question of another one.
-  return hash('sha256', `${question.length}:${question}${token}`, 'base64');
+  return hash('sha256', `${asked.length}:${asked}${isToken ? credential : credential.handle}`, 'base64');
 }
 
-function canonical(demand: Demand = {}): unknown[] {
-  const { scope, anyOfIssuers, anyOfAudiences, anyOfRoles, allOfScopes, certificateThumbprint } = demand;
+/** Most questions: spared the writing of their key. */
+function isPlain({ demand, include = {}, serviceToken, staleIfUnavailableMs }: Question): boolean {
+  const { claims, catalog, catalogRegions, catalogServices } = include;
+  const isShort = !claims && !catalog && !catalogRegions?.length && !catalogServices?.length;
+  return isShort && demand === undefined && !serviceToken && staleIfUnavailableMs === undefined;
+}
+
+/** `staleIfUnavailableMs` too: who did not allow it must not get the answer of a call that did. */
+function canonical({ demand = {}, include = {}, serviceToken, staleIfUnavailableMs }: Question): unknown[] {
+  return [canonicalDemand(demand), canonicalInclude(include), serviceToken ?? '', staleIfUnavailableMs ?? -1];
+}
+
+function canonicalDemand(demand: Demand): unknown[] {
+  const { scope, anyOfIssuers, anyOfAudiences, anyOfRoles, allOfScopes, certificateThumbprint, access } = demand;
   return [
     scope?.kind ?? '',
     scope !== undefined && scope.kind !== 'system' ? scope.id : '',
@@ -186,7 +200,12 @@ function canonical(demand: Demand = {}): unknown[] {
     sorted(anyOfRoles),
     sorted(allOfScopes),
     certificateThumbprint ?? '',
+    access === undefined ? [] : [access.service, access.method, access.path],
   ];
+}
+
+function canonicalInclude({ claims = false, catalog = false, catalogRegions, catalogServices }: Include): unknown[] {
+  return [claims, catalog, sorted(catalogRegions), sorted(catalogServices)];
 }
 
 function sorted(list: readonly string[] = []): readonly string[] {

@@ -25,6 +25,9 @@ export interface Status {
   readonly dependencies: readonly DependencyStatus[];
   readonly tiers: readonly TierStatus[];
   readonly degradations: readonly IssuerDegradation[];
+  /** What waits for an authority: revocations that it has not been told, and tokens that it has not named yet. */
+  readonly upstreamOutboxCount: number;
+  readonly forwardings: readonly ForwardingStatus[];
 }
 
 /** How current a source of news is. */
@@ -38,7 +41,7 @@ export interface SourceStatus {
 
 /** How something that the sidecar needs is. */
 export interface DependencyStatus {
-  /** For example `issuer/central` or `journal`. */
+  /** For example `issuer/central`, `journal` or `memcached/10.0.0.7:11211`. */
   readonly name: string;
   readonly reachable: boolean;
   /** What is wrong, for people. */
@@ -50,7 +53,9 @@ export interface DependencyStatus {
 
 /** How a cache tier is. */
 export interface TierStatus {
+  /** `memory` or `shared`. */
   readonly name: string;
+  /** This and the sizes: 0 where it cannot be told, as of the shared tier. */
   readonly tokenCount: number;
   readonly sizeBytes: number;
   readonly maxSizeBytes: number;
@@ -64,6 +69,19 @@ export interface IssuerDegradation {
   readonly issuer: string;
   readonly reasons: readonly string[];
   readonly sinceMs?: number;
+}
+
+/** How telling an authority of revocations goes; all but `pendingCount` since the start. */
+export interface ForwardingStatus {
+  readonly issuer: string;
+  readonly pendingCount: number;
+  readonly acceptedCount: number;
+  /** Refused for good. */
+  readonly rejectedCount: number;
+  /** Dropped, as the tokens ended before the authority could be told. */
+  readonly expiredCount: number;
+  /** When the oldest that waits was accepted here. */
+  readonly oldestAtMs?: number;
 }
 
 /** Reads a status. Throws SidecarError where a position or a time is none. */
@@ -99,6 +117,15 @@ export function statusFromMessage(message: GetStatusResponse): Status {
       issuer,
       reasons,
       ...present('sinceMs', msFromDate(since, 'since')),
+    })),
+    upstreamOutboxCount: Number(message.upstreamOutboxCount),
+    forwardings: message.forwardings.map((one) => ({
+      issuer: one.issuer,
+      pendingCount: Number(one.pendingCount),
+      acceptedCount: Number(one.acceptedCount),
+      rejectedCount: Number(one.rejectedCount),
+      expiredCount: Number(one.expiredCount),
+      ...present('oldestAtMs', msFromDate(one.oldestAt, 'oldest_at')),
     })),
   };
 }

@@ -20,7 +20,7 @@ import {
   unknownKey,
   url,
 } from './leaves.ts';
-import type { CallsConfig, IssuerConfig, JwtAlgorithm, KeystoneLogin, TlsConfig } from './types.ts';
+import type { CallsConfig, ClientAuth, IssuerConfig, JwtAlgorithm, KeystoneLogin, RevocationConfig, TlsConfig } from './types.ts';
 import { parseDuration } from './units.ts';
 
 // Asymmetric ones only: whoever verifies must not be able to issue.
@@ -62,6 +62,13 @@ const login = oneOf({
 const life = duration('1s', '8760h');
 const skew = duration('0s', '5m');
 const prefix = tokenText(64).nullable().default(null);
+const serviceRoles = list(text(255), { min: 0, max: 64 }).default(['service']);
+const client = mapping({ client_id: text(255), secret_file: path() });
+const clientAuth = oneOf({ client_secret_basic: client.optional(), client_secret_post: client.optional() });
+// RFC 7009.
+const revocation = mapping({ url: url('with query'), auth: clientAuth })
+  .nullable()
+  .default(null);
 
 const keystone = mapping({
   name: label(),
@@ -81,6 +88,8 @@ const keystone = mapping({
   max_token_life: life,
   // As Keystone's own [token] allow_expired_window.
   expired_within: duration('0s', '720h').default('48h'),
+  service_roles: serviceRoles,
+  revoke_upstream: flag().default(false),
   endless: flag().default(false),
 });
 
@@ -100,18 +109,22 @@ const jwt = mapping({
   skew: skew.default('30s'),
   max_token_life: life,
   expired_within: duration('0s', '720h').default('0s'),
+  service_roles: serviceRoles,
+  revocation,
+  revoke_upstream: flag().default(false),
   // No attempts: a key set is fetched on a schedule of its own, with pauses that grow.
   calls: mapping({ deadline: duration('10ms', '60s').default('5s') }).prefault({}),
 });
-
-const client = mapping({ client_id: text(255), secret_file: path() });
 
 const introspection = mapping({
   name: label(),
   kind: z.literal('introspection'),
   url: url('with query'),
   tls,
-  auth: oneOf({ client_secret_basic: client.optional(), client_secret_post: client.optional() }),
+  auth: clientAuth,
+  revocation,
+  revoke_upstream: flag().default(false),
+  service_roles: serviceRoles,
   accepts: list(choice(['opaque']), { min: 1, max: 1 }).default(['opaque']),
   prefix,
   calls,
@@ -146,6 +159,8 @@ function meaning(it: z.output<typeof issuer>, files: Files): IssuerConfig {
     tls: tlsOf(it.tls, files),
     skewMs: parseDuration(it.skew),
     maxTokenLifeMs: parseDuration(it.max_token_life),
+    serviceRoles: it.service_roles,
+    revokeUpstream: it.revoke_upstream,
   };
   switch (it.kind) {
     case 'keystone':
@@ -166,11 +181,19 @@ function meaning(it: z.output<typeof issuer>, files: Files): IssuerConfig {
         algorithms: it.algorithms,
         types: it.types,
         audiences: it.audiences,
+        revocation: revocationOf(it.revocation, files),
         calls: { deadlineMs: parseDuration(it.calls.deadline) },
         expiredWithinMs: parseDuration(it.expired_within),
       };
     case 'introspection':
-      return { ...base, ...opaqueOf(it), kind: 'introspection', url: it.url, auth: authOf(it.auth, files) };
+      return {
+        ...base,
+        ...opaqueOf(it),
+        kind: 'introspection',
+        url: it.url,
+        auth: authOf(it.auth, files),
+        revocation: revocationOf(it.revocation, files),
+      };
   }
 }
 
@@ -215,10 +238,11 @@ function keysOf(it: z.output<typeof jwt>['keys'], files: Files): Extract<IssuerC
   return { kind: 'file', file: files.secret(it.file) };
 }
 
-function authOf(
-  { client_secret_basic: basic, client_secret_post: post }: z.output<typeof introspection>['auth'],
-  files: Files,
-): Extract<IssuerConfig, { kind: 'introspection' }>['auth'] {
+function revocationOf(it: z.output<typeof revocation>, files: Files): RevocationConfig | undefined {
+  return it === null ? undefined : { url: it.url, auth: authOf(it.auth, files) };
+}
+
+function authOf({ client_secret_basic: basic, client_secret_post: post }: z.output<typeof clientAuth>, files: Files): ClientAuth {
   const it = basic ?? post;
   if (it === undefined) throw unreachable();
   return { kind: basic === undefined ? 'post' : 'basic', clientId: it.client_id, clientSecret: files.secret(it.secret_file) };

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { foreignTokenTypes, isAccessTokenType } from '../core/token-types.ts';
 import { nearest } from './nearest.ts';
 import type { Secret } from './secrets.ts';
-import { durationPattern, isLoopback, parseAddress, parseDuration, parseSize, sizePattern } from './units.ts';
+import { durationPattern, isLoopback, parseAddress, parseDuration, parseServer, parseSize, sizePattern } from './units.ts';
 
 /** How paths that are written become what is used. */
 export interface Files {
@@ -161,6 +161,15 @@ export function address(which: 'loopback' | 'any'): z.ZodType<string> {
     return parsed !== undefined && (which === 'any' || isLoopback(parsed.host));
   };
   return z.string({ error }).refine(fits, { error }).meta(about(error));
+}
+
+/** A server somewhere. */
+export function server(): z.ZodType<string> {
+  const error = 'must be a host and a port, such as memcached-0.region-two:11211 or 10.0.0.7:11211';
+  return z
+    .string({ error })
+    .refine((it) => parseServer(it) !== undefined, { error })
+    .meta(about(error));
 }
 
 /** An http(s) URL. It never holds a secret: no user, no password; a query only where `query` is allowed. */

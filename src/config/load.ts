@@ -94,6 +94,8 @@ function judge(document: ConfigDocument, files: Files, purpose: 'serve' | 'dev')
 
   const means = <T>(part: Section<T>, name: string): T | undefined => (name in written ? part.read(written[name], files) : undefined);
   const judged = {
+    deploymentKeys:
+      'deployment_key_dir' in written ? { dir: parts.deployment_key_dir.read(written['deployment_key_dir'], files) } : undefined,
     listen: means(parts.listen, 'listen'),
     callers: means(parts.callers, 'callers') ?? readable(callerSection, top['callers'], files),
     issuers: means(parts.issuers, 'issuers') ?? readable(issuerSection, top['issuers'], files),

@@ -1,7 +1,8 @@
 // The rules between settings: what each of them alone cannot say.
 
 import type { Path } from './document.ts';
-import type { CachingConfig, CallerRule, IssuerConfig, LimitsConfig, ListenConfig, WatchConfig } from './types.ts';
+import { sharedDoubts, sharedRules } from './shared-rules.ts';
+import type { Address, CachingConfig, CallerRule, IssuerConfig, LimitsConfig, ListenConfig, Permission, WatchConfig } from './types.ts';
 import { isLoopback } from './units.ts';
 
 /** A rule that does not hold, where it is to be mended. */
@@ -12,6 +13,7 @@ export interface Finding {
 
 /** What of the configuration could be read; a part that could not is undefined and its rules wait. */
 export interface Parts {
+  readonly deploymentKeys?: { readonly dir: string | undefined } | undefined;
   readonly listen?: ListenConfig | undefined;
   readonly callers: readonly (CallerRule | undefined)[];
   readonly issuers: readonly (IssuerConfig | undefined)[];
@@ -26,21 +28,34 @@ export interface Parts {
 export function brokenRules(parts: Parts, purpose: 'serve' | 'dev'): readonly Finding[] {
   return [
     ...(purpose === 'serve' ? needsOfServe(parts) : []),
-    ...(parts.listen ? listenRules(parts.listen) : []),
+    ...(parts.listen ? listenRules(parts.listen, parts.issuers) : []),
     ...callerRules(parts),
     ...issuerRules(parts.issuers),
     ...(parts.caching ? cachingRules(parts.caching) : []),
+    ...sharedRules(parts),
     ...timeAndSizeRules(parts),
   ];
 }
 
 /** What may be, but is probably not meant. */
 export function doubts(parts: Parts): readonly Finding[] {
-  const found: Finding[] = [];
+  const found: Finding[] = [...sharedDoubts(parts)];
+  const hasExpiredFace = parts.listen?.keystone?.allowExpired === true;
   for (const [index, issuer] of parts.issuers.entries()) {
     for (const [name, url] of urlsOf(issuer)) {
       if (isOpenHttp(url))
         found.push({ path: ['issuers', index, ...name], message: 'is http to another host: whoever is between reads and forges' });
+    }
+    if (issuer && isExpiryUnused(issuer, hasExpiredFace)) {
+      const message = 'is empty: nobody can show a service token, and expired_within only keeps revocations for longer';
+      found.push({ path: ['issuers', index, 'service_roles'], message });
+    }
+  }
+  // Nobody shows an identity at a face. An unreadable line may be the one that is missed.
+  const isOpen = parts.callers.some((it) => !it || (it.who.kind === 'local' && it.may.includes('validate')));
+  for (const face of ['keystone', 'introspection'] as const) {
+    if (!isOpen && parts.listen?.[face]) {
+      found.push({ path: ['listen', face], message: 'answers nobody: callers must let { local: true } validate' });
     }
   }
   for (const [index, caller] of parts.callers.entries()) {
@@ -49,6 +64,12 @@ export function doubts(parts: Parts): readonly Finding[] {
     }
   }
   return found;
+}
+
+/** Its tokens may serve beyond their end, and nothing lets them. At Keystone's face the caller has judged the service token by itself. */
+function isExpiryUnused(issuer: IssuerConfig, hasExpiredFace: boolean): boolean {
+  if (issuer.kind === 'introspection' || issuer.expiredWithinMs === 0 || issuer.serviceRoles.length > 0) return false;
+  return issuer.kind !== 'keystone' || !hasExpiredFace;
 }
 
 function needsOfServe({ issuers, journal }: Parts): readonly Finding[] {
@@ -60,7 +81,8 @@ function needsOfServe({ issuers, journal }: Parts): readonly Finding[] {
   return found;
 }
 
-function listenRules({ socket, tcp, operations }: ListenConfig): readonly Finding[] {
+function listenRules(listen: ListenConfig, issuers: Parts['issuers']): readonly Finding[] {
+  const { socket, tcp, operations, keystone, introspection } = listen;
   const found: Finding[] = [];
   if (!socket && !tcp) found.push({ path: ['listen'], message: 'must keep socket or tcp: nobody could call' });
   if (socket && Buffer.byteLength(socket.path) > 107) {
@@ -69,11 +91,25 @@ function listenRules({ socket, tcp, operations }: ListenConfig): readonly Findin
       message: 'must be at most 107 bytes as an absolute path: longer ones cannot be bound',
     });
   }
-  if (tcp && operations && tcp.port !== 0 && tcp.port === operations.port) {
-    found.push({ path: ['listen', 'operations'], message: 'must have another port than listen.tcp' });
+  const ports: readonly (readonly [path: readonly string[], address: Address | undefined])[] = [
+    [['listen', 'tcp'], tcp],
+    [['listen', 'operations'], operations],
+    [['listen', 'keystone', 'address'], keystone?.address],
+    [['listen', 'introspection'], introspection],
+  ];
+  for (const [index, [path, address]] of ports.entries()) {
+    const taken = ports.slice(0, index).find(([, other]) => address && address.port !== 0 && other?.port === address.port);
+    if (taken) found.push({ path, message: `must have another port than ${taken[0].join('.')}` });
+  }
+  // Not judged while an issuer cannot be read: it may be the one that is missed.
+  if (keystone && !issuers.includes(undefined) && !issuers.some((it) => it?.kind === 'keystone')) {
+    found.push({ path: ['listen', 'keystone'], message: 'needs an issuer of kind keystone: the face speaks for it' });
   }
   return found;
 }
+
+/** Loopback TCP tells nothing of who calls, so what needs an identity cannot be given there. */
+const needsIdentity: readonly Permission[] = ['revoke', 'refresh', 'find', 'details'];
 
 function callerRules({ callers, issuers }: Parts): readonly Finding[] {
   const found: Finding[] = [];
@@ -84,11 +120,11 @@ function callerRules({ callers, issuers }: Parts): readonly Finding[] {
     if (who?.kind === 'token-role' && names && !names.has(who.issuer)) {
       found.push({ path: ['callers', index, 'who', 'issuer'], message: 'must be the name of one of the issuers' });
     }
-    // Loopback TCP tells nothing of who calls, so what needs an identity cannot be given there.
-    if (who?.kind === 'local' && caller?.may.some((it) => it === 'revoke' || it === 'refresh' || it === 'details')) {
+    if (who?.kind === 'local' && caller?.may.some((it) => needsIdentity.includes(it))) {
       found.push({
         path: ['callers', index, 'may'],
-        message: 'must not hold revoke, refresh or details for local callers: they have no identity; use { socket: true } or a token_role',
+        message:
+          'must not hold revoke, refresh, find or details for local callers: they have no identity; use { socket: true } or a token_role',
       });
     }
   }
@@ -101,6 +137,9 @@ function issuerRules(issuers: readonly (IssuerConfig | undefined)[]): readonly F
     if (!later) continue;
     if (later.kind === 'jwt' && later.keys.kind === 'discover' && !isHttpUrl(later.issuer)) {
       found.push({ path: ['issuers', index, 'issuer'], message: 'must be an http(s) URL for its keys to be discovered; or set keys' });
+    }
+    if (later.kind !== 'keystone' && later.revokeUpstream && !later.revocation) {
+      found.push({ path: ['issuers', index, 'revoke_upstream'], message: 'needs revocation: where it is told, and who we are there' });
     }
     for (const [earlierIndex, earlier] of issuers.slice(0, index).entries()) {
       if (!earlier) continue;
@@ -150,9 +189,11 @@ function timeAndSizeRules({ maxLagMs, watch, limits }: Parts): readonly Finding[
 
 function urlsOf(issuer: IssuerConfig | undefined): readonly (readonly [readonly string[], string])[] {
   if (!issuer) return [];
-  if (issuer.kind !== 'jwt') return [[['url'], issuer.url]];
-  if (issuer.keys.kind === 'url') return [[['keys', 'url'], issuer.keys.url]];
-  return issuer.keys.kind === 'discover' ? [[['issuer'], issuer.issuer]] : [];
+  if (issuer.kind === 'keystone') return [[['url'], issuer.url]];
+  const told = issuer.revocation ? [[['revocation', 'url'], issuer.revocation.url] as const] : [];
+  if (issuer.kind === 'introspection') return [[['url'], issuer.url], ...told];
+  if (issuer.keys.kind === 'url') return [[['keys', 'url'], issuer.keys.url], ...told];
+  return issuer.keys.kind === 'discover' ? [[['issuer'], issuer.issuer], ...told] : told;
 }
 
 function isHttpUrl(text: string): boolean {

@@ -6,6 +6,7 @@ import {
   choice,
   count,
   duration,
+  type Files,
   fileMode,
   flag,
   label,
@@ -15,11 +16,12 @@ import {
   path,
   type Section,
   section,
+  server,
   size,
   text,
 } from './leaves.ts';
 import type * as config from './types.ts';
-import { parseAddress, parseDuration, parseSize } from './units.ts';
+import { parseAddress, parseDuration, parseServer, parseSize } from './units.ts';
 
 /** `name`. */
 export const nameSection: Section<string | undefined> = section(label().nullable().default(null), (it) => it ?? undefined);
@@ -41,16 +43,26 @@ export const listenSection: Section<config.ListenConfig> = section(
       .prefault({}),
     tcp: address('loopback').nullable().default('127.0.0.1:8471'),
     operations: address('any').nullable().default('127.0.0.1:8472'),
+    keystone: mapping({ address: address('loopback'), allow_expired: flag().default(true) })
+      .nullable()
+      .default(null),
+    introspection: address('loopback').nullable().default(null),
   }).prefault({}),
-  ({ socket, tcp, operations }, files) => ({
+  ({ socket, tcp, operations, keystone, introspection }, files) => ({
     socket:
       socket === null
         ? undefined
         : { path: files.path(socket.path), mode: Number.parseInt(socket.mode, 8), group: socket.group ?? undefined },
     tcp: tcp === null ? undefined : parseAddress(tcp),
     operations: operations === null ? undefined : parseAddress(operations),
+    keystone: keystone === null ? undefined : faceOf(parseAddress(keystone.address), keystone.allow_expired),
+    introspection: introspection === null ? undefined : parseAddress(introspection),
   }),
 );
+
+function faceOf(address: config.Address | undefined, allowExpired: boolean): config.ListenConfig['keystone'] {
+  return address && { address, allowExpired };
+}
 
 const yes = z.literal(true, { error: 'must be true' });
 
@@ -61,7 +73,7 @@ const caller = mapping({
       (who.token_role === undefined) === (who.issuer === undefined),
     { error: 'must be { local: true }, { socket: true } or { token_role: …, issuer: … }' },
   ),
-  may: list(choice(['validate', 'watch', 'status', 'revoke', 'refresh', 'details']), { min: 1, max: 6 }),
+  may: list(choice(['validate', 'watch', 'status', 'revoke', 'refresh', 'find', 'details']), { min: 1, max: 7 }),
 });
 
 /** One of `callers`. */
@@ -84,12 +96,28 @@ export const cachingSection: Section<config.CachingConfig> = section(
     enabled: flag().default(true),
     settle: duration('0s', '60s').default('2s'),
     memory: mapping({ max_size: size('1MiB', '64GiB').default('64MiB') }).prefault({}),
+    shared: mapping({
+      servers: list(server(), { min: 0, max: 256 }).default([]),
+      tls: mapping({
+        ca_file: path().nullable().default(null),
+        server_name: text(253).nullable().default(null),
+        cert_file: path().nullable().default(null),
+        key_file: path().nullable().default(null),
+      })
+        .nullable()
+        .default(null),
+      deadline: duration('1ms', '5s').default('20ms'),
+      breaker: mapping({ failures: count(1, 1000).default(3), retry_after: duration('10ms', '5m').default('1s') }).prefault({}),
+    }).prefault({}),
     token: mapping({
       enabled: flag().default(true),
       // As [token] cache_time of Keystone.
       time: z.union([z.literal('token'), duration('1s', '24h')], { error: 'must be token, or a duration from 1s to 24h' }).default('300s'),
       jitter: part(0, 0.5).default(0.1),
+      refresh_ahead: part(0.1, 1).default(0.8),
+      stale_while_down: duration('0s', '24h').default('0s'),
     }).prefault({}),
+    catalog: mapping({ enabled: flag().default(true), time: duration('1s', '24h').default('10m') }).prefault({}),
     keys: mapping({
       time: duration('1s', '24h').default('10m'),
       cooldown: duration('100ms', '1h').default('30s'),
@@ -100,20 +128,48 @@ export const cachingSection: Section<config.CachingConfig> = section(
       time: duration('100ms', '10m').default('5s'),
       max_entries: count(1, 10_000_000).default(10_000),
     }).prefault({}),
+    handles: mapping({ enabled: flag().default(false) }).prefault({}),
   }).prefault({}),
-  ({ enabled, settle, memory, token, keys, unknown }) => ({
+  ({ enabled, settle, memory, shared, token, catalog, keys, unknown, handles }, files) => ({
     enabled,
     settleMs: parseDuration(settle),
     memory: { maxSizeBytes: parseSize(memory.max_size) },
-    token: { enabled: token.enabled, timeMs: token.time === 'token' ? Infinity : parseDuration(token.time), jitter: token.jitter },
+    shared: {
+      servers: shared.servers.flatMap((it) => parseServer(it) ?? []),
+      tls: shared.tls === null ? undefined : serverTlsOf(shared.tls, files),
+      deadlineMs: parseDuration(shared.deadline),
+      breaker: { failures: shared.breaker.failures, retryAfterMs: parseDuration(shared.breaker.retry_after) },
+    },
+    token: {
+      enabled: token.enabled,
+      timeMs: token.time === 'token' ? Infinity : parseDuration(token.time),
+      jitter: token.jitter,
+      refreshAhead: token.refresh_ahead,
+      staleWhileDownMs: parseDuration(token.stale_while_down),
+    },
+    catalog: { enabled: catalog.enabled, timeMs: parseDuration(catalog.time) },
     keys: {
       timeMs: parseDuration(keys.time),
       cooldownMs: parseDuration(keys.cooldown),
       staleWhileDownMs: parseDuration(keys.stale_while_down),
     },
     unknown: { enabled: unknown.enabled, timeMs: parseDuration(unknown.time), maxEntries: unknown.max_entries },
+    handles,
   }),
 );
+
+function serverTlsOf(
+  it: { ca_file: string | null; server_name: string | null; cert_file: string | null; key_file: string | null },
+  files: Files,
+): config.ServerTlsConfig {
+  const secret = (file: string | null) => (file === null ? undefined : files.secret(file));
+  return {
+    caFile: secret(it.ca_file),
+    serverName: it.server_name ?? undefined,
+    certFile: secret(it.cert_file),
+    keyFile: secret(it.key_file),
+  };
+}
 
 /** `journal`. */
 export const journalSection: Section<config.JournalConfig> = section(

@@ -30,6 +30,10 @@ export interface ListenConfig {
   readonly tcp: Address | undefined;
   /** Metrics and health. May be any address of this host. */
   readonly operations: Address | undefined;
+  /** Keystone's own `GET /v3/auth/tokens`, for an unmodified auth_token. Loopback. */
+  readonly keystone: { readonly address: Address; readonly allowExpired: boolean } | undefined;
+  /** RFC 7662. Loopback. */
+  readonly introspection: Address | undefined;
 }
 
 /** A unix socket. */
@@ -49,7 +53,7 @@ export interface Address {
 }
 
 /** What may be granted. Validate and Revoke by possession of the token need no more than to reach a listener that grants `validate`. */
-export type Permission = 'validate' | 'watch' | 'status' | 'revoke' | 'refresh' | 'details';
+export type Permission = 'validate' | 'watch' | 'status' | 'revoke' | 'refresh' | 'find' | 'details';
 
 /** Who may do what. */
 export interface CallerRule {
@@ -75,6 +79,23 @@ export interface IssuerBase {
   readonly skewMs: number;
   /** S12: longer-lived tokens are inactive. */
   readonly maxTokenLifeMs: number;
+  /** A token with one of these roles, by name, is a service token (S16). */
+  readonly serviceRoles: readonly string[];
+  /** Whether it is told of a Revoke by possession that does not say. */
+  readonly revokeUpstream: boolean;
+}
+
+/** RFC 7009: where an issuer is told of a revocation, and who we are there. */
+export interface RevocationConfig {
+  readonly url: string;
+  readonly auth: ClientAuth;
+}
+
+/** RFC 6749 §2.3.1. */
+export interface ClientAuth {
+  readonly kind: 'basic' | 'post';
+  readonly clientId: string;
+  readonly clientSecret: Secret;
 }
 
 /** Trust in a server. */
@@ -142,6 +163,8 @@ export interface JwtIssuer extends IssuerBase {
   readonly types: readonly string[];
   /** Accepted where the caller demands none; empty: then every audience is. */
   readonly audiences: readonly string[];
+  /** Undefined: it cannot be told. */
+  readonly revocation: RevocationConfig | undefined;
   /** Of a key fetch; when the next one is tried is said by `caching.keys`. */
   readonly calls: Pick<CallsConfig, 'deadlineMs'>;
   readonly expiredWithinMs: number;
@@ -154,7 +177,9 @@ export type JwtAlgorithm = 'ES256' | 'ES384' | 'ES512' | 'RS256' | 'RS384' | 'RS
 export interface IntrospectionIssuer extends IssuerBase {
   readonly kind: 'introspection';
   readonly url: string;
-  readonly auth: { readonly kind: 'basic' | 'post'; readonly clientId: string; readonly clientSecret: Secret };
+  readonly auth: ClientAuth;
+  /** Undefined: it cannot be told. */
+  readonly revocation: RevocationConfig | undefined;
   readonly accepts: readonly TokenShape[];
   readonly prefix: string | undefined;
   readonly calls: CallsConfig;
@@ -168,10 +193,42 @@ export interface CachingConfig {
   /** S6: facts fetched sooner than this after a REFRESH are fetched once more. */
   readonly settleMs: number;
   readonly memory: { readonly maxSizeBytes: number };
-  /** `timeMs`: the greatest age of facts. Written "token", it is the longest life of any issuer's tokens: their own end comes first. */
-  readonly token: { readonly enabled: boolean; readonly timeMs: number; readonly jitter: number };
+  readonly shared: SharedConfig;
+  /**
+   * `timeMs`: the greatest age of facts. Written "token", it is the longest life of any issuer's tokens: their own end comes first.
+   * `refreshAhead`: the part of `timeMs` after which a hit has the facts confirmed again beside it; 1: never.
+   * `staleWhileDownMs`: the most that a request may ask for beyond `timeMs` while the authority cannot be reached.
+   */
+  readonly token: {
+    readonly enabled: boolean;
+    readonly timeMs: number;
+    readonly jitter: number;
+    readonly refreshAhead: number;
+    readonly staleWhileDownMs: number;
+  };
+  readonly catalog: { readonly enabled: boolean; readonly timeMs: number };
   readonly keys: { readonly timeMs: number; readonly cooldownMs: number; readonly staleWhileDownMs: number };
   readonly unknown: { readonly enabled: boolean; readonly timeMs: number; readonly maxEntries: number };
+  /** Handles are accepted in place of tokens. */
+  readonly handles: { readonly enabled: boolean };
+}
+
+/** The tier that sidecars share: memcached. Without servers there is none. */
+export interface SharedConfig {
+  /** Names or addresses. */
+  readonly servers: readonly Address[];
+  /** Undefined: in clear; what is stored is sealed all the same. */
+  readonly tls: ServerTlsConfig | undefined;
+  /** Of one request. */
+  readonly deadlineMs: number;
+  /** After so many failures in a row a server is not asked for `retryAfterMs`. */
+  readonly breaker: { readonly failures: number; readonly retryAfterMs: number };
+}
+
+/** Trust in a server, and who we are there. */
+export interface ServerTlsConfig extends TlsConfig {
+  readonly certFile: Secret | undefined;
+  readonly keyFile: Secret | undefined;
 }
 
 /** Where invalidations are kept. */

@@ -32,6 +32,17 @@ export function parseAddress(text: string): Address | undefined {
   return known && port <= 65_535 ? { host, port } : undefined;
 }
 
+/** The same, of a server somewhere: a host name will do, and the port is one that can be called. Undefined where it is not. */
+export function parseServer(text: string): Address | undefined {
+  const [, bracketed, bare, digits] =
+    /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?)):(\d{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? bare ?? '';
+  const port = Number(digits);
+  // What looks like an IPv4 address is one, or a slip of the pen.
+  const known = bracketed === undefined ? bare !== undefined && (isIP(host) === 4 || /[^\d.]/.test(host)) : isIP(host) === 6;
+  return known && port >= 1 && port <= 65_535 ? { host, port } : undefined;
+}
+
 /** Is `host` (without brackets) this machine itself, by its look? Names are not resolved. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));

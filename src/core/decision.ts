@@ -1,5 +1,6 @@
 // Good or not: the answer about a token, and what a caller may demand of it.
 
+import { type Access, allows } from './access-rules.ts';
 import type { Facts, Scope, Token } from './token.ts';
 
 /** Why a token is not good. As InactiveReason of the API. */
@@ -12,7 +13,9 @@ export type InactiveReason =
   | 'BAD_SIGNATURE'
   | 'WRONG_ISSUER'
   | 'LIFETIME_TOO_LONG'
+  | 'UNKNOWN_HANDLE'
   | 'WRONG_CERTIFICATE'
+  | 'BAD_SERVICE_TOKEN'
   | 'WRONG_AUDIENCE'
   | 'WRONG_SCOPE'
   | 'MISSING_ROLE'
@@ -36,6 +39,10 @@ export interface Demand {
   readonly allOfScopes?: readonly string[];
   /** SHA-256 of the client certificate (DER), base64url. */
   readonly certificateThumbprint?: string;
+  /** The request at hand, for access rules; `enforced-by-caller`: it reads the rules of the answer and judges by itself (S16). */
+  readonly access?: Access | 'enforced-by-caller';
+  /** It is good beyond its end for so long: for a long operation, on facts that were fetched after the end (S16). */
+  readonly expiredWithinMs?: number;
 }
 
 /** What `decide` needs of a token without decoding it: numbers, judged against the clock at every call. */
@@ -104,8 +111,9 @@ export function standingOf(facts: Facts, rules: LifeRules, learnedAtMs: number):
   };
 }
 
-/** A token as `decide` sees it. `token` decodes, so it is called only where a demand needs more than the standing. */
+/** A token as `decide` sees it. `token` decodes, so it is called only where a demand needs more than what stands beside it. */
 export interface Subject {
+  readonly issuer: { readonly name: string };
   readonly standing: Standing;
   token(): Token;
 }
@@ -117,18 +125,25 @@ export interface Subject {
 export function decide(subject: Subject, revoked: boolean, demand: Demand | undefined, nowMs: number): Decision {
   const { standing } = subject;
   if (standing.livesTooLong) return decisions.tooLong;
-  if (nowMs >= standing.endsAtMs) return decisions.expired;
+  if (nowMs >= standing.endsAtMs + (demand?.expiredWithinMs ?? 0)) return decisions.expired;
   if (revoked) return decisions.revoked;
   if (nowMs < standing.validFromMs) return decisions.notYetValid;
   const bound = standing.certificateThumbprint;
   if (bound !== undefined && bound !== demand?.certificateThumbprint) return decisions.wrongCertificate;
-  if (standing.hasAccessRules) return decisions.accessDenied;
+  if (standing.hasAccessRules && !isAllowed(subject, demand?.access)) return decisions.accessDenied;
   if (standing.outsideAudiences && !demand?.anyOfAudiences?.length) return decisions.wrongAudience;
-  return demand ? meets(subject.token(), demand) : active;
+  if (!demand) return active;
+  if (demand.anyOfIssuers?.length && !demand.anyOfIssuers.includes(subject.issuer.name)) return decisions.wrongIssuer;
+  const { scope, anyOfAudiences, anyOfRoles, allOfScopes } = demand;
+  return scope || anyOfAudiences?.length || anyOfRoles?.length || allOfScopes?.length ? meets(subject.token(), demand) : active;
+}
+
+function isAllowed(subject: Subject, access: Demand['access']): boolean {
+  if (access === undefined || access === 'enforced-by-caller') return access !== undefined;
+  return allows(subject.token().applicationCredential?.accessRules ?? [], access);
 }
 
 function meets(token: Token, demand: Demand): Decision {
-  if (demand.anyOfIssuers?.length && !demand.anyOfIssuers.includes(token.issuer)) return decisions.wrongIssuer;
   if (demand.anyOfAudiences?.length && !demand.anyOfAudiences.some((one) => token.audiences.includes(one))) return decisions.wrongAudience;
   if (demand.scope && !inScope(token.scope, demand.scope)) return decisions.wrongScope;
   if (demand.anyOfRoles?.length && !token.roles.some((role) => demand.anyOfRoles?.includes(role.name))) return decisions.missingRole;

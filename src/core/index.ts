@@ -1,6 +1,8 @@
 // The core as a library, for other token-like protocols: pure, without I/O, clock or timer.
 
+export * from './access-rules.ts';
 export * from './attributes.ts';
+export * from './catalog.ts';
 export * from './claims.ts';
 export * from './decision.ts';
 export * from './dispatch.ts';

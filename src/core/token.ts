@@ -60,6 +60,19 @@ export interface ApplicationCredential {
   readonly id: string;
   readonly name?: string;
   readonly restricted: boolean;
+  /** The only requests it allows; absent or empty: see `Facts.hasAccessRules`. */
+  readonly accessRules?: readonly AccessRule[];
+}
+
+/** One kind of request that an application credential allows. */
+export interface AccessRule {
+  readonly id: string;
+  /** Service type of the catalog. */
+  readonly service: string;
+  /** HTTP method, upper case. */
+  readonly method: string;
+  /** `*` and `{name}` stand for one segment, `**` for any. */
+  readonly path: string;
 }
 
 /** The verified facts that callers see. What does not apply is absent or empty. */
@@ -106,8 +119,10 @@ export interface Facts {
   readonly notBeforeMs?: number;
   /** The key that signed it. */
   readonly keyId?: string;
-  /** It carries access rules: inactive unless a demand names the request (S16). */
+  /** It carries access rules, perhaps none: inactive unless a demand names a request that one of them allows (S16). */
   readonly hasAccessRules: boolean;
+  /** Where in the claims (UTF-8 bytes) the service catalog stood that was cut out of them; absent: nothing was. */
+  readonly catalogAt?: number;
   /** Dimensions that these facts do not tell (S2): they count as a match for REFRESH. A claim that a complete token lacks is not one. */
   readonly unknown: readonly Dimension[];
 }

@@ -83,7 +83,7 @@ function devConfig(issuer: DevIssuer, listen: ListenConfig): Config {
     listen,
     callers: [
       { who: { kind: 'local' }, may: ['validate', 'watch', 'status'] },
-      { who: { kind: 'socket' }, may: ['revoke', 'refresh', 'details'] },
+      { who: { kind: 'socket' }, may: ['revoke', 'refresh', 'find', 'details'] },
     ],
     issuers: [signedTokens(issuer), opaqueTokens(issuer)],
     journal: { dir: undefined },
@@ -98,6 +98,9 @@ const common = {
   tls: { caFile: undefined, serverName: undefined },
   skewMs: 0,
   maxTokenLifeMs: 86_400_000,
+  serviceRoles: [],
+  revokeUpstream: false,
+  revocation: undefined,
 } as const;
 
 function signedTokens(issuer: DevIssuer): JwtIssuer {

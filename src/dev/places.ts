@@ -40,6 +40,8 @@ export async function findPlaces(wanted: ListenConfig): Promise<Places> {
     socket: await socket(wanted.socket),
     tcp: await port(wanted.tcp, 'the API'),
     operations: await port(wanted.operations, 'operations'),
+    keystone: undefined,
+    introspection: undefined,
   };
   return {
     listen,

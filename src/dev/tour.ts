@@ -205,7 +205,13 @@ class Stage {
 
 function told(answer: Answer): string {
   if (!answer.active) return `inactive ${answer.reason}`;
-  const whence = { memory: 'from memory', authority: 'from its authority', signature: 'by its signature', unknown: '' }[answer.provenance];
+  const whence = {
+    memory: 'from memory',
+    shared: 'from the shared tier',
+    authority: 'from its authority',
+    signature: 'by its signature',
+    unknown: '',
+  }[answer.provenance];
   return `active ${whence}${answer.degraded ? ', degraded' : ''}`;
 }
 

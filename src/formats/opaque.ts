@@ -6,7 +6,7 @@ import type { TokenFormat, Upstream } from '../ports.ts';
 export function createOpaqueFormat(upstream: Upstream): TokenFormat {
   return {
     name: 'opaque',
-    read: (raw, signal) => upstream.ask(raw, signal),
+    read: (raw, signal, options) => upstream.ask(raw, signal, options),
     health: () => upstream.health(),
   };
 }

@@ -21,16 +21,16 @@ export interface WaitingEntry {
   readonly reject: (error: SidecarError) => void;
 }
 
-/** A note that waits for the disk. */
-export interface WaitingNote {
-  readonly kind: 'note';
-  readonly name: string;
-  readonly value: string;
+/** A value under a key of its own that waits for the disk; undefined: its removal. */
+export interface WaitingValue {
+  readonly kind: 'value';
+  readonly key: string;
+  readonly value: string | undefined;
   readonly resolve: () => void;
   readonly reject: (error: SidecarError) => void;
 }
 
-export type Waiting = WaitingEntry | WaitingNote;
+export type Waiting = WaitingEntry | WaitingValue;
 
 /** What was appended first under a once key. */
 export interface First {
@@ -58,8 +58,8 @@ export function planWrite(
   const settlements: (() => void)[] = [];
   let proof = before;
   for (const waiting of batch) {
-    if (waiting.kind === 'note') {
-      operations.push(put(keys.note(waiting.name), waiting.value));
+    if (waiting.kind === 'value') {
+      operations.push(waiting.value === undefined ? del(waiting.key) : put(waiting.key, waiting.value));
       settlements.push(waiting.resolve);
       continue;
     }

@@ -2,13 +2,13 @@
 
 import type { SidecarError } from '../core/errors.ts';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
-import type { Journal } from '../ports.ts';
+import type { Journal, Outbox } from '../ports.ts';
 import { type First, type Operation, planForgetting, planWrite, put, type Waiting } from './batch.ts';
 import { closed, failed, type Once, unreadable } from './contract.ts';
 import type { JournalIdentity } from './identity.ts';
 import { type Database, sizeOf } from './level-database.ts';
 import { encodeProof, type Proof } from './proof.ts';
-import { decodeOnce, decodeRecord, encodeRecord, keys, lastPlaceIn } from './records.ts';
+import { decodeLetter, decodeOnce, decodeRecord, encodeLetter, encodeRecord, keys, lastPlaceIn } from './records.ts';
 import { WriteLane } from './write-lane.ts';
 
 /** Entries that share one sync. 1,024 of a few hundred bytes: the write costs no more than its sync. */
@@ -32,6 +32,11 @@ export class LevelJournal implements Journal {
   readonly id: string;
   readonly bornAtMs: number;
   readonly corruption: string | undefined;
+  readonly outbox: Outbox = {
+    put: (id, record) => this.#keep(keys.letter(id), encodeLetter(record)),
+    remove: (id) => this.#keep(keys.letter(id), undefined),
+    list: async () => (await this.#reading(() => this.#database.iterator(keys.letters).all())).map(decodeLetter),
+  };
   readonly #database: Database;
   readonly #dir: string;
   readonly #lane: WriteLane<Waiting>;
@@ -78,10 +83,7 @@ export class LevelJournal implements Journal {
   }
 
   note(name: string, value: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#requireWritable();
-      this.#lane.add({ kind: 'note', name, value, resolve, reject });
-    });
+    return this.#keep(keys.note(name), value);
   }
 
   async noted(name: string): Promise<string | undefined> {
@@ -122,6 +124,13 @@ export class LevelJournal implements Journal {
   close(): Promise<void> {
     this.#closing ??= this.#lane.drained().then(() => this.#database.close());
     return this.#closing;
+  }
+
+  #keep(key: string, value: string | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#requireWritable();
+      this.#lane.add({ kind: 'value', key, value, resolve, reject });
+    });
   }
 
   async #entryAt(at: Revision): Promise<PlacedEntry | undefined> {
@@ -209,7 +218,7 @@ export class LevelJournal implements Journal {
 
   /** One batch, one sync, with the proof of what lives after it. */
   async #write(operations: readonly Operation[], proof: Proof): Promise<void> {
-    // Notes change no proof. After a hole was found the old one stays until something is appended: were it mended before the
+    // Notes and letters change no proof. After a hole was found the old one stays until something is appended: were it mended before the
     // REFRESH of everything is there, a crash in between would hide the hole for ever.
     const proven = proof === this.#proof ? operations : [...operations, put(keys.proof, encodeProof(proof))];
     await this.#database.batch([...proven], { sync: true });

@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
-import type { Clock, Journal } from '../ports.ts';
+import type { Clock, Journal, Outbox } from '../ports.ts';
 import { alreadyUsed, closed, forgetsForWatchers, type Once } from './contract.ts';
 import { newIdentity } from './identity.ts';
 import { requireTimes } from './records.ts';
@@ -27,10 +27,27 @@ class MemoryJournal implements Journal {
   readonly id: string;
   readonly bornAtMs: number;
   readonly corruption: string | undefined = undefined;
+  readonly outbox: Outbox = {
+    put: async (id, record) => {
+      this.#requireOpen();
+      // A copy, as the disk keeps one.
+      this.#letters.set(id, Buffer.from(record));
+    },
+    remove: async (id) => {
+      this.#requireOpen();
+      this.#letters.delete(id);
+    },
+    list: async () => {
+      this.#requireOpen();
+      const letters = [...this.#letters].map(([id, record]) => ({ id, record }));
+      return letters.sort((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
+    },
+  };
   // In the order of their revisions.
   #live: Kept[] = [];
   readonly #once = new Map<string, Kept>();
   readonly #notes = new Map<string, string>();
+  readonly #letters = new Map<string, Uint8Array>();
   #head = 0;
   #earliest = 0;
   #closed = false;

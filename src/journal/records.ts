@@ -31,6 +31,10 @@ export const keys = {
   once: (key: string): string => `r/${key}`,
   /** `n/<name>`: a note. */
   note: (name: string): string => `n/${name}`,
+  /** `o/<id>`: what is still to be told to somebody. */
+  letter: (id: string): string => `o/${id}`,
+  /** All of that. */
+  letters: { gte: 'o/', lt: 'o0' },
   /** All entries. */
   entries: { gte: 'e/', lt: 'e0' },
   /** Who this journal is. */
@@ -75,6 +79,16 @@ export function decodeOnce(text: string): OnceRecord | undefined {
   const revision = numberIn(fields['revision']);
   const digest = textIn(fields['digest']);
   return revision === undefined || digest === undefined ? undefined : { revision, digest };
+}
+
+/** What is kept in the outbox, as text: everything in the journal is. */
+export function encodeLetter(record: Uint8Array): string {
+  return Buffer.from(record).toString('base64');
+}
+
+/** From the journal: its key and its text. */
+export function decodeLetter([key, text]: readonly [string, string]): { readonly id: string; readonly record: Uint8Array } {
+  return { id: key.slice(keys.letter('').length), record: Buffer.from(text, 'base64') };
 }
 
 /**

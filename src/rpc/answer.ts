@@ -1,10 +1,18 @@
 // Writes a ValidateResponse: an active answer by hand from bytes that are there already, all others by the generated code.
 
+import { type CatalogFilter, filterCatalog, readCatalog } from '../core/catalog.ts';
 import type { Cursor, PlacedEntry } from '../core/invalidation.ts';
 import { Duration } from '../gen/google/protobuf/duration.ts';
-import { Cursor as CursorMessage, InactiveReason, Provenance, ValidateResponse } from '../gen/sidegate/v1/token_service.ts';
+import {
+  type CatalogService as CatalogServiceMessage,
+  Cursor as CursorMessage,
+  InactiveReason,
+  Provenance,
+  ValidateResponse,
+} from '../gen/sidegate/v1/token_service.ts';
+import { handleOf } from '../service/handles.ts';
 import type { Known } from '../service/known.ts';
-import type { Answer } from '../service/validator.ts';
+import type { Answer } from '../service/question.ts';
 import { cursorToMessage } from '../wire/cursor.ts';
 import { invalidationToMessage } from '../wire/invalidation.ts';
 import { dateFromMs, durationFromMs } from '../wire/time.ts';
@@ -14,6 +22,8 @@ import type { ReadQuestion } from './validate-request.ts';
 /** What of an answer only the journal's side knows. */
 export interface AnswerContext {
   readonly asOf: Cursor;
+  /** Handles are configured, so that one may be told. */
+  readonly handles?: boolean;
   /** The entry that killed it, for callers that may see it. */
   readonly killer?: { readonly placed: PlacedEntry; readonly tags: readonly bigint[] } | undefined;
 }
@@ -29,8 +39,8 @@ export class AnswerWriter {
   /** The answer in bytes. An active one copies the token's bytes; nothing is decoded or built. */
   write(answer: Answer, question: ReadQuestion, context: AnswerContext): Uint8Array {
     const { known } = answer;
-    const plain = answer.decision.active && known !== undefined && answer.degradedBy.length === 0;
-    if (plain && !question.wantsClaims && !question.wantsDetails) {
+    const plain = answer.decision.active && known !== undefined && answer.degradedBy.length === 0 && answer.service === undefined;
+    if (plain && !question.wantsClaims && !question.wantsDetails && !question.wantsHandle && !question.catalogFilter) {
       return this.#active(answer, known, question.wantsTags, context.asOf);
     }
     return ValidateResponse.encode(messageOf(answer, question, context)).finish();
@@ -104,7 +114,8 @@ export class AnswerWriter {
 }
 
 /** The answer as a message: what is rare, and what the hand-written bytes are tested against. */
-export function messageOf(answer: Answer, question: ReadQuestion, { asOf, killer }: AnswerContext): ValidateResponse {
+export function messageOf(answer: Answer, question: ReadQuestion, context: AnswerContext): ValidateResponse {
+  const { asOf, killer } = context;
   const { decision, known } = answer;
   const message = ValidateResponse.fromPartial({
     active: decision.active,
@@ -120,8 +131,12 @@ export function messageOf(answer: Answer, question: ReadQuestion, { asOf, killer
   if (known && (decision.active || question.wantsDetails)) {
     const claimsJson = Buffer.from(known.claims).toString('utf8');
     message.token = tokenToMessage(claimsJson ? { ...known.token(), claimsJson } : known.token(), { claims: question.wantsClaims });
-    if (question.wantsTags) message.tags = [...tagsOf(known)];
+    if (answer.catalog && question.catalogFilter) message.token.catalog = catalogToMessage(answer.catalog, question.catalogFilter);
+    // Whatever kills either of them ends the answer.
+    if (question.wantsTags) message.tags = [...new Set([known, answer.service].flatMap((one) => (one ? [...tagsOf(one)] : [])))];
+    if (question.wantsHandle && context.handles && known.digest !== undefined) message.handle = handleOf(known.digest);
   }
+  if (answer.service) message.service = tokenToMessage(answer.service.token(), { claims: false });
   if (answer.revoked && !decision.active && decision.reason === 'REVOKED') {
     const { revoked } = answer;
     message.revokedBy = killer
@@ -137,6 +152,11 @@ export function messageOf(answer: Answer, question: ReadQuestion, { asOf, killer
         };
   }
   return message;
+}
+
+function catalogToMessage(json: Uint8Array, filter: CatalogFilter): CatalogServiceMessage[] {
+  const services = filterCatalog(readCatalog(Buffer.from(json.buffer, json.byteOffset, json.byteLength).toString('utf8')), filter);
+  return services.map((service) => ({ ...service, endpoints: service.endpoints.map((endpoint) => ({ ...endpoint })) }));
 }
 
 function* tagsOf(known: Known): Generator<bigint> {

@@ -4,8 +4,10 @@ import { GetStatusResponse } from '../gen/sidegate/v1/token_service.ts';
 import type { DependencyHealth } from '../ports.ts';
 import type { Degradations } from '../service/degradation.ts';
 import type { FactsStore } from '../service/facts.ts';
+import type { Forwarding } from '../service/forwarding.ts';
 import type { Invalidations } from '../service/invalidations.ts';
 import type { Issuer } from '../service/issuer.ts';
+import type { SharedTier } from '../service/shared-facts.ts';
 import type { Validator } from '../service/validator.ts';
 import type { Watchers } from '../service/watch.ts';
 import { cursorToMessage } from '../wire/cursor.ts';
@@ -19,6 +21,8 @@ export interface StatusParts {
   readonly serving: () => boolean;
   readonly issuers: readonly Issuer[];
   readonly facts: FactsStore;
+  readonly tier: SharedTier | undefined;
+  readonly forwarding: Pick<Forwarding, 'pendingCount' | 'status'>;
   readonly validator: Validator;
   readonly invalidations: Invalidations;
   readonly degradations: Degradations;
@@ -28,7 +32,7 @@ export interface StatusParts {
 
 /** Never a secret, and no token's name. */
 export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
-  const { invalidations, facts, degradations } = parts;
+  const { invalidations, facts, degradations, tier } = parts;
   const { journal } = invalidations;
   const inPart = invalidations.inPart > 0 ? `${invalidations.inPart} entries of another version are understood in part` : undefined;
   const problem = journal.failure() ?? journal.corruption ?? inPart;
@@ -44,10 +48,20 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
     dependencies: [
       dependency('journal', { reachable: journal.failure() === undefined, ...(problem === undefined ? {} : { problem }) }),
       ...parts.issuers.map((issuer) => dependency(`issuer/${issuer.name}`, issuer.format.health())),
+      ...(tier?.cache.health() ?? []).map(({ server, health }) => dependency(`memcached/${server}`, health)),
     ],
     watcherCount: BigInt(parts.watchers.count),
     serving: parts.serving(),
     entryCount: BigInt(journal.count()),
+    upstreamOutboxCount: BigInt(parts.forwarding.pendingCount),
+    forwardings: parts.forwarding.status().map(({ issuer, pending, accepted, rejected, expired, oldestAtMs }) => ({
+      issuer,
+      pendingCount: BigInt(pending),
+      acceptedCount: BigInt(accepted),
+      rejectedCount: BigInt(rejected),
+      expiredCount: BigInt(expired),
+      oldestAt: dateFromMs(oldestAtMs),
+    })),
     tiers: [
       {
         name: 'memory',
@@ -57,6 +71,7 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
         lookupCount: BigInt(parts.validator.lookups),
         hitCount: BigInt(parts.validator.hits),
       },
+      ...(tier ? [{ name: 'shared', lookupCount: BigInt(tier.lookups), hitCount: BigInt(tier.hits) }] : []),
     ],
     degradations: degraded.map((one) => ({ issuer: one.issuer, reasons: [...one.reasons], since: dateFromMs(one.sinceMs) })),
   });

@@ -6,6 +6,10 @@ import type { PlacedEntry } from '../core/invalidation.ts';
 import type { Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import {
+  FindTokenRequest,
+  FindTokenResponse,
+  Forward,
+  Forwarding,
   GetStatusRequest,
   GetStatusResponse,
   Reach,
@@ -18,18 +22,23 @@ import {
 import type { Telemetry } from '../ports.ts';
 import type { Asked, Done } from '../service/asked.ts';
 import { type Act, type Actor, Callers } from '../service/callers.ts';
+import type { Catalogs } from '../service/catalogs.ts';
+import type { FactsStore } from '../service/facts.ts';
+import type { Finder } from '../service/finder.ts';
 import type { Invalidations } from '../service/invalidations.ts';
+import type { Answer } from '../service/question.ts';
 import type { Revoker } from '../service/revoker.ts';
-import type { Answer, Validator } from '../service/validator.ts';
+import type { Validator } from '../service/validator.ts';
+import { orAborted } from '../service/wakeup.ts';
 import type { Watchers } from '../service/watch.ts';
 import { cursorFromMessage, cursorToMessage, formatCursor } from '../wire/cursor.ts';
 import { selectorFromMessage } from '../wire/selector.ts';
 import { dateFromMs, msFromDate, msFromDuration } from '../wire/time.ts';
 import { rejectUnknownFields } from '../wire/unknown-fields.ts';
-import { AnswerWriter } from './answer.ts';
+import { AnswerWriter, messageOf } from './answer.ts';
 import { type Call, type GrpcAdapter, methodWith } from './grpc.ts';
 import { outcomeOf, ValidateMeter } from './validate-meter.ts';
-import { type ReadQuestion, readValidateRequest } from './validate-request.ts';
+import { askedFor, type ReadQuestion, readValidateRequest } from './validate-request.ts';
 import { WatchWriter } from './watch-writer.ts';
 
 /** What the service serves. */
@@ -39,6 +48,11 @@ export interface TokenServiceParts {
   readonly watchers: Watchers;
   readonly invalidations: Invalidations;
   readonly callers: Callers;
+  readonly finder: Finder;
+  readonly facts: FactsStore;
+  readonly catalogs: Catalogs;
+  /** Handles are configured. */
+  readonly handles: boolean;
   readonly tagger: Tagger;
   readonly telemetry: Telemetry;
   readonly monotonicMs: () => number;
@@ -52,12 +66,21 @@ const longestText = 1024;
 /** How long a stream's caller is believed: as long as the facts of its token may be old. */
 const judgedAgainMs = 5000;
 
+/** What a request wishes of telling the authority. */
+const wishes: ReadonlyMap<Forward, 'always' | 'never' | 'as-configured'> = new Map([
+  [Forward.UNSPECIFIED, 'as-configured'],
+  [Forward.NEVER, 'never'],
+  [Forward.ALWAYS, 'always'],
+]);
+const forwardings = { accepted: 'ACCEPTED', pending: 'PENDING', rejected: 'REJECTED' } as const;
+
 /** The definition with our readers and writers: messages of a broken shape become errors with a reason instead of INTERNAL. */
 export const tokenServiceDefinition: ServiceDefinition = {
   validate: methodWith(path('Validate'), readValidateRequest, asBuffer),
   revoke: methodWith(path('Revoke'), reader(RevokeRequest), writer(RevokeResponse)),
   refresh: methodWith(path('Refresh'), reader(RefreshRequest), writer(RefreshResponse)),
   watch: methodWith(path('Watch'), reader(WatchRequest), asBuffer, true),
+  findToken: methodWith(path('FindToken'), reader(FindTokenRequest), asBuffer),
   getStatus: methodWith(path('GetStatus'), reader(GetStatusRequest), writer(GetStatusResponse)),
 };
 
@@ -69,6 +92,7 @@ export function tokenService(parts: TokenServiceParts, adapter: GrpcAdapter): Un
     revoke: adapter.unary('Revoke', (request: RevokeRequest | SidecarError, call) => service.revoke(request, call)),
     refresh: adapter.unary('Refresh', (request: RefreshRequest | SidecarError, call) => service.refresh(request, call)),
     watch: adapter.serverStream('Watch', (request: WatchRequest | SidecarError, call) => service.watch(request, call)),
+    findToken: adapter.unary('FindToken', (request: FindTokenRequest | SidecarError, call) => service.findToken(request, call)),
     getStatus: adapter.unary('GetStatus', (request: GetStatusRequest | SidecarError, call) => service.getStatus(request, call)),
   };
 }
@@ -111,15 +135,18 @@ class TokenService {
   async revoke(request: RevokeRequest | SidecarError, call: Call): Promise<RevokeResponse> {
     const message = orThrow(request);
     rejectUnknownFields(message);
-    const { target, waitFor } = message;
+    const { target, waitFor, forward } = message;
     if (!target) throw invalid('TARGET_MISSING', 'there is nothing to revoke in the request');
+    if (target.$case === 'selector' && forward !== Forward.UNSPECIFIED && forward !== Forward.NEVER) {
+      throw invalid('FORWARD_WITH_SELECTOR', 'an authority is told of a token, not of a selector: leave forward out');
+    }
     if (waitFor !== Reach.UNSPECIFIED && waitFor !== Reach.SIDECAR) {
       throw invalid('REACH_UNKNOWN', 'this sidecar knows no such reach: it revokes here');
     }
     const issuedBeforeMs = msFromDate(message.issuedBefore, 'issued_before');
     const done =
-      target.$case === 'token'
-        ? await this.#byPossession(target.value, issuedBeforeMs, message, call)
+      target.$case !== 'selector'
+        ? await this.#byPossession(target, issuedBeforeMs, message, call)
         : await this.#bySelector({ act: 'revoke', selector: selectorFromMessage(target.value), message }, call, (selector, asked) =>
             this.#parts.revoker.revokeSelector(selector, issuedBeforeMs, asked, call.signal()),
           );
@@ -128,6 +155,7 @@ class TokenService {
       reach: Reach.SIDECAR,
       entryId: done.entryId,
       reachedAt: dateFromMs(done.atMs),
+      forwarding: Forwarding[done.forwarding === undefined ? 'UNSPECIFIED' : forwardings[done.forwarding]],
     };
   }
 
@@ -163,6 +191,31 @@ class TokenService {
       if (one.kind === 'batch') yield* this.#watchWriter.batches(one.entries, message.includeDetails);
       else yield this.#watchWriter.control(one);
     }
+  }
+
+  async findToken(request: FindTokenRequest | SidecarError, call: Call): Promise<Uint8Array> {
+    const message = orThrow(request);
+    rejectUnknownFields(message);
+    const signal = call.signal();
+    const { issuer, userId, projectId, include } = message;
+    const line = { act: 'find' as const, selector: { issuer, userId, projectId } };
+    const actor = await this.#judged('find', call, {});
+    if (include?.details) await this.#require('details', call);
+    const question = askedFor(include);
+    const { finder, facts, validator, telemetry } = this.#parts;
+    let answer: Answer | undefined;
+    try {
+      answer = await orAborted(finder.find({ issuer, userId, projectId }, { facts, validator }), signal);
+    } catch (error) {
+      telemetry.audit({ ...line, actor: actor.name, outcome: outcomeOf(error) });
+      throw error;
+    }
+    telemetry.audit({ ...line, actor: actor.name, outcome: answer ? `found ${answer.fingerprint}` : 'none' });
+    if (!answer) return FindTokenResponse.encode({ found: undefined }).finish();
+    const { invalidations, catalogs } = this.#parts;
+    const catalog = question.catalogFilter && answer.known && catalogs.find(answer.known);
+    const context = { asOf: invalidations.cursor(answer.asOf), handles: this.#parts.handles };
+    return FindTokenResponse.encode({ found: messageOf({ ...answer, catalog }, question, context) }).finish();
   }
 
   async getStatus(request: GetStatusRequest | SidecarError, call: Call): Promise<GetStatusResponse> {
@@ -209,18 +262,29 @@ class TokenService {
     this.#meter.count(issuer, answer.decision.active ? 'active' : 'inactive', reason);
     this.#meter.took(answer.provenance ?? 'NONE', startedMs);
     const killer = placed && { placed, tags: this.#watchWriter.tagSets(placed)[0] ?? [] };
-    return this.#writer.write(answer, question, { asOf: invalidations.cursor(answer.asOf), killer });
+    return this.#writer.write(answer, question, { asOf: invalidations.cursor(answer.asOf), killer, handles: this.#parts.handles });
   }
 
   /** Having the token is enough: nobody is asked who he is. */
-  #byPossession(raw: string, issuedBeforeMs: number | undefined, message: Deed['message'], call: Call): Promise<Done> {
+  #byPossession(
+    { $case, value }: { readonly $case: 'token' | 'handle'; readonly value: string },
+    issuedBeforeMs: number | undefined,
+    message: Deed['message'] & Pick<RevokeRequest, 'forward'>,
+    call: Call,
+  ): Promise<Done> {
+    if ($case === 'handle' && !this.#parts.handles) throw invalid('HANDLES_OFF', 'handles are not configured here');
+    const forward = wishes.get(message.forward);
+    if (forward === undefined) throw invalid('FORWARD_UNKNOWN', 'this sidecar knows no such forward');
     if (issuedBeforeMs !== undefined) {
       throw invalid('ISSUED_BEFORE_WITH_ONE_TOKEN', 'a token is killed whenever it was issued: leave issued_before out');
     }
     const name = Callers.nameOf(call.listener);
-    return this.#acted({ act: 'revoke', actor: { name, id: name }, selector: { token: true }, message }, (asked) =>
-      this.#parts.revoker.revokeToken(raw, asked, call.listener, call.signal()),
-    );
+    return this.#acted({ act: 'revoke', actor: { name, id: name }, selector: { [$case]: true }, message }, (asked) => {
+      const { revoker } = this.#parts;
+      return $case === 'token'
+        ? revoker.revokeToken(value, asked, call.listener, call.signal(), forward)
+        : revoker.revokeHandle(value, asked, call.listener, call.signal(), forward);
+    });
   }
 
   async #bySelector(

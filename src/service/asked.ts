@@ -4,6 +4,8 @@ import type { Cursor, Origin } from '../core/invalidation.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { FactsStore } from './facts.ts';
+import type { Forwarding } from './forwarding.ts';
+import type { Handles } from './handles.ts';
 import type { Invalidations } from './invalidations.ts';
 import type { Issuer } from './issuer.ts';
 import type { UnverifiedLimits } from './unverified-budget.ts';
@@ -24,7 +26,15 @@ export interface Done {
   readonly asOf: Cursor;
   readonly entryId: string;
   readonly atMs: number;
+  /** What the authority has said so far, where it is to be told. */
+  readonly forwarding?: Forwarded;
 }
+
+/** What an authority has said of a revocation by the time of the reply; `pending`: nothing yet, it is told again. */
+export type Forwarded = 'accepted' | 'pending' | 'rejected';
+
+/** Whether the authority is told of a revocation too; `as-configured`: where its issuer says so. */
+export type Forward = 'always' | 'never' | 'as-configured';
 
 /** What the revoker needs. */
 export interface RevokerParts {
@@ -39,6 +49,9 @@ export interface RevokerParts {
   /** How long facts serve: what a REFRESH has to outlive. */
   readonly factsTimeMs: number;
   readonly tokenSizeBytes: number;
+  readonly forwarding: Forwarding;
+  /** What the shared tier keeps of tokens by their handles; absent: nothing. */
+  readonly handles?: Pick<Handles, 'open'> | undefined;
   /** By possession, of tokens of which only the shape is known: a second and listener, and alive at once. */
   readonly unverified: UnverifiedLimits;
 }

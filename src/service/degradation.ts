@@ -1,7 +1,7 @@
 // Per issuer, why answers about its tokens may rest on missed news (S13).
 
-/** Reasons are a closed list; this sidecar's clock against the authority's is the one that exists without news and fleet. */
-export const degradedReasons = ['CLOCK'] as const;
+/** A closed list. CLOCK: this sidecar's clock against the authority's; of an issuer. STALE_FACTS: past their time; of one answer. */
+export const degradedReasons = ['CLOCK', 'STALE_FACTS'] as const;
 
 export type DegradedReason = (typeof degradedReasons)[number];
 

@@ -1,28 +1,28 @@
-// Facts by digest: the memory tier, the remembered refusals, and one flight per digest to whoever can tell.
+// Facts by digest: the memory tier, the remembered refusals, and one flight per digest to the shared tier and to whoever can tell.
 
 import { LRUCache } from 'lru-cache';
 import type { InactiveReason } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Covering } from '../core/invalidation-index.ts';
 import { signedContentOf } from '../core/raw.ts';
+import { deriveKey } from '../core/sealed.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Reading, Telemetry } from '../ports.ts';
-import type { Degradations } from './degradation.ts';
-import { Gate } from './gate.ts';
+import type { Authorities } from './authorities.ts';
+import type { Catalogs } from './catalogs.ts';
+import type { Handles } from './handles.ts';
 import type { Invalidations } from './invalidations.ts';
 import type { Issuer } from './issuer.ts';
-import { type FetchBegin, type Known, knownOf, sizeOf, type TokenCodec } from './known.ts';
+import { type FactsTimes, type FetchBegin, type Known, knownOf, lifeWith, namesOf, sizeOf, type TokenCodec } from './known.ts';
+import type { Leases } from './leases.ts';
 import { type RefusalLimits, Refusals } from './refusals.ts';
+import type { SharedFacts, SharedTier } from './shared-facts.ts';
 import { orAborted } from './wakeup.ts';
 
 /** How facts are kept. */
-export interface CachingLimits {
+export interface CachingLimits extends FactsTimes {
   /** Facts are kept at all. */
   readonly enabled: boolean;
-  /** How long they serve after the fetch began; `Infinity`: until the token ends. */
-  readonly timeMs: number;
-  /** The part of `timeMs` by which it varies at random, so that tokens learned together do not end together. */
-  readonly jitter: number;
   readonly memoryBytes: number;
   readonly refusals: RefusalLimits;
 }
@@ -31,11 +31,16 @@ export interface CachingLimits {
 export interface FactsParts {
   readonly issuers: readonly Issuer[];
   readonly invalidations: Invalidations;
+  readonly authorities: Authorities;
+  readonly catalogs: Catalogs;
+  /** Where sidecars share a tier. */
+  readonly shared?: { readonly tier: SharedTier; readonly leases: Leases; readonly handles: Handles | undefined } | undefined;
+  /** Is told of all facts that are learned: from an authority (`isNews`), or from the shared tier. */
+  readonly learned?: ((known: Known, isNews: boolean) => void) | undefined;
   readonly tagger: Tagger;
   readonly codec: TokenCodec;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
-  readonly degradations: Degradations;
   readonly limits: CachingLimits;
   /** 0 to 1, for jitter. */
   readonly random: () => number;
@@ -46,22 +51,30 @@ export interface Wanted {
   readonly digest: string;
   readonly raw: string;
   readonly issuer: Issuer;
-  /** Whether facts of a flight that began before this call are good enough for it; absent: they are. */
+  /** Whether facts that were fetched before this call are good enough for it; absent: those of a flight under way are. */
   readonly suits?: (known: Known) => boolean;
+  /** The service catalog too. */
+  readonly catalog?: boolean;
+  /** Also where the token has ended. */
+  readonly allowExpired?: boolean;
 }
 
-/** What a fetch gave. */
+/** What a fetch gave. `catalog`: where it was wanted. */
 export type Fetched =
-  | { readonly kind: 'known'; readonly known: Known }
+  | { readonly kind: 'known'; readonly known: Known; readonly from: 'shared' | 'authority' | 'signature'; readonly catalog?: Uint8Array }
   | { readonly kind: 'inactive'; readonly reason: InactiveReason; readonly revision: number; readonly byOldKeys: boolean };
 
 type Refused = Extract<Reading, { kind: 'inactive' }>;
+type Told = Extract<Reading, { kind: 'facts' }>;
 
 interface Flight {
   readonly issuer: string;
   readonly began: FetchBegin;
   readonly landed: Promise<Fetched>;
 }
+
+/** An authority that has always been quick may not be this time. */
+const shortestWaitMs = 100;
 
 /** lru-cache makes an object of options for every call that brings none. */
 const asItIs = {};
@@ -72,7 +85,8 @@ export class FactsStore {
   readonly #memory: LRUCache<string, Known>;
   readonly #refusals: Refusals;
   readonly #flights = new Map<string, Flight>();
-  readonly #gates: ReadonlyMap<string, Gate>;
+  /** Who keeps nothing shares nothing. */
+  readonly #shared: FactsParts['shared'];
   #silentUntilMs = -Infinity;
 
   constructor(parts: FactsParts) {
@@ -87,7 +101,7 @@ export class FactsStore {
       },
     });
     this.#refusals = new Refusals(parts.limits.refusals);
-    this.#gates = new Map(parts.issuers.map((issuer) => [issuer.name, new Gate(`issuer "${issuer.name}"`, issuer.calls)]));
+    this.#shared = parts.limits.enabled ? parts.shared : undefined;
   }
 
   entries(tier: 'memory' | 'unknown'): number {
@@ -104,7 +118,7 @@ export class FactsStore {
   }
 
   queued(issuer: string): number {
-    return this.#gates.get(issuer)?.queued ?? 0;
+    return this.#parts.authorities.queued(issuer);
   }
 
   /** The public name of a token, known here or not. */
@@ -117,22 +131,48 @@ export class FactsStore {
     return this.#memory.get(digest, asItIs);
   }
 
+  /** Facts in the shared tier, however old; `missing` where there is no such tier. By a digest they are in memory then, too. */
+  async findShared(by: { readonly digest: string } | { readonly fingerprint: string }): Promise<SharedFacts> {
+    const tier = this.#shared?.tier;
+    if (!tier) return 'missing';
+    if ('fingerprint' in by) return this.#unlessRefused(await tier.findByFingerprint(by.fingerprint));
+    const found = this.#unlessRefused(await tier.find(by.digest, ''));
+    if (typeof found !== 'string') this.#remember(by.digest, found);
+    return found;
+  }
+
+  /** What another sidecar learned before this one was told that the token is refused is no better for being shared. */
+  #unlessRefused(found: SharedFacts): SharedFacts {
+    if (typeof found === 'string') return found;
+    return this.#refusals.isOutdated(found.fingerprint, found.began.monotonicMs) ? 'missing' : found;
+  }
+
   /** A refusal that still holds: not older than its time, and no REFRESH about what the token was has been applied since. */
-  refused(digest: string, issuer: Issuer): boolean {
-    const refusal = this.#refusals.find(digest, issuer.name, this.#parts.clock.monotonicMs());
+  refused({ digest, issuer, allowExpired }: Pick<Wanted, 'digest' | 'issuer' | 'allowExpired'>): boolean {
+    const refusal = this.#refusals.find(digest, refusedBy(issuer, allowExpired), this.#parts.clock.monotonicMs());
     if (!refusal) return false;
     if (!refusal.formerly) return true;
     return this.#parts.invalidations.coveringOf(refusal.formerly).refreshRevision <= refusal.revision;
   }
 
   /**
-   * What the journal says of a token whose facts are not known here: whether it has been revoked by possession.
+   * What the journal says of a token whose facts are not known here: whether it has been revoked by possession. `issuer` undefined:
+   * whose it is is not known either, and it is looked for by its fingerprint alone.
    */
-  coveringUnseen({ digest, raw, issuer }: Wanted): Covering {
+  coveringUnseen({
+    digest,
+    raw,
+    issuer,
+  }: {
+    readonly digest: string;
+    readonly raw: string;
+    readonly issuer: Issuer | undefined;
+  }): Covering {
     const { tagger, invalidations } = this.#parts;
     const content = { dimension: 'signed_content' as const, value: signedContentOf(raw) };
-    const attributes = tagger.attributes(issuer.name, content.value === undefined ? [] : [content], tagger.fingerprints(digest));
-    return invalidations.coveringOf({ attributes, issuedAtMs: undefined, canAsk: issuer.canAsk });
+    const known = content.value === undefined ? [] : [content];
+    const attributes = tagger.attributes(issuer?.name ?? '', known, tagger.fingerprints(digest));
+    return invalidations.coveringOf({ attributes, issuedAtMs: undefined, canAsk: issuer?.canAsk ?? true });
   }
 
   /**
@@ -140,84 +180,166 @@ export class FactsStore {
    * one more where that one began too early (S6). The caller leaves by its own signal; the flight ends by its own deadline.
    * Throws as TokenFormat.read, and DEADLINE_EXCEEDED by the caller's signal.
    */
-  async fetch({ digest, raw, issuer, suits }: Wanted, signal: AbortSignal): Promise<Fetched> {
+  async fetch(wanted: Wanted, signal: AbortSignal): Promise<Fetched> {
+    const { issuer, suits } = wanted;
     const arrivedAt = this.#parts.invalidations.applied;
-    const running = this.#flights.get(digest);
-    if (running) {
+    // What others began after this call may have been looked for by their measure, so it is judged again; the next one is its own.
+    for (let joined = 0; joined < 2; joined += 1) {
+      const running = this.#flights.get(flightOf(wanted));
+      if (!running) break;
       this.#waiters(issuer).add();
       const landed = await leaving(running.landed, signal);
-      const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, running.began.revision);
+      const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, arrivedAt);
       if (!isBehind && (landed.kind === 'inactive' || suits?.(landed.known) !== false)) return landed;
     }
-    return leaving((this.#flights.get(digest) ?? this.#fly(digest, raw, issuer)).landed, signal);
+    return leaving(this.#fly(wanted).landed, signal);
   }
 
-  /** Something that matches was applied after the flight began. */
-  #isBehind(landed: Fetched, beganRevision: number): boolean {
-    if (landed.kind === 'inactive') return true;
-    return this.#parts.invalidations.covering(landed.known).refreshRevision > beganRevision;
-  }
-
-  #fly(digest: string, raw: string, issuer: Issuer): Flight {
-    const { clock, invalidations } = this.#parts;
-    const began = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs(), revision: invalidations.applied };
-    const landed = this.#read(digest, raw, issuer, began).finally(() => {
-      if (this.#flights.get(digest) === flight) this.#flights.delete(digest);
+  /**
+   * Has facts that are in use confirmed again, before their time is over; nobody waits for it. Once for each record, and not while
+   * others wait for the authority: those are in more of a hurry.
+   */
+  refreshAhead(known: Known, wanted: Wanted): void {
+    const { authorities, telemetry, limits, clock } = this.#parts;
+    if (authorities.queued(wanted.issuer.name) > 0 || this.#flights.has(flightOf(wanted))) return;
+    // Where it fails, another hit tries again a while later.
+    known.refreshFromMs = clock.monotonicMs() + (limits.timeMs * (1 - limits.refreshAhead)) / 4;
+    telemetry.counter('sidegate_refreshed_ahead_total', { issuer: wanted.issuer.name }).add();
+    this.#fly({
+      ...wanted,
+      suits: (other) => other.began.monotonicMs > known.began.monotonicMs && clock.monotonicMs() < other.refreshFromMs,
     });
-    const flight: Flight = { issuer: issuer.name, began, landed };
-    this.#flights.set(digest, flight);
+  }
+
+  /** Something that matches was applied after its fetch began. */
+  #isBehind(landed: Fetched, arrivedAt: number): boolean {
+    if (landed.kind === 'inactive') return landed.revision < arrivedAt;
+    return this.#parts.invalidations.covering(landed.known).refreshRevision > landed.known.began.revision;
+  }
+
+  #fly(wanted: Wanted): Flight {
+    const { clock, invalidations } = this.#parts;
+    const key = flightOf(wanted);
+    const began = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs(), revision: invalidations.applied };
+    const landed = this.#land(wanted, began).finally(() => {
+      if (this.#flights.get(key) === flight) this.#flights.delete(key);
+    });
+    const flight: Flight = { issuer: wanted.issuer.name, began, landed };
+    this.#flights.set(key, flight);
     // Its waiters may all have left by the time it fails.
     landed.catch(() => undefined);
     return flight;
   }
 
-  async #read(digest: string, raw: string, issuer: Issuer, began: FetchBegin): Promise<Fetched> {
-    const { telemetry, clock, degradations } = this.#parts;
-    const gate = this.#gates.get(issuer.name);
-    if (!gate) throw new SidecarError('INTERNAL', `no gate for issuer "${issuer.name}"`, { reason: 'NO_GATE' });
+  /** From the shared tier where it has what suits; else from the authority, once for all sidecars that want it now. */
+  async #land(wanted: Wanted, began: FetchBegin): Promise<Fetched> {
+    const { authorities } = this.#parts;
+    const shared = this.#shared;
+    const { issuer, digest } = wanted;
     const deadline = AbortSignal.timeout(issuer.calls.deadlineMs);
-    const startedMs = clock.monotonicMs();
-    const done = (outcome: string): void => {
-      telemetry.counter('sidegate_upstream_calls_total', { issuer: issuer.name, outcome }).add();
-      telemetry
-        .histogram('sidegate_upstream_duration_seconds', { issuer: issuer.name, outcome })
-        .observe((clock.monotonicMs() - startedMs) / 1000);
+    if (!shared?.tier.serves(issuer)) return (await this.#ask(wanted, began, deadline)).fetched;
+    let stale: Known | undefined;
+    const look = async (): Promise<Fetched | undefined> => {
+      const found = await this.#look(wanted);
+      if (found && 'stale' in found) stale = found.stale;
+      return found && 'kind' in found ? found : undefined;
     };
+    const found = await look();
+    if (found) return found;
+    // Two leases are waited for: half of the deadline is left for the fetch.
+    const waitMs = Math.min(Math.max(2 * authorities.p99Ms(issuer), shortestWaitMs), issuer.calls.deadlineMs / 4);
+    const turn = await shared.leases.take({ name: leaseOf(digest), waitMs, look }, deadline);
+    if (turn.kind === 'found') return turn.found;
+    // A REFRESH may have come while the lease was waited for: what is asked now is asked after it.
+    const { clock, invalidations } = this.#parts;
+    const beganToAsk = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs(), revision: invalidations.applied };
     try {
-      const reading = await gate.run(deadline, () => orDeadline(issuer.format.read(raw, deadline), deadline, issuer.name));
-      if (reading.clockOffsetMs !== undefined) {
-        const off = Math.abs(reading.clockOffsetMs) > issuer.life.skewMs;
-        if (degradations.set(issuer.name, 'CLOCK', off, clock.nowMs())) {
-          telemetry.log.warn({ issuer: issuer.name, offsetMs: reading.clockOffsetMs, degraded: off }, 'our clock against the authority’s');
-        }
-      }
-      done(reading.kind === 'facts' ? 'good' : 'bad');
-      if (reading.kind === 'inactive') return this.#refuse(digest, issuer, reading, began);
-      return {
-        kind: 'known',
-        known: this.#keep(digest, { issuer, digest, signedContent: signedContentOf(raw), began, timeMs: this.#timeMs(), ...reading }),
-      };
+      const { fetched, kept } = await this.#ask(wanted, beganToAsk, deadline);
+      void kept.then(turn.done);
+      return fetched;
     } catch (error) {
-      const outcome = error instanceof SidecarError ? outcomes[error.reason] : undefined;
-      done(outcome ?? 'error');
+      void turn.done();
+      // Past their time, but better than none to whoever says so (`stale_if_unavailable`).
+      if (stale) this.#remember(digest, stale);
       throw error;
     }
   }
 
-  #keep(digest: string, parts: Parameters<typeof knownOf>[0]): Known {
-    const known = knownOf(parts, this.#parts.tagger, this.#parts.codec);
+  /** What the shared tier has for `wanted`; or, as `stale`, facts that only the absence of the authority would make good enough. */
+  async #look(wanted: Wanted): Promise<Extract<Fetched, { kind: 'known' }> | { readonly stale: Known } | undefined> {
+    const { catalogs, clock } = this.#parts;
+    const shared = this.#shared;
+    const { digest, raw, issuer, suits } = wanted;
+    const inMemory = wanted.catalog ? this.find(digest) : undefined;
+    const serves = (known: Known): boolean => clock.monotonicMs() < known.freshUntilMs && suits?.(known) !== false;
+    if (!shared) return undefined;
+    const found = inMemory && serves(inMemory) ? inMemory : this.#unlessRefused(await shared.tier.find(digest, raw, issuer));
+    if (typeof found === 'string') return undefined;
+    if (!serves(found)) return { stale: found };
+    const known = found === inMemory ? found : this.#remember(digest, found);
+    if (!wanted.catalog) return { kind: 'known', known, from: 'shared' };
+    const inTier = catalogs.find(known) === undefined ? await shared.tier.findCatalog(known) : undefined;
+    if (inTier) catalogs.keep(known, inTier);
+    const catalog = inTier?.catalog ?? catalogs.find(known);
+    return catalog && { kind: 'known', known, from: 'shared', catalog };
+  }
+
+  /** Asks, and keeps what is said. `kept` resolves when it is where the other sidecars look. */
+  async #ask(
+    wanted: Wanted,
+    began: FetchBegin,
+    deadline: AbortSignal,
+  ): Promise<{ readonly fetched: Fetched; readonly kept: Promise<unknown> }> {
+    const { issuer, raw, catalog = false, allowExpired = false } = wanted;
+    const reading = await this.#parts.authorities.read(issuer, raw, deadline, { catalog, allowExpired });
+    if (reading.kind === 'inactive') return { fetched: this.#refuse(wanted, reading, began), kept: Promise.resolve() };
+    return this.#keep(wanted, reading, began);
+  }
+
+  #keep(wanted: Wanted, reading: Told, began: FetchBegin): { readonly fetched: Fetched; readonly kept: Promise<unknown> } {
+    const { tagger, codec, limits, random, clock, catalogs } = this.#parts;
+    const shared = this.#shared;
+    const { digest, raw, issuer } = wanted;
+    const names = namesOf(digest, raw, tagger);
+    const parts = { issuer, names, facts: reading.facts, provenance: reading.provenance, began };
+    const known = knownOf({ ...parts, ...lifeWith(limits, random) }, tagger, codec);
     const before = this.#memory.peek(digest);
-    if (before && this.#wasAlive(before)) this.#refusals.witness(false, this.#parts.clock.monotonicMs());
-    this.#refusals.forget(digest, parts.issuer.name);
-    // A slow fetch must not put older facts over newer ones.
-    const newer = before && before.began.monotonicMs > parts.began.monotonicMs;
+    if (before && this.#wasAlive(before)) this.#refusals.witness(false, clock.monotonicMs());
+    for (const allowExpired of [false, true]) this.#refusals.forget(digest, refusedBy(issuer, allowExpired));
+    this.#remember(digest, known, true);
+    const catalog = reading.catalog === undefined ? undefined : Buffer.from(reading.catalog, 'utf8');
+    if (catalog) catalogs.keep(known, { catalog, began });
+    const kept = shared?.tier.mayUse(issuer)
+      ? [
+          shared.tier.keep(known, reading.facts, names),
+          catalog && shared.tier.keepCatalog(known, { catalog, began }),
+          shared.handles?.keep(digest, raw, known.standing.endsAtMs + issuer.expiredWithinMs - clock.nowMs()),
+        ]
+      : [];
+    const fetched = {
+      kind: 'known' as const,
+      known,
+      from: reading.provenance,
+      ...(wanted.catalog ? { catalog: catalog ?? new Uint8Array() } : {}),
+    };
+    return { fetched, kept: Promise.all(kept) };
+  }
+
+  /** A slow fetch must not put older facts over newer ones. Answers what is to be used. */
+  #remember(digest: string, known: Known, isNews = false): Known {
+    const before = this.#memory.peek(digest);
+    // The same facts out of the shared tier are none, either: what is kept with them here would begin again.
+    const newer = before && (before.began.monotonicMs > known.began.monotonicMs || (!isNews && before.began.wallMs === known.began.wallMs));
     if (this.#parts.limits.enabled && !newer) this.#memory.set(digest, known);
+    this.#parts.learned?.(known, isNews && this.#shared?.tier.mayUse(known.issuer) === true);
     return known;
   }
 
-  #refuse(digest: string, issuer: Issuer, { reason, byOldKeys }: Refused, began: FetchBegin): Fetched {
-    const { clock, telemetry } = this.#parts;
+  #refuse({ digest, issuer, allowExpired }: Wanted, { reason, byOldKeys }: Refused, began: FetchBegin): Fetched {
+    const { clock, telemetry, tagger } = this.#parts;
     const before = this.#memory.peek(digest);
+    this.#refusals.noteRefused(tagger.fingerprints(digest), began.monotonicMs);
+    if (this.#shared?.tier.serves(issuer)) void this.#shared.tier.forget(digest);
     const nowMs = clock.monotonicMs();
     if (before) {
       if (this.#wasAlive(before)) this.#refusals.witness(reason === 'REFUSED', nowMs);
@@ -225,7 +347,8 @@ export class FactsStore {
       if (before.began.monotonicMs <= began.monotonicMs) this.#memory.delete(digest);
     }
     if (reason === 'REFUSED') {
-      const kept = this.#refusals.remember(digest, issuer.name, { revision: began.revision, formerly: before }, nowMs);
+      const refusal = { revision: began.revision, formerly: before };
+      const kept = this.#refusals.remember(digest, refusedBy(issuer, allowExpired), refusal, nowMs);
       if (!kept && this.#refusals.inMassRefusal(nowMs)) {
         telemetry.counter('sidegate_refusals_forgotten_total', { issuer: issuer.name }).add();
         this.#sayMassRefusal(issuer, nowMs);
@@ -246,12 +369,6 @@ export class FactsStore {
     this.#parts.telemetry.log.warn({ issuer: issuer.name }, 'most tokens that were active are refused now: refusals are not remembered');
   }
 
-  #timeMs(): number {
-    const { timeMs, jitter } = this.#parts.limits;
-    // Downwards only: facts never serve longer than their time.
-    return timeMs * (1 - jitter * this.#parts.random());
-  }
-
   get #evictions(): { add(n?: number): void } {
     return this.#parts.telemetry.counter('sidegate_cache_evictions_total', { tier: 'memory' });
   }
@@ -261,20 +378,19 @@ export class FactsStore {
   }
 }
 
-/** The label of a metric for each machine reason that is not simply an error. */
-const outcomes: Readonly<Record<string, string>> = {
-  OUR_CREDENTIAL_REFUSED: 'our_credential',
-  OUR_CREDENTIAL_FORBIDDEN: 'our_credential',
-  UPSTREAM_BUSY: 'shed',
-  UPSTREAM_TIMEOUT: 'timeout',
-};
+/** The same on every sidecar, whatever its keys; and nothing that opens anything. */
+function leaseOf(digest: string): string {
+  return deriveKey(Buffer.from(digest, 'latin1'), 'lease name').toString('base64url');
+}
 
-function orDeadline<Value>(reading: Promise<Value>, deadline: AbortSignal, issuer: string): Promise<Value> {
-  return orAborted(reading, deadline).catch((error: unknown) => {
-    if (error instanceof SidecarError || !deadline.aborted) throw error;
-    const message = `issuer "${issuer}" did not answer in time`;
-    throw new SidecarError('UNAVAILABLE', message, { reason: 'UPSTREAM_TIMEOUT', retryAfterMs: 1000, cause: error });
-  });
+/** One flight for those who want the same. */
+function flightOf({ digest, catalog, allowExpired }: Wanted): string {
+  return `${catalog ? 'c' : ''}${allowExpired ? 'e' : ''}${digest}`;
+}
+
+/** What is refused as it is may be good beyond its end, so the two are remembered apart (S9). */
+function refusedBy(issuer: Issuer, allowExpired: boolean | undefined): string {
+  return allowExpired ? `${issuer.name} expired` : issuer.name;
 }
 
 /** The caller leaves; the flight goes on for the others. */

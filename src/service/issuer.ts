@@ -2,7 +2,7 @@
 
 import type { LifeRules } from '../core/decision.ts';
 import type { Claimant } from '../core/dispatch.ts';
-import type { TokenFormat } from '../ports.ts';
+import type { TokenFormat, Upstream } from '../ports.ts';
 
 /** One issuer of the configuration, ready to be asked. */
 export interface Issuer extends Claimant {
@@ -10,6 +10,14 @@ export interface Issuer extends Claimant {
   readonly life: LifeRules;
   /** How long past its end a token may still come back (S4, S12). */
   readonly expiredWithinMs: number;
+  /** A token with one of these roles is a service token (S16). */
+  readonly serviceRoles: readonly string[];
+  /** Its tokens may carry a service catalog. */
+  readonly hasCatalogs: boolean;
+  /** Tells it of a revocation; absent: it cannot be told. */
+  readonly revoke?: NonNullable<Upstream['revoke']>;
+  /** Whether it is told where a Revoke does not say. */
+  readonly revokeUpstream: boolean;
   /** An authority can be asked about a token again; false where the token itself says all (S2). */
   readonly canAsk: boolean;
   /** It may move the end of a token that it has given: an end that facts tell is not the last word. */

@@ -4,6 +4,7 @@ import { hash } from 'node:crypto';
 import { attributesOf } from '../core/attributes.ts';
 import { type Standing, standingOf } from '../core/decision.ts';
 import { type Covering, uncovered } from '../core/invalidation-index.ts';
+import { signedContentOf } from '../core/raw.ts';
 import type { TaggedAttributes, Tagger } from '../core/tag.ts';
 import type { Facts, Token } from '../core/token.ts';
 import type { Issuer } from './issuer.ts';
@@ -23,9 +24,36 @@ export interface FetchBegin {
   readonly revision: number;
 }
 
+/** What names a token beside its facts. */
+export interface TokenNames {
+  /** As secret as the token; undefined where only its public names are known. */
+  readonly digest: string | undefined;
+  /** Under each accepted key, the newest key's first. */
+  readonly fingerprints: readonly string[];
+  /** The keys that those were made with. */
+  readonly keyIds: readonly string[];
+  /** Its identity where its facts have none. */
+  readonly standIn: string;
+  /** What names it whatever the spelling of its signature; undefined where it has none. */
+  readonly signedContent: string | undefined;
+}
+
+/** The names of the token with this digest; `raw`, where it is at hand, gives the last of them. */
+export function namesOf(digest: string, raw: string, tagger: Tagger): TokenNames {
+  return {
+    digest,
+    fingerprints: tagger.fingerprints(digest),
+    keyIds: tagger.keyIds,
+    // The digest stands in, but not itself: it is as secret as the token, and an identity is written down.
+    standIn: hash('sha256', `sidegate identity ${Buffer.from(digest, 'latin1').toString('hex')}`, 'base64url'),
+    signedContent: signedContentOf(raw),
+  };
+}
+
 /** One token's facts in memory. */
 export interface Known {
   readonly issuer: Issuer;
+  readonly digest: string | undefined;
   readonly fingerprint: string;
   /** S2: what names this token whatever its spelling; undefined where its facts have nothing of the kind. */
   readonly identity: string | undefined;
@@ -35,57 +63,86 @@ export interface Known {
   readonly standing: Standing;
   /** The token as the codec wrote it. */
   readonly encoded: Uint8Array;
-  /** The verified claims, JSON in UTF-8. */
+  /** The verified claims, JSON in UTF-8; of a Keystone token its own bytes without the catalog. */
   readonly claims: Uint8Array;
+  /** Where in `claims` the catalog stood; -1: it was not among them. */
+  readonly catalogAt: number;
   readonly began: FetchBegin;
   readonly provenance: 'authority' | 'signature';
   /** Monotonic; after this they are fetched again. `Infinity`: never, by time. */
   readonly freshUntilMs: number;
+  /** Monotonic; a hit after this has them confirmed again beside it. `Infinity`: none does. */
+  refreshFromMs: number;
+  /** The service catalog that is this token's, which others of its user and scope share; undefined: it has none. */
+  readonly catalogName: string | undefined;
   /** What the invalidations up to `checkedRevision` mean for it: the number that a hit compares. */
   covering: Covering;
   checkedRevision: number;
   token(): Token;
 }
 
+/** How long facts serve. */
+export interface FactsTimes {
+  /** After the fetch began; `Infinity`: until the token ends. */
+  readonly timeMs: number;
+  /** The part of `timeMs` by which it varies at random, so that tokens learned together do not end together. */
+  readonly jitter: number;
+  /** The part of `timeMs` after which a hit has them confirmed again; 1: none does. */
+  readonly refreshAhead: number;
+}
+
 /** What making a `Known` needs beside the facts. */
 export interface KnownParts {
   readonly issuer: Issuer;
-  readonly digest: string;
-  /** What names the token whatever the spelling of its signature; undefined where it has none. */
-  readonly signedContent: string | undefined;
+  readonly names: TokenNames;
   readonly facts: Facts;
   readonly provenance: 'authority' | 'signature';
   readonly began: FetchBegin;
   /** How long facts serve, jitter included; `Infinity`: until the token ends. */
   readonly timeMs: number;
+  /** The part of that after which a hit has them confirmed again; 1 or more: none does. */
+  readonly refreshAhead: number;
 }
 
-/** Makes the record of freshly learned facts. Cost: one keyed hash per attribute; done once per fetch. */
+/** How long facts serve: `timeMs` and less by up to `jitter` of it at random. Downwards only: never longer than their time. */
+export function lifeWith({ timeMs, jitter, refreshAhead }: FactsTimes, random: () => number): Pick<KnownParts, 'timeMs' | 'refreshAhead'> {
+  return { timeMs: timeMs * (1 - jitter * random()), refreshAhead };
+}
+
+/** Makes the record of facts. Cost: one keyed hash per attribute; done once per fetch. */
 export function knownOf(parts: KnownParts, tagger: Tagger, codec: TokenCodec): Known {
-  const { issuer, facts, began } = parts;
+  const { issuer, facts, began, names } = parts;
   const { claimsJson, ...token } = facts.token;
-  const fingerprints = tagger.fingerprints(parts.digest);
   const encoded = codec.encode(token);
-  // The digest stands in, but not itself: it is as secret as the token, and an identity is written down.
-  const identity =
-    facts.identity ?? hash('sha256', `sidegate identity ${Buffer.from(parts.digest, 'latin1').toString('hex')}`, 'base64url');
+  const attributes = attributesOf(facts, facts.identity ?? names.standIn, names.signedContent);
   return {
     issuer,
-    fingerprint: fingerprints[0] ?? '',
+    digest: names.digest,
+    fingerprint: names.fingerprints[0] ?? '',
     identity: facts.identity,
-    attributes: tagger.attributes(issuer.name, attributesOf(facts, identity, parts.signedContent), fingerprints),
+    attributes: tagger.attributes(issuer.name, attributes, names.fingerprints),
     issuedAtMs: token.issuedAtMs,
     canAsk: issuer.canAsk,
     standing: standingOf(facts, issuer.life, began.wallMs),
     encoded,
     claims: Buffer.from(claimsJson ?? '', 'utf8'),
+    catalogAt: facts.catalogAt ?? -1,
     began,
     provenance: parts.provenance,
     freshUntilMs: began.monotonicMs + parts.timeMs,
+    refreshFromMs: issuer.canAsk && parts.refreshAhead < 1 ? began.monotonicMs + parts.refreshAhead * parts.timeMs : Infinity,
+    catalogName: issuer.hasCatalogs ? catalogNameOf(token) : undefined,
     covering: uncovered,
     checkedRevision: -1,
     token: () => codec.decode(encoded),
   };
+}
+
+/** Keystone makes a catalog for a user on a project; what is not scoped has none. Under a trust either party may be the one it is made for. */
+function catalogNameOf({ user, trust, scope }: Token): string | undefined {
+  if (scope.kind === 'unscoped') return undefined;
+  const place = scope.kind === 'project' ? scope.project.id : scope.kind === 'domain' ? scope.domain.id : '';
+  return hash('sha256', JSON.stringify([user?.id, trust?.trusteeUserId, scope.kind, place]), 'base64url');
 }
 
 /** Bytes that a record keeps alive, about: its buffers and some 700 for the objects around them (measured in bench/). */

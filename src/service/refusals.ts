@@ -27,6 +27,8 @@ const fewest = 20;
  */
 export class Refusals {
   readonly #limits: RefusalLimits;
+  /** When the question began that an authority refused, by every public name of the token: what was fetched before is not believed. */
+  readonly #refusedAt: LRUCache<string, number>;
   readonly #entries: LRUCache<string, Refusal & { readonly untilMs: number }>;
   /** Fresh answers about previously active tokens, oldest first; bounded by what can matter. */
   #recent: { readonly atMs: number; readonly refused: boolean }[] = [];
@@ -34,6 +36,7 @@ export class Refusals {
   constructor(limits: RefusalLimits) {
     this.#limits = limits;
     this.#entries = new LRUCache({ max: Math.max(1, limits.maxEntries) });
+    this.#refusedAt = new LRUCache({ max: Math.max(1_000, limits.maxEntries) });
   }
 
   get size(): number {
@@ -43,6 +46,17 @@ export class Refusals {
   find(digest: string, issuer: string, nowMs: number): Refusal | undefined {
     const found = this.#entries.get(digest + issuer);
     return found && nowMs < found.untilMs ? found : undefined;
+  }
+
+  /** Facts of before are those of a dead token, whoever still has them; kept whatever else is remembered. `beganMs`: monotonic. */
+  noteRefused(fingerprints: readonly string[], beganMs: number): void {
+    for (const fingerprint of fingerprints)
+      this.#refusedAt.set(fingerprint, Math.max(beganMs, this.#refusedAt.peek(fingerprint) ?? beganMs));
+  }
+
+  /** Whether facts whose fetch began then are older than a refusal of their token. */
+  isOutdated(fingerprint: string, beganMs: number): boolean {
+    return beganMs <= (this.#refusedAt.peek(fingerprint) ?? -Infinity);
   }
 
   forget(digest: string, issuer: string): void {

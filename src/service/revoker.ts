@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto';
 import { SidecarError } from '../core/errors.ts';
 import type { Selector } from '../core/selector.ts';
-import type { Asked, Done, RevokerParts } from './asked.ts';
+import type { Asked, Done, Forward, RevokerParts } from './asked.ts';
 import { originOf } from './asked.ts';
 import { type Issuer, longestLifeMs } from './issuer.ts';
 import { Possession } from './possession.ts';
@@ -19,8 +19,13 @@ export class Revoker {
   }
 
   /** As `Possession.revoke`. */
-  revokeToken(raw: string, asked: Asked, listener: string, signal: AbortSignal): Promise<Done> {
-    return this.#possession.revoke(raw, asked, listener, signal);
+  revokeToken(raw: string, asked: Asked, listener: string, signal: AbortSignal, forward: Forward = 'as-configured'): Promise<Done> {
+    return this.#possession.revoke(raw, asked, { listener, forward }, signal);
+  }
+
+  /** As `Possession.revokeHandle`. */
+  revokeHandle(handle: string, asked: Asked, listener: string, signal: AbortSignal, forward: Forward = 'as-configured'): Promise<Done> {
+    return this.#possession.revokeHandle(handle, asked, { listener, forward }, signal);
   }
 
   /** All that fit. The caller has been authorised. Throws INVALID_ARGUMENT for a cut-off that is not allowed, and as above. */

@@ -1,73 +1,44 @@
 // Validate: facts, what covers them, the clock and the demand make an answer. On a hit nothing is awaited.
 
-import { type Decision, type Demand, decide, type InactiveReason } from '../core/decision.ts';
+import { decide, type InactiveReason } from '../core/decision.ts';
 import { dispatch } from '../core/dispatch.ts';
-import { appendedAtMsOf } from '../core/entry-id.ts';
 import { SidecarError } from '../core/errors.ts';
-import type { Cursor, Revision } from '../core/invalidation.ts';
-import { type Covering, type Revoked, uncovered } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
-import type { Clock, Telemetry } from '../ports.ts';
-import type { Degradations, DegradedReason } from './degradation.ts';
+import type { Telemetry } from '../ports.ts';
+import type { Catalogs } from './catalogs.ts';
+import { Currency, type CurrencyParts } from './currency.ts';
+import type { Degradations } from './degradation.ts';
 import type { FactsStore, Fetched, Wanted } from './facts.ts';
-import type { Invalidations } from './invalidations.ts';
-import { type Issuer, longestLifeMs } from './issuer.ts';
+import { Freshness, type FreshnessParts } from './freshness.ts';
+import { digestOfHandle, type Handles } from './handles.ts';
 import type { Known } from './known.ts';
-import { orAborted } from './wakeup.ts';
-
-/** One question about one token. */
-export interface Question {
-  /** As presented; surrounding white space is ignored. */
-  readonly raw: string;
-  /** `digestOf(canonical(raw))`, from those who have it without `raw`: then a hit never reads `raw`, which may be made on demand. */
-  readonly digest?: string | undefined;
-  readonly demand?: Demand | undefined;
-  /** What must have been applied before the decision. */
-  readonly atLeastAsFresh?: { readonly cursor: Cursor } | { readonly entryId: string } | undefined;
-  /** Facts confirmed longer ago are fetched again first. */
-  readonly maxStalenessMs?: number | undefined;
-}
-
-/** Where facts were found. */
-export type Provenance = 'MEMORY' | 'AUTHORITY' | 'SIGNATURE';
-
-/** An answer. `known` is there wherever facts are, also of an inactive token: who may see them is not decided here. */
-export interface Answer {
-  readonly decision: Decision;
-  /** Public name of the token; empty where no issuer takes it. */
-  readonly fingerprint: string;
-  readonly known: Known | undefined;
-  readonly provenance: Provenance | undefined;
-  readonly revoked: Revoked | undefined;
-  /** Everything up to here was applied. */
-  readonly asOf: Revision;
-  /** How long a near cache may repeat this, in milliseconds; 0: not at all. */
-  readonly maxAgeMs: number;
-  readonly degradedBy: readonly DegradedReason[];
-}
+import type { Answer, Provenance, Question } from './question.ts';
 
 /** What the validator needs. */
-export interface ValidatorParts {
-  readonly issuers: readonly Issuer[];
+export interface ValidatorParts extends CurrencyParts, FreshnessParts {
   readonly facts: FactsStore;
-  readonly invalidations: Invalidations;
+  readonly catalogs: Catalogs;
+  /** Where handles are accepted. */
+  readonly handles: Handles | undefined;
   readonly degradations: Degradations;
-  readonly clock: Clock;
   readonly telemetry: Telemetry;
   /** Longer strings are MALFORMED. */
   readonly tokenSizeBytes: number;
-  readonly settleMs: number;
-  readonly freshnessWaitMs: number;
-  /** Facts are kept: otherwise an answer may not be repeated either. */
-  readonly caching: boolean;
+  /** The most that a question may ask for beyond the time of facts, while the authority cannot be reached. */
+  readonly staleWhileDownMs: number;
 }
 
-/** For tokens that never end, where facts serve until then: nobody needs an answer to be repeated for longer than a day. */
-const longestMaxAgeMs = 86_400_000;
+/** What is asked about. `text` is undefined where only a handle was given, and what it stands for has not been looked for. */
+interface Subject {
+  readonly digest: string;
+  readonly text: string | undefined;
+}
 
 /** Answers Validate. */
 export class Validator {
   readonly #parts: ValidatorParts;
+  readonly #currency: Currency;
+  readonly #freshness: Freshness;
   /** Questions that were looked up in memory, and those that found usable facts. */
   lookups = 0;
   hits = 0;
@@ -75,15 +46,21 @@ export class Validator {
   readonly #misses: { add(n?: number): void };
   readonly #stale: { add(n?: number): void };
   readonly #refusalHits: { add(n?: number): void };
+  readonly #catalogHits: { add(n?: number): void };
+  readonly #catalogMisses: { add(n?: number): void };
 
   constructor(parts: ValidatorParts) {
     this.#parts = parts;
+    this.#currency = new Currency(parts);
+    this.#freshness = new Freshness(parts);
     const lookups = (tier: string, outcome: string): { add(n?: number): void } =>
       parts.telemetry.counter('sidegate_cache_lookups_total', { tier, outcome });
     this.#hits = lookups('memory', 'hit');
     this.#misses = lookups('memory', 'miss');
     this.#stale = lookups('memory', 'stale');
     this.#refusalHits = lookups('unknown', 'hit');
+    this.#catalogHits = lookups('catalog', 'hit');
+    this.#catalogMisses = lookups('catalog', 'miss');
   }
 
   /**
@@ -91,103 +68,183 @@ export class Validator {
    * Throws (or rejects with) SidecarError where there is no answer. `signal` is asked for only on a miss.
    */
   validate(question: Question, signal: () => AbortSignal): Answer | Promise<Answer> {
-    const { digest, atLeastAsFresh } = question;
+    const { digest, atLeastAsFresh, more } = question;
     // What is in memory has been let in once: neither its length nor its spelling is looked at again.
-    const known = digest === undefined || atLeastAsFresh ? undefined : this.#parts.facts.find(digest);
-    if (known && this.#isUsable(known, question.maxStalenessMs)) return this.#hit(known, question);
+    const known = digest === undefined || atLeastAsFresh || more ? undefined : this.#parts.facts.find(digest);
+    if (known && this.#currency.isUsable(known, question)) return this.#hit(known, question);
+    if (more?.handle !== undefined && more.handle !== '') return this.#begin(question, this.#subjectOf(more.handle), signal);
     if (question.raw.length > this.#parts.tokenSizeBytes) return this.#nobody('MALFORMED');
     const text = canonical(question.raw);
     if (text === '') throw new SidecarError('INVALID_ARGUMENT', 'there is no token in the request', { reason: 'TOKEN_MISSING' });
-    if (atLeastAsFresh && !this.#isApplied(atLeastAsFresh)) return this.#afterWaiting(question, text, signal());
-    return this.#answer(question, text, signal);
+    return this.#begin(question, { digest: digestOf(text), text }, signal);
   }
 
-  #answer(question: Question, text: string, signal: () => AbortSignal): Answer | Promise<Answer> {
-    const digest = digestOf(text);
-    const known = this.#parts.facts.find(digest);
-    if (known && this.#isUsable(known, question.maxStalenessMs)) return this.#hit(known, question);
+  /** As Validate would answer from these facts; undefined where it would have to fetch them again first. */
+  confirm(known: Known, provenance: Provenance): Answer | undefined {
+    const question: Question = { raw: '' };
+    return this.#currency.isUsable(known, question) ? this.#decided(known, question, provenance) : undefined;
+  }
+
+  #begin(question: Question, subject: Subject, signal: () => AbortSignal): Answer | Promise<Answer> {
+    const { atLeastAsFresh, more } = question;
+    if (atLeastAsFresh && !this.#freshness.isThere(atLeastAsFresh)) return this.#afterWaiting(question, subject, signal());
+    if (more?.serviceToken) return this.#withService(question, more.serviceToken, subject, signal);
+    return this.#answer(question, subject, signal);
+  }
+
+  async #afterWaiting(question: Question, subject: Subject, signal: AbortSignal): Promise<Answer> {
+    const { atLeastAsFresh, ...rest } = question;
+    if (atLeastAsFresh) await this.#freshness.waitFor(atLeastAsFresh, signal);
+    return this.#begin(rest, subject, () => signal);
+  }
+
+  #answer(question: Question, subject: Subject, signal: () => AbortSignal): Answer | Promise<Answer> {
+    const known = this.#parts.facts.find(subject.digest);
+    const usable = known !== undefined && this.#currency.isUsable(known, question);
+    if (usable && !question.more?.catalog) return this.#hit(known, question, subject);
+    if (usable) {
+      const catalog = this.#parts.catalogs.find(known);
+      // A dead token needs no catalog, nor does one that does not meet the demand.
+      if (catalog || !this.#decided(known, question, 'MEMORY').decision.active) {
+        if (catalog) this.#catalogHits.add();
+        return this.#hit(known, question, subject, catalog);
+      }
+      this.#catalogMisses.add();
+    }
     this.lookups += 1;
     (known ? this.#stale : this.#misses).add();
-    return this.#miss(digest, text, question, known, signal);
+    const { digest, text } = subject;
+    return text === undefined ? this.#opened(question, digest, signal) : this.#miss(question, { digest, text }, known, signal);
   }
 
-  #hit(known: Known, question: Question): Answer {
+  #hit(known: Known, question: Question, subject?: Subject, catalog?: Uint8Array): Answer {
     this.lookups += 1;
     this.hits += 1;
     this.#hits.add();
-    return this.#decided(known, question, 'MEMORY');
+    const answer = this.#decided(known, question, 'MEMORY', catalog);
+    if (this.#parts.clock.monotonicMs() >= known.refreshFromMs && answer.decision.active) this.#refreshAhead(known, question, subject);
+    return answer;
   }
 
-  /** Young enough for the configuration and the question, learned after every REFRESH that matches, and settled (S1, S6). */
-  #isUsable(known: Known, maxStalenessMs: number | undefined): boolean {
-    const nowMs = this.#parts.clock.monotonicMs();
-    if (nowMs >= known.freshUntilMs) return false;
-    const covering = this.#parts.invalidations.covering(known);
-    // Dead whatever a fetch would say: no question to the authority, and an answer also while it is down.
-    if (covering.revoked) return true;
-    if (maxStalenessMs !== undefined && nowMs - known.began.monotonicMs > maxStalenessMs) return false;
-    if (known.began.revision < covering.refreshRevision) return false;
-    return !this.#isProvisional(known, covering) || nowMs < this.#settledFromMs(covering);
+  /** A token in use is confirmed again before its time is over, beside the call that has it at hand (S5). */
+  #refreshAhead(known: Known, question: Question, subject: Subject | undefined): void {
+    const { digest, issuer, standing } = known;
+    const text = subject ? subject.text : canonical(question.raw);
+    // One that has ended, and is good all the same, would be refused as a matter of course.
+    const isAlive = this.#parts.clock.nowMs() < standing.endsAtMs;
+    if (digest !== undefined && text && isAlive) this.#parts.facts.refreshAhead(known, { digest, raw: text, issuer });
   }
 
-  /** The fetch began so soon after a matching REFRESH that the authority may have answered from before it (S6). */
-  #isProvisional(known: Known, covering: Covering): boolean {
-    return known.provenance === 'authority' && known.began.monotonicMs < this.#settledFromMs(covering);
-  }
-
-  #settledFromMs(covering: Covering): number {
-    return covering.refreshAppliedMs + this.#parts.settleMs;
-  }
-
-  #miss(digest: string, text: string, question: Question, known: Known | undefined, signal: () => AbortSignal): Answer | Promise<Answer> {
-    const { facts, issuers } = this.#parts;
+  #miss(
+    question: Question,
+    { digest, text }: Subject & { readonly text: string },
+    known: Known | undefined,
+    signal: () => AbortSignal,
+  ): Answer | Promise<Answer> {
+    const { facts, issuers, clock } = this.#parts;
     const to = known ? { kind: 'issuer' as const, issuer: known.issuer } : dispatch(issuers, text, shapeOf(text));
     if (to.kind === 'nobody') return this.#nobody(to.reason);
+    const { issuer } = to;
     const demanded = question.demand?.anyOfIssuers;
-    if (demanded?.length && !demanded.includes(to.issuer.name)) return this.#nobody('WRONG_ISSUER', digest);
-    if (facts.refused(digest, to.issuer)) {
+    if (demanded?.length && !demanded.includes(issuer.name)) return this.#nobody('WRONG_ISSUER', digest);
+    const { catalog = false, allowExpired = false } = question.more ?? {};
+    if (facts.refused({ digest, issuer, allowExpired })) {
       this.#refusalHits.add();
       return this.#nobody('REFUSED', digest);
     }
-    const arrivedMs = this.#parts.clock.monotonicMs();
-    const suits = (landed: Known): boolean => this.#suits(landed, arrivedMs, question.maxStalenessMs);
-    return this.#fetched({ digest, raw: text, issuer: to.issuer, suits }, question, known, signal());
-  }
-
-  /** Facts of a flight that was under way when the call arrived: young enough, and not provisional beyond their window (S6). */
-  #suits(known: Known, arrivedMs: number, maxStalenessMs: number | undefined): boolean {
-    if (maxStalenessMs !== undefined && arrivedMs - known.began.monotonicMs > maxStalenessMs) return false;
-    const covering = this.#parts.invalidations.covering(known);
-    // A newer REFRESH hides the one whose window the flight may have begun in, so nothing can be told of that: one more flight.
-    if (known.began.revision < covering.refreshRevision) return false;
-    return !this.#isProvisional(known, covering) || arrivedMs < this.#settledFromMs(covering);
+    const arrivedMs = clock.monotonicMs();
+    const suits = (landed: Known): boolean => this.#currency.suits(landed, arrivedMs, question);
+    const wanted: Wanted = { digest, raw: text, issuer, suits, catalog: catalog && issuer.hasCatalogs, allowExpired };
+    return this.#fetched(wanted, question, known, signal());
   }
 
   async #fetched(wanted: Wanted, question: Question, before: Known | undefined, signal: AbortSignal): Promise<Answer> {
-    const { facts, invalidations } = this.#parts;
+    const { facts } = this.#parts;
     let fetched: Fetched;
     try {
       fetched = await facts.fetch(wanted, signal);
     } catch (error) {
-      // Nobody can be asked, but the journal itself says that it is dead: that is an answer.
-      if (before && invalidations.covering(before).revoked) return this.#decided(before, question, 'MEMORY');
-      const { revoked } = before ? uncovered : facts.coveringUnseen(wanted);
-      if (revoked) return { ...this.#nobody('REVOKED', wanted.digest), revoked };
+      const answer = this.#withoutAuthority(wanted, question, facts.find(wanted.digest) ?? before, error);
+      if (answer) return answer;
       throw error;
     }
     if (fetched.kind === 'inactive') return this.#nobody(fetched.reason, wanted.digest);
-    const provenance = fetched.known.provenance === 'authority' ? 'AUTHORITY' : 'SIGNATURE';
-    return this.#decided(fetched.known, question, provenance);
+    return this.#decided(fetched.known, question, provenances[fetched.from], fetched.catalog);
   }
 
-  #decided(known: Known, question: Question, provenance: Provenance): Answer {
+  /**
+   * Nobody can be asked. The journal itself may say that the token is dead; or the question takes facts past their time, where no
+   * REFRESH about them has come since (S7: a precise one blocks while the authority is away). Undefined: there is no answer.
+   */
+  #withoutAuthority(wanted: Wanted, question: Question, before: Known | undefined, error: unknown): Answer | undefined {
+    const { facts, invalidations, clock, staleWhileDownMs, catalogs } = this.#parts;
+    const covering = before ? invalidations.covering(before) : facts.coveringUnseen(wanted);
+    if (covering.revoked && before) return this.#decided(before, question, 'MEMORY');
+    if (covering.revoked) return { ...this.#nobody('REVOKED', wanted.digest), revoked: covering.revoked };
+    const beyondMs = Math.min(question.more?.staleIfUnavailableMs ?? 0, staleWhileDownMs);
+    const isAway = error instanceof SidecarError && (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED');
+    if (!before || beyondMs <= 0 || !isAway || clock.monotonicMs() >= before.freshUntilMs + beyondMs) return undefined;
+    if (!this.#currency.suits(before, clock.monotonicMs(), question)) return undefined;
+    const catalog = wanted.catalog ? catalogs.find(before) : undefined;
+    if (wanted.catalog && !catalog) return undefined;
+    const answer = this.#decided(before, question, 'MEMORY', catalog);
+    return { ...answer, maxAgeMs: 0, degradedBy: [...answer.degradedBy, 'STALE_FACTS'] };
+  }
+
+  /** A token that has ended is good for whoever acts for its user in a long operation, and is a service of the same issuer (S16). */
+  async #withService(question: Question, serviceToken: string, subject: Subject, signal: () => AbortSignal): Promise<Answer> {
+    const service = await this.validate({ raw: serviceToken, maxStalenessMs: question.maxStalenessMs }, signal);
+    const { known } = service;
+    const isService = (): boolean => known !== undefined && this.#isService(known, service);
+    if (!known || !isService()) return this.#nobody('BAD_SERVICE_TOKEN', subject.digest);
+    const more = { ...question.more, allowExpired: true, expiredOf: known.issuer.name };
+    const answer = await this.#answer({ ...question, more }, subject, signal);
+    // Both at one moment: while the one was fetched, the other may have been revoked.
+    if (!isService()) return this.#nobody('BAD_SERVICE_TOKEN', subject.digest);
+    const degradedBy = [...new Set([...answer.degradedBy, ...service.degradedBy])];
+    return { ...answer, service: known, maxAgeMs: Math.min(answer.maxAgeMs, service.maxAgeMs), degradedBy };
+  }
+
+  #isService(known: Known, { decision }: Answer): boolean {
+    if (!decision.active || !this.#decided(known, { raw: '' }, 'MEMORY').decision.active) return false;
+    const { serviceRoles } = known.issuer;
+    return known.token().roles.some((role) => serviceRoles.includes(role.name));
+  }
+
+  #subjectOf(handle: string): Subject {
+    if (!this.#parts.handles) throw new SidecarError('INVALID_ARGUMENT', 'handles are not configured here', { reason: 'HANDLES_OFF' });
+    return { digest: digestOfHandle(handle), text: undefined };
+  }
+
+  /** What the handle stands for comes from the shared tier; without it, facts that are there serve as long as they do. */
+  async #opened(question: Question, digest: string, signal: () => AbortSignal): Promise<Answer> {
+    const { facts, handles, catalogs } = this.#parts;
+    const opened = (await handles?.open(digest)) ?? { kind: 'missing' as const };
+    if (opened.kind === 'found') return this.#answer(question, { digest, text: canonical(opened.raw) }, signal);
+    const here = facts.find(digest);
+    const found = here && this.#currency.isUsable(here, question) ? here : await facts.findShared({ digest });
+    const serves = typeof found !== 'string' && this.#currency.isUsable(found, question);
+    if (serves) {
+      const catalog = question.more?.catalog ? catalogs.find(found) : undefined;
+      const answer = this.#decided(found, question, found === here ? 'MEMORY' : 'SHARED', catalog);
+      if (catalog || !question.more?.catalog || !answer.decision.active) return answer;
+    }
+    const { revoked } = facts.coveringUnseen({ digest, raw: '', issuer: undefined });
+    if (revoked) return { ...this.#nobody('REVOKED', digest), revoked };
+    if (opened.kind === 'missing' && found !== 'unreachable' && !serves) return this.#nobody('UNKNOWN_HANDLE', digest);
+    const message = 'what the handle stands for cannot be told now';
+    throw new SidecarError('UNAVAILABLE', message, { reason: 'HANDLE_NOT_AT_HAND', retryAfterMs: 1000 });
+  }
+
+  #decided(known: Known, question: Question, provenance: Provenance, catalog?: Uint8Array): Answer {
     const { clock, invalidations, degradations } = this.#parts;
     const covering = invalidations.covering(known);
     const nowMs = clock.nowMs();
-    const decision = decide(known, covering.revoked !== undefined, question.demand, nowMs);
+    const demand = question.more?.allowExpired ? this.#currency.beyondItsEnd(known, question) : question.demand;
+    const decision = decide(known, covering.revoked !== undefined, demand, nowMs);
     const degradedBy = degradations.by(known.issuer.name);
-    const maxAgeMs = decision.active && degradedBy.length === 0 ? this.#maxAgeMs(known, covering, question.maxStalenessMs, nowMs) : 0;
-    return {
+    const maxAgeMs = decision.active && degradedBy.length === 0 ? this.#currency.maxAgeMs(known, covering, question, nowMs) : 0;
+    const answer: Answer = {
       decision,
       fingerprint: known.fingerprint,
       known,
@@ -197,18 +254,7 @@ export class Validator {
       maxAgeMs,
       degradedBy,
     };
-  }
-
-  /** W15: the only permission to keep an answer. Ends with the facts, the token, the settle window and the caller's own bound. */
-  #maxAgeMs(known: Known, covering: Covering, maxStalenessMs: number | undefined, nowMs: number): number {
-    if (!this.#parts.caching) return 0;
-    // A REFRESH came while the answer was under way: the next one fetches.
-    if (known.began.revision < covering.refreshRevision) return 0;
-    const monotonicMs = this.#parts.clock.monotonicMs();
-    let endsInMs = Math.min(longestMaxAgeMs, known.freshUntilMs - monotonicMs, known.standing.endsAtMs - nowMs);
-    if (this.#isProvisional(known, covering)) endsInMs = Math.min(endsInMs, this.#settledFromMs(covering) - monotonicMs);
-    if (maxStalenessMs !== undefined) endsInMs = Math.min(endsInMs, known.began.monotonicMs + maxStalenessMs - monotonicMs);
-    return Math.max(0, Math.floor(endsInMs));
+    return question.more?.catalog && decision.active ? { ...answer, catalog: catalog ?? noCatalog } : answer;
   }
 
   /** Without facts. `digest` where an issuer takes it: then it has a name to log. */
@@ -224,52 +270,12 @@ export class Validator {
       degradedBy: [],
     };
   }
-
-  #isApplied(wanted: NonNullable<Question['atLeastAsFresh']>): boolean {
-    if (!('cursor' in wanted)) return false;
-    const { journal } = this.#parts.invalidations;
-    return wanted.cursor.journal === journal.id && wanted.cursor.revision <= this.#parts.invalidations.applied;
-  }
-
-  async #afterWaiting(question: Question, text: string, signal: AbortSignal): Promise<Answer> {
-    const { freshnessWaitMs } = this.#parts;
-    const timeout = AbortSignal.timeout(freshnessWaitMs);
-    const limited = AbortSignal.any([signal, timeout]);
-    const wanted = question.atLeastAsFresh;
-    try {
-      if (wanted && 'cursor' in wanted) await this.#cursorApplied(wanted.cursor, limited);
-      if (wanted && 'entryId' in wanted) await this.#entryApplied(wanted.entryId, limited);
-    } catch (error) {
-      if (error instanceof SidecarError) throw error;
-      // Looking at `timeout` here also keeps it alive: node 20 may collect one that only AbortSignal.any refers to.
-      const waited = timeout.aborted ? 'in time' : 'before the caller left';
-      const message = `what the request wants applied has not come here ${waited}`;
-      throw new SidecarError('FAILED_PRECONDITION', message, { reason: 'NOT_FRESH_ENOUGH', retryAfterMs: freshnessWaitMs, cause: error });
-    }
-    return this.#answer(question, text, () => signal);
-  }
-
-  async #cursorApplied(cursor: Cursor, signal: AbortSignal): Promise<void> {
-    const { invalidations } = this.#parts;
-    if (cursor.journal !== invalidations.journal.id) {
-      throw new SidecarError('FAILED_PRECONDITION', 'the cursor is of another journal', { reason: 'OTHER_JOURNAL' });
-    }
-    await invalidations.waitFor(cursor.revision, signal);
-  }
-
-  /** By id, wherever it was made. One older than anything kept is applied: its token's life is over (S14). */
-  async #entryApplied(entryId: string, signal: AbortSignal): Promise<void> {
-    const { invalidations, clock, issuers } = this.#parts;
-    const appendedAtMs = appendedAtMsOf(entryId);
-    if (appendedAtMs === undefined) {
-      throw new SidecarError('INVALID_ARGUMENT', 'entry_id is not the id of an invalidation', { reason: 'ENTRY_ID_MALFORMED' });
-    }
-    for (;;) {
-      const seen = invalidations.changed.version;
-      const placed = await orAborted(invalidations.journal.find(entryId), signal);
-      if (placed) return invalidations.waitFor(placed.revision, signal);
-      if (appendedAtMs + longestLifeMs(issuers) < clock.nowMs()) return;
-      await invalidations.changed.wait(seen, signal);
-    }
-  }
 }
+
+const noCatalog: Uint8Array = new Uint8Array();
+
+const provenances: Readonly<Record<'shared' | 'authority' | 'signature', Provenance>> = {
+  shared: 'SHARED',
+  authority: 'AUTHORITY',
+  signature: 'SIGNATURE',
+};

@@ -33,7 +33,7 @@ export interface HttpDeps {
 
 /** One request. */
 export interface HttpRequest {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'DELETE';
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
@@ -85,6 +85,8 @@ export const defaultRetryAfterMs = 1_000;
 
 const maxConnections = 128;
 const maxRetryAfterMs = 300_000;
+// Of a reply. Keystone echoes the token, which may have 64 kB; node's own limit would be 16 kB.
+const maxHeaderBytes = 131_072;
 const firstPauseMs = 50;
 const notHttp: ReadonlySet<string> = new Set(['HTTPParserError', 'UND_ERR_HEADERS_OVERFLOW']);
 const transient: ReadonlySet<number> = new Set([502, 503, 504]);
@@ -93,7 +95,13 @@ const transient: ReadonlySet<number> = new Set([502, 503, 504]);
 export function createHttp(options: HttpOptions, deps: HttpDeps): Http {
   const { clock, random = Math.random } = deps;
   // Answers end by `deadline`; undici's own timers are coarse and would only be a second opinion.
-  const agent = new Agent({ connect: connector(options), connections: maxConnections, headersTimeout: 0, bodyTimeout: 0 });
+  const agent = new Agent({
+    connect: connector(options),
+    connections: maxConnections,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    maxHeaderSize: maxHeaderBytes,
+  });
   const noAnswer = (reason: string, what: string, cause?: unknown): SidecarError =>
     new SidecarError('UNAVAILABLE', `${options.authority} ${what}`, { reason, retryAfterMs: defaultRetryAfterMs, cause });
 

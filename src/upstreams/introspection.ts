@@ -2,28 +2,24 @@
 
 import * as z from 'zod';
 import { factsFromClaims } from '../core/claims.ts';
-import { SidecarError } from '../core/errors.ts';
+import type { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
 import type { Facts } from '../core/token.ts';
 import type { Reading } from '../ports.ts';
+import { type ClientAuth, createFormEndpoint, noAnswer } from './client-auth.ts';
 import type { ConnectedUpstream, UpstreamDeps } from './connected-upstream.ts';
-import { createCooldown } from './cooldown.ts';
-import { createHttp, type Deadline, defaultRetryAfterMs, type HttpReply } from './http.ts';
+import { createHttp, type Deadline, type HttpReply } from './http.ts';
 import { createReachability } from './reachability.ts';
-
-/** How we authenticate: `client_secret_basic` or `client_secret_post` (RFC 6749 §2.3.1). The secret is read again after a 401. */
-export interface IntrospectionAuth {
-  readonly kind: 'basic' | 'post';
-  readonly clientId: string;
-  readonly secret: () => Promise<string>;
-}
+import { createRevocation } from './revocation.ts';
 
 /** One introspection endpoint. */
 export interface IntrospectionOptions {
   /** Name of the issuer in the configuration. */
   readonly name: string;
   readonly url: string;
-  readonly auth: IntrospectionAuth;
+  readonly auth: ClientAuth;
+  /** Where it is told of revocations (RFC 7009); absent: it is not. All else is as here. */
+  readonly revocation?: { readonly url: string; readonly auth: ClientAuth };
   readonly caFile?: string;
   readonly serverName?: string;
   /** For one question. */
@@ -46,66 +42,17 @@ const provenTypes: ReadonlySet<string> = new Set(['dpop', 'pop', 'mac']);
  */
 export function createIntrospection(options: IntrospectionOptions, deps: UpstreamDeps): ConnectedUpstream {
   const { name, url, auth } = options;
-  const http = createHttp({ ...options, authority: `the introspection of "${name}"`, reasonPrefix: 'INTROSPECTION' }, deps);
+  const what = `the introspection of "${name}"`;
+  const http = createHttp({ ...options, authority: what, reasonPrefix: 'INTROSPECTION' }, deps);
+  const endpoint = createFormEndpoint({ what, url, auth }, { http, clock: deps.clock });
+  const revocation = options.revocation && createRevocation({ ...options, ...options.revocation }, deps);
   const reachability = createReachability(name, deps);
-  const cooldown = createCooldown(deps.clock);
-  let secret: string | undefined;
-  let reading: Promise<string> | undefined;
 
   async function answer(raw: string, deadline: Deadline): Promise<Reading> {
-    const tooEarly = cooldown.error();
-    if (tooEarly !== undefined) throw tooEarly;
-    const used = secret ?? (await http.within(readSecret(), deadline));
-    let reply = await post(raw, used, deadline);
-    if (refusesUs(reply)) {
-      // As many calls as there are come here when the secret is replaced. Whoever finds a newer one in use takes that; the
-      // others share one reading of the file.
-      const now = secret === used || secret === undefined ? await http.within(readSecret(), deadline) : secret;
-      if (now !== used) reply = await post(raw, now, deadline);
-      if (refusesUs(reply)) throw refused(now);
-    }
-    if (reply.status === 200) cooldown.over();
+    // A question, though a POST: asking twice does no harm.
+    const reply = await endpoint.post({ token: raw, token_type_hint: 'access_token' }, deadline);
     const found = meaning(reply, name);
     return reply.clockOffsetMs === undefined ? found : { ...found, clockOffsetMs: reply.clockOffsetMs };
-  }
-
-  function readSecret(): Promise<string> {
-    reading ??= auth
-      .secret()
-      .then(
-        (read) => {
-          secret = read;
-          return read;
-        },
-        (cause: unknown) => {
-          throw noAnswer('OUR_CREDENTIAL_UNREADABLE', `our secret for the introspection of "${name}" cannot be read`, { cause });
-        },
-      )
-      .finally(() => {
-        reading = undefined;
-      });
-    return reading;
-  }
-
-  function refused(used: string): SidecarError {
-    const error = noAnswer('OUR_CREDENTIAL_REFUSED', `the introspection of "${name}" refuses OUR credential`, {});
-    // Only the first of many with this secret: otherwise a hundred calls at once would double the wait a hundred times.
-    if (secret === used && cooldown.error() === undefined) cooldown.failed(error, 'refused');
-    return error;
-  }
-
-  function post(raw: string, used: string, deadline: Deadline): Promise<HttpReply> {
-    const form = new URLSearchParams({ token: raw, token_type_hint: 'access_token' });
-    const headers: Record<string, string> = { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' };
-    if (auth.kind === 'post') {
-      form.set('client_id', auth.clientId);
-      form.set('client_secret', used);
-    } else {
-      const pair = `${formEncoded(auth.clientId)}:${formEncoded(used)}`;
-      headers['authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
-    }
-    // A question, though a POST: asking twice does no harm.
-    return http.send({ method: 'POST', url, headers, body: form.toString(), repeatable: true }, deadline);
   }
 
   return {
@@ -120,8 +67,11 @@ export function createIntrospection(options: IntrospectionOptions, deps: Upstrea
         throw cause;
       }
     },
+    ...(revocation && { revoke: revocation.revoke }),
     health: () => reachability.health(),
-    close: () => http.close(),
+    close: async () => {
+      await Promise.all([http.close(), revocation?.close()]);
+    },
   };
 }
 
@@ -132,12 +82,12 @@ function meaning(reply: HttpReply, name: string): Reading {
   const { active, token_type: type } = claims;
   if (active === false) return { kind: 'inactive', reason: 'REFUSED' };
   // "true" is not true: what does not keep to the protocol has said nothing.
-  if (active !== true) throw noAnswer('BAD_ANSWER', `the introspection of "${name}" did not say whether the token is active`, {});
+  if (active !== true) throw noAnswer('BAD_ANSWER', `the introspection of "${name}" did not say whether the token is active`);
   if (typeof type === 'string' && provenTypes.has(type.toLowerCase())) return { kind: 'inactive', reason: 'WRONG_CERTIFICATE' };
   const read = factsFromClaims(claims, { issuer: name, format: 'opaque', complete: false });
   if (read.kind === 'facts') return { kind: 'facts', facts: withUnknownIdentity(read.facts), provenance: 'authority' };
   if (read.reason !== 'MALFORMED') return { kind: 'inactive', reason: read.reason };
-  throw noAnswer('BAD_ANSWER', `the introspection of "${name}" sent a claim that cannot be read: ${read.claim}`, {});
+  throw noAnswer('BAD_ANSWER', `the introspection of "${name}" sent a claim that cannot be read: ${read.claim}`);
 }
 
 // The token may well have a `jti` that the authority keeps to itself: a revocation by token id could be about it.
@@ -146,31 +96,10 @@ function withUnknownIdentity(facts: Facts): Facts {
   return { ...facts, unknown: [...facts.unknown, 'identity'] };
 }
 
-// Some servers keep to RFC 6749 §5.2 and answer a bad client with 400.
-function refusesUs(reply: HttpReply): boolean {
-  if (reply.status === 401) return true;
-  if (reply.status !== 400) return false;
-  const parsed = claimsSchema.safeParse(parseStrictJson(reply.body));
-  return parsed.success && parsed.data['error'] === 'invalid_client';
-}
-
 function statusError(name: string, { status, retryAfterMs }: HttpReply): SidecarError {
   if (status === 403)
     return noAnswer('OUR_CREDENTIAL_FORBIDDEN', `"${name}" does not let OUR credential introspect (403)`, { retryAfterMs });
   const busy = status >= 500 || status === 429;
   const reason = busy ? 'INTROSPECTION_UNAVAILABLE' : 'BAD_ANSWER';
   return noAnswer(reason, `the introspection of "${name}" gave no answer about the token (status ${status})`, { retryAfterMs });
-}
-
-function noAnswer(
-  reason: string,
-  message: string,
-  { retryAfterMs = defaultRetryAfterMs, cause }: { readonly retryAfterMs?: number | undefined; readonly cause?: unknown },
-): SidecarError {
-  return new SidecarError('UNAVAILABLE', message, { reason, retryAfterMs, cause });
-}
-
-// RFC 6749 §2.3.1: id and secret are form-encoded before they are joined, so that either may hold a colon.
-function formEncoded(text: string): string {
-  return new URLSearchParams({ '': text }).toString().slice(1);
 }

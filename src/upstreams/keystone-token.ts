@@ -2,9 +2,11 @@
 
 import * as z from 'zod';
 import type { Dimension } from '../core/attributes.ts';
+import { cutCatalog } from '../core/catalog-splice.ts';
 import { SidecarError } from '../core/errors.ts';
-import type { ApplicationCredential, Facts, Federation, Role, Scope, Token, Trust, User } from '../core/token.ts';
-import type { Reading } from '../ports.ts';
+import { parseStrictJson } from '../core/strict-json.ts';
+import type { AccessRule, ApplicationCredential, Facts, Federation, Role, Scope, Token, Trust, User } from '../core/token.ts';
+import type { Reading, ReadOptions } from '../ports.ts';
 
 const id = z.string().min(1);
 const name = z.string().nullish();
@@ -39,37 +41,42 @@ const tokenSchema = z.looseObject({
   roles: z.array(z.looseObject({ id, name: z.string().min(1) })).optional(),
   is_admin_project: z.boolean().optional(),
   'OS-TRUST:trust': z.looseObject({ id, impersonation: z.boolean(), trustor_user: reference, trustee_user: reference }).optional(),
-  application_credential: z.looseObject({ id, name, restricted: z.boolean() }).optional(),
+  application_credential: z.looseObject({ id, name, restricted: z.boolean(), access_rules: z.unknown().optional() }).optional(),
   'OS-OAUTH1': z.looseObject({ access_token_id: id, consumer_id: id }).optional(),
   oauth2_credential: z.looseObject({ 'x5t#S256': id }).optional(),
   bind: z.unknown().optional(),
 });
-const bodySchema = z.looseObject({ token: z.looseObject({ catalog: z.unknown().optional() }) });
+const bodySchema = z.looseObject({ token: z.looseObject({}) });
+// Its id is for people; the rest is what it allows.
+const rulesSchema = z.array(
+  z.looseObject({ id: z.string().nullish(), service: z.string().min(1), method: z.string().min(1), path: z.string().min(1) }),
+);
 
 type KeystoneToken = z.infer<typeof tokenSchema>;
 
 /**
- * What a body of `GET /v3/auth/tokens` says. Inactive (WRONG_CERTIFICATE) only for a token with `bind`: it is bound to something
- * that a caller cannot show us, so it fails closed as other bound tokens do (S16).
+ * What a body of `GET /v3/auth/tokens` says. Its claims are Keystone's own text of the `token` object with `catalog` cut out, as
+ * `cutCatalog` says; the catalog itself is told where `options` ask for it. Inactive (WRONG_CERTIFICATE) only for a token with
+ * `bind`: it is bound to something that a caller cannot show us, so it fails closed as other bound tokens do (S16).
  * Throws UNAVAILABLE / BAD_ANSWER where `body` is not a token: never facts, never inactive. The error names fields, not values.
  */
-export function readKeystoneToken(body: unknown, issuer: string): Reading {
-  const outer = bodySchema.safeParse(body);
+export function readKeystoneToken(body: Uint8Array, issuer: string, options: ReadOptions = {}): Reading {
+  const outer = bodySchema.safeParse(parseStrictJson(body));
   if (!outer.success) throw malformed('without one');
   const parsed = tokenSchema.safeParse(outer.data.token);
   if (!parsed.success) throw malformed(`at ${[...new Set(parsed.error.issues.map((issue) => issue.path.join('.')))].join(', ')}`);
   const token = parsed.data;
-  const { catalog: _catalog, ...claims } = outer.data.token;
   if (isBound(token.bind)) return { kind: 'inactive', reason: 'WRONG_CERTIFICATE' };
+  const { claims, catalogAt, catalog } = cutCatalog(body);
   const facts: Facts = {
-    token: { ...tokenOf(token, issuer), claimsJson: JSON.stringify(claims) },
+    token: { ...tokenOf(token, issuer), claimsJson: claims },
     // Its own audit id: what OS-REVOKE names a token by.
     ...(token.audit_ids[0] !== undefined && { identity: token.audit_ids[0] }),
-    // Present but empty means "nothing is allowed", not "no rules".
-    hasAccessRules: token.application_credential !== undefined && 'access_rules' in token.application_credential,
+    hasAccessRules: hasAccessRules(token.application_credential),
+    ...(catalogAt >= 0 && { catalogAt }),
     unknown: unknownOf(token),
   };
-  return { kind: 'facts', facts, provenance: 'authority' };
+  return { kind: 'facts', facts, provenance: 'authority', ...(options.catalog && { catalog }) };
 }
 
 /**
@@ -150,7 +157,19 @@ function trustOf(token: KeystoneToken): Trust | undefined {
 }
 
 function applicationCredentialOf({ application_credential: it }: KeystoneToken): ApplicationCredential | undefined {
-  return it && { ...named(it), restricted: it.restricted };
+  return it && { ...named(it), restricted: it.restricted, ...(hasAccessRules(it) && { accessRules: accessRulesOf(it.access_rules) }) };
+}
+
+// Present but empty means "nothing is allowed", not "no rules".
+function hasAccessRules(credential: object | undefined): boolean {
+  return credential !== undefined && 'access_rules' in credential;
+}
+
+// All of them or none: whoever writes rules that we cannot read means something by them that we do not know.
+function accessRulesOf(value: unknown): readonly AccessRule[] {
+  const rules = rulesSchema.safeParse(value);
+  if (!rules.success) return [];
+  return rules.data.map(({ id: ruleId, service, method, path }) => ({ id: ruleId ?? '', service, method, path }));
 }
 
 function unknownOf(token: KeystoneToken): Dimension[] {

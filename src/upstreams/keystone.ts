@@ -1,10 +1,10 @@
-// Keystone v3 as an authority: GET /v3/auth/tokens, and what each of its answers means (S9).
+// Keystone v3 as an authority: GET and DELETE /v3/auth/tokens, and what each of its answers means (S9).
 
 import * as z from 'zod';
 import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
 import type { Facts } from '../core/token.ts';
-import type { Reading } from '../ports.ts';
+import type { Reading, ReadOptions, Upstream } from '../ports.ts';
 import type { ConnectedUpstream, UpstreamDeps } from './connected-upstream.ts';
 import { createHttp, type Deadline, defaultRetryAfterMs, type HttpReply } from './http.ts';
 import { createKeystoneSession, type KeystoneLogin, type OwnToken } from './keystone-login.ts';
@@ -31,77 +31,109 @@ const errorSchema = z.looseObject({ error: z.looseObject({ code: z.number(), mes
 
 // What fits a header. Everything else is MALFORMED long before it comes here.
 const headerSafe = /^[\x21-\x7e]+$/;
+// Without the second Keystone answers 404 for application credentials that have access rules.
+const heads = { accept: 'application/json', 'openstack-identity-access-rules': '1.0' };
 const policyName = /\bidentity:\w+/;
 const headerLost = 'No token in the request';
 
+// From here on a token is one that headers are too small for somewhere: nginx has 8 kB for one, Apache 8 kB, node 16 kB for all.
+const longBytes = 4_000;
+// 400: what nginx says of a header that is too long.
+const tooLong: ReadonlySet<number> = new Set([400, 413, 414, 431]);
+
+/** Keystone's upstream: it can be told of revocations. */
+export interface Keystone extends ConnectedUpstream {
+  /**
+   * `DELETE {url}/auth/tokens` with the token as both the subject and the one who asks: a service user may revoke nobody else's.
+   * `rejected`, in Keystone's default policy: tokens of impersonating trusts (403) and those with access rules, which live on.
+   * Our own credential has no part in it, and `health` tells nothing of it. Throws as `ask`. Cost: one request; where the token
+   * is refused a second, whether it is dead.
+   */
+  revoke(raw: string, signal: AbortSignal): ReturnType<NonNullable<Upstream['revoke']>>;
+}
+
 /**
- * Keystone by `GET {url}/auth/tokens?nocatalog`. `ask` throws INVALID_ARGUMENT for a token that no header can carry, and
+ * Keystone by `GET {url}/auth/tokens`: with `?nocatalog` unless the catalog is wanted, with `allow_expired=1` only where it is
+ * demanded. `ask` throws INVALID_ARGUMENT for a token that no header can carry, and
  * UNAVAILABLE where Keystone gave no answer about it: KEYSTONE_UNREACHABLE, KEYSTONE_TIMEOUT, KEYSTONE_UNAVAILABLE, BAD_ANSWER,
  * OUR_CREDENTIAL_REFUSED, OUR_CREDENTIAL_FORBIDDEN, OUR_CREDENTIAL_UNREADABLE.
  * Cost: one request; with the login or renewal at most four.
  */
-export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): ConnectedUpstream {
+export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): Keystone {
   const { name } = options;
-  const url = options.url.replace(/\/+$/, '');
+  const tokensUrl = `${options.url.replace(/\/+$/, '')}/auth/tokens`;
   const http = createHttp({ ...options, authority: `Keystone "${name}"`, reasonPrefix: 'KEYSTONE' }, deps);
-  const session = createKeystoneSession({ name, url, login: options.login }, { ...deps, http });
+  const session = createKeystoneSession({ name, url: options.url.replace(/\/+$/, ''), login: options.login }, { ...deps, http });
   const reachability = createReachability(name, deps);
   // Until Keystone has let this credential validate a token of somebody else, a 403 is more likely about our roles.
   let hasValidatedForeign = false;
 
-  async function answer(raw: string, deadline: Deadline): Promise<Reading> {
+  async function answer(raw: string, wanted: ReadOptions, deadline: Deadline): Promise<Reading> {
     let own = await session.current(deadline);
-    let reply = await get(raw, own, deadline);
+    let reply = await get({ raw, own, wanted }, deadline);
     if (reply.status === 401) {
       session.refused(own);
       own = await session.current(deadline);
-      reply = await get(raw, own, deadline);
+      reply = await get({ raw, own, wanted }, deadline);
       if (reply.status === 401) throw session.refusedAgain(own);
     }
     // A proxy's 502 proves nothing about our token.
     if (reply.status < 500) session.accepted(own);
-    const reading = meaning(reply, own);
+    const reading = meaning(reply, { raw, own, wanted });
     return reply.clockOffsetMs === undefined ? reading : { ...reading, clockOffsetMs: reply.clockOffsetMs };
   }
 
-  function get(raw: string, own: OwnToken, deadline: Deadline): Promise<HttpReply> {
-    const headers = {
-      accept: 'application/json',
-      'x-auth-token': own.raw,
-      'x-subject-token': raw,
-      // Without it Keystone answers 404 for application credentials that have access rules.
-      'openstack-identity-access-rules': '1.0',
-    };
+  function get({ raw, own, wanted }: Question, deadline: Deadline): Promise<HttpReply> {
+    const headers = { ...heads, 'x-auth-token': own.raw, 'x-subject-token': raw };
+    // Keystone looks whether `nocatalog` is there, not what it says.
+    const query = [wanted.catalog ? '' : 'nocatalog', wanted.allowExpired ? 'allow_expired=1' : ''].filter((it) => it !== '').join('&');
     // GET, not HEAD: Keystone's default policy lets the role `service` do only this.
-    return http.send({ method: 'GET', url: `${url}/auth/tokens?nocatalog`, headers, repeatable: true }, deadline);
+    return http.send({ method: 'GET', url: query === '' ? tokensUrl : `${tokensUrl}?${query}`, headers, repeatable: true }, deadline);
   }
 
-  function meaning(reply: HttpReply, own: OwnToken): Reading {
+  function meaning(reply: HttpReply, { raw, own, wanted }: Question): Reading {
     if (reply.status === 200) {
-      const reading = readKeystoneToken(parseStrictJson(reply.body), name);
+      // Keystone echoes what it was asked about. Its replies vary by that without saying so (`Vary: X-Auth-Token` alone), so a cache
+      // before it may give us the answer about another token.
+      const echo = reply.headers['x-subject-token'];
+      if (echo !== undefined && echo !== raw) throw mixedUp(name);
+      const reading = readKeystoneToken(reply.body, name, wanted);
       if (reading.kind === 'facts' && isForeign(reading.facts, own.userId)) hasValidatedForeign = true;
       return reading;
     }
-    const said = errorSchema.safeParse(parseStrictJson(reply.body));
-    // Only Keystone's own words count. A 404 or 403 of a proxy, or of whatever answers at a wrong address, is not about the token.
-    if (said.success && said.data.error.code === reply.status) {
-      const { message = '' } = said.data.error;
-      if (reply.status === 404 && !message.startsWith(headerLost)) return { kind: 'inactive', reason: 'REFUSED' };
-      if (reply.status === 403) {
-        if (hasValidatedForeign && !policyName.test(message)) return { kind: 'inactive', reason: 'REFUSED' };
-        throw forbidden(name, reply);
-      }
+    if (isForbidden(reply)) {
+      if (hasValidatedForeign && !policyName.test(keystonesWords(reply) ?? '')) return { kind: 'inactive', reason: 'REFUSED' };
+      throw forbidden(name, reply);
     }
-    throw noAnswer(name, reply);
+    // A second 401 has been thrown before: here it is a 404.
+    if (isRefused(reply)) return { kind: 'inactive', reason: 'REFUSED' };
+    throw noAnswer(name, reply, raw);
+  }
+
+  async function tell(raw: string, deadline: Deadline): Promise<'accepted' | 'rejected'> {
+    const reply = await asItself('DELETE', raw, deadline);
+    // It answers 204. A 200 that says nothing is that through some gateways; one that says something is of somebody else.
+    if (reply.status === 204 || (reply.status === 200 && reply.body.length === 0)) return 'accepted';
+    if (isForbidden(reply)) return 'rejected';
+    if (!isRefused(reply)) throw noAnswer(name, reply, raw);
+    // Refused need not be dead: Keystone answers 404 to the DELETE of a live token that has access rules, whatever we send (zed).
+    const now = await asItself('GET', raw, deadline);
+    if (isRefused(now)) return 'accepted';
+    if (now.status === 200 || isForbidden(now)) return 'rejected';
+    throw noAnswer(name, now, raw);
+  }
+
+  // Sent twice it does no harm: the second time the token is refused, which is what was wanted.
+  function asItself(method: 'DELETE' | 'GET', raw: string, deadline: Deadline): Promise<HttpReply> {
+    const headers = { ...heads, 'x-auth-token': raw, 'x-subject-token': raw };
+    return http.send({ method, url: method === 'GET' ? `${tokensUrl}?nocatalog` : tokensUrl, headers, repeatable: true }, deadline);
   }
 
   return {
-    async ask(raw, signal) {
-      if (!headerSafe.test(raw)) {
-        throw new SidecarError('INVALID_ARGUMENT', 'a token for Keystone is visible ASCII', { reason: 'TOKEN_NOT_SENDABLE' });
-      }
+    async ask(raw, signal, wanted = {}) {
+      refuseUnsendable(raw);
       try {
-        const reading = await answer(raw, http.deadline(signal));
+        const reading = await answer(raw, wanted, http.deadline(signal));
         reachability.answered();
         return reading;
       } catch (cause) {
@@ -110,9 +142,43 @@ export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): Co
         throw cause;
       }
     },
+    async revoke(raw, signal) {
+      refuseUnsendable(raw);
+      return await tell(raw, http.deadline(signal));
+    },
     health: () => reachability.health(),
     close: () => http.close(),
   };
+}
+
+interface Question {
+  readonly raw: string;
+  readonly own: OwnToken;
+  readonly wanted: ReadOptions;
+}
+
+function refuseUnsendable(raw: string): void {
+  if (headerSafe.test(raw)) return;
+  throw new SidecarError('INVALID_ARGUMENT', 'a token for Keystone is visible ASCII', { reason: 'TOKEN_NOT_SENDABLE' });
+}
+
+function isForbidden(reply: HttpReply): boolean {
+  return reply.status === 403 && keystonesWords(reply) !== undefined;
+}
+
+/** It does not know the token; `headerLost`: it has not seen it. */
+function isRefused(reply: HttpReply): boolean {
+  const message = reply.status === 401 || reply.status === 404 ? keystonesWords(reply) : undefined;
+  return message !== undefined && !message.startsWith(headerLost);
+}
+
+/**
+ * The message of an error that Keystone itself wrote, '' where it has none; undefined: it did not write this. Only its own words
+ * count: a 404 or 403 of a proxy, or of whatever answers at a wrong address, is not about the token.
+ */
+function keystonesWords(reply: HttpReply): string | undefined {
+  const said = errorSchema.safeParse(parseStrictJson(reply.body));
+  return said.success && said.data.error.code === reply.status ? (said.data.error.message ?? '') : undefined;
 }
 
 // Any token may validate itself and the others of its user: only a stranger's proves our roles.
@@ -131,10 +197,21 @@ function forbidden(name: string, reply: HttpReply): SidecarError {
   );
 }
 
-function noAnswer(name: string, reply: HttpReply): SidecarError {
-  const busy = reply.status >= 500 || reply.status === 429;
-  return new SidecarError('UNAVAILABLE', `Keystone "${name}" gave no answer about the token (status ${reply.status})`, {
+function mixedUp(name: string): SidecarError {
+  return new SidecarError('UNAVAILABLE', `Keystone "${name}", or a cache before it, answered about another token than was asked about`, {
+    reason: 'BAD_ANSWER',
+    retryAfterMs: defaultRetryAfterMs,
+  });
+}
+
+function noAnswer(name: string, { status, retryAfterMs }: HttpReply, raw: string): SidecarError {
+  const busy = status >= 500 || status === 429;
+  const size =
+    tooLong.has(status) && raw.length >= longBytes
+      ? `: the limit of request headers there, or of a proxy before it, must hold a token of ${raw.length} bytes`
+      : '';
+  return new SidecarError('UNAVAILABLE', `Keystone "${name}" gave no answer about the token (status ${status})${size}`, {
     reason: busy ? 'KEYSTONE_UNAVAILABLE' : 'BAD_ANSWER',
-    retryAfterMs: reply.retryAfterMs ?? defaultRetryAfterMs,
+    retryAfterMs: retryAfterMs ?? defaultRetryAfterMs,
   });
 }

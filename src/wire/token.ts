@@ -1,7 +1,8 @@
 // The facts of a token on the wire. An empty string there is an absent value here.
 
-import type { Domain, Federation, Project, Scope, Token, User } from '../core/token.ts';
+import type { AccessRule, ApplicationCredential, Domain, Federation, Project, Scope, Token, User } from '../core/token.ts';
 import type {
+  ApplicationCredential as CredentialMessage,
   Domain as DomainMessage,
   Project as ProjectMessage,
   Token as TokenMessage,
@@ -31,11 +32,13 @@ export function tokenToMessage(token: Token, include: { readonly claims: boolean
       id: token.applicationCredential.id,
       name: token.applicationCredential.name ?? '',
       restricted: token.applicationCredential.restricted,
+      accessRules: (token.applicationCredential.accessRules ?? []).map((rule) => ({ ...rule })),
     },
     accessTokenId: token.accessTokenId ?? '',
     certificateThumbprint: token.certificateThumbprint ?? '',
     isAdminProject: token.isAdminProject,
     claimsJson: include.claims ? (token.claimsJson ?? '') : '',
+    catalog: [],
   };
 }
 
@@ -72,12 +75,17 @@ export function tokenFromMessage(message: TokenMessage): Token {
         }),
     ...(credential === undefined
       ? {}
-      : { applicationCredential: { id: credential.id, ...named(credential.name), restricted: credential.restricted } }),
+      : { applicationCredential: credentialFromMessage(credential) }),
     ...(message.accessTokenId === '' ? {} : { accessTokenId: message.accessTokenId }),
     ...(message.certificateThumbprint === '' ? {} : { certificateThumbprint: message.certificateThumbprint }),
     isAdminProject: message.isAdminProject,
     ...(message.claimsJson === '' ? {} : { claimsJson: message.claimsJson }),
   };
+}
+
+function credentialFromMessage({ id, name, restricted, accessRules }: CredentialMessage): ApplicationCredential {
+  const rules = accessRules.map(({ id, service, method, path }): AccessRule => ({ id, service, method, path }));
+  return { id, ...named(name), restricted, ...(rules.length === 0 ? {} : { accessRules: rules }) };
 }
 
 function userToMessage(user: User): UserMessage {

@@ -73,6 +73,43 @@ test('what is demanded decides: a missing role, scope, audience and issuer are e
   ]);
 });
 
+test('a token that is known here is found by its user, and never told itself; who has no identity may not ask', async () => {
+  const told = JSON.parse((await ask(['validate', '--json'], { stdin: token('alice') })).stdout) as { fingerprint: string };
+  const words = await ask(['find', '--issuer', 'dev', '--user', 'alice', '--claims']);
+  const json = await ask(['find', '--issuer', 'dev', '--user', 'alice', '--json']);
+  const [nobody, elsewhere] = [
+    await ask(['find', '--issuer', 'dev', '--user', 'nobody']),
+    await ask(['find', '--issuer', 'dev', '--user', 'alice', '--project', 'p']),
+  ];
+  const ambiguous = await ask(['find', '--user', 'alice']);
+  const unnamed = await ask(['find', '--address', dev.grpc, '--issuer', 'dev', '--user', 'alice']);
+  expect([words, json, nobody, elsewhere, ambiguous, unnamed].map(({ code }) => code)).toEqual([0, 0, 1, 1, 2, 3]);
+  expect(words.stdout).toMatch(/^active +alice +/);
+  expect(misfits(JSON.parse(json.stdout), 'FindTokenResponse')).toEqual([]);
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    found: { active: true, fingerprint: told.fingerprint, token: { user: { id: 'alice' } } },
+  });
+  expect(unnamed.stderr).toContain('CALLER_UNKNOWN');
+});
+
+test('what a token does not have is no reason against it: no access rules, no catalog', async () => {
+  const { code, stdout } = await ask(['validate', '--access', 'compute:GET:/v2.1/servers', '--catalog', '--json'], {
+    stdin: token('alice'),
+  });
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ active: true });
+  expect(JSON.parse(stdout)).not.toHaveProperty('token.catalog');
+});
+
+test('a token that is no service token is told as such where it was presented as one', async () => {
+  const path = join(folder, 'no-service');
+  writeFileSync(path, garbage);
+  given.add(garbage);
+  const { code, stdout } = await ask(['validate', '--service-token-file', path], { stdin: token('alice') });
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/^inactive BAD_SERVICE_TOKEN/);
+});
+
 test('one of several roles is enough', async () => {
   const { code } = await ask(['validate', '--role', 'admin', '--role', 'member'], { stdin: token('alice') });
   expect(code).toBe(0);
@@ -247,7 +284,7 @@ test.each([
   ['two scopes', ['validate', '--project', 'p', '--domain', 'd']],
   ['a timeout that is none', ['validate', '--timeout', '5 seconds']],
   ['an unknown option', ['status', '--snapshot']],
-  ['an unknown command', ['find']],
+  ['an unknown command', ['seek']],
   ['a malformed cursor', ['watch', '--after', '12']],
   ['no cursor', ['watch', '--after']],
   ['serve without a configuration', ['serve']],
@@ -362,7 +399,7 @@ test('nothing is coloured where standard output is no terminal, and control char
 
 test('--help and --version are data: exit code 0 on standard output, with examples', async () => {
   const help = await Promise.all(
-    ['validate', 'revoke', 'refresh', 'watch', 'status', 'serve', 'dev'].map((command) => sidegate([command, '--help'])),
+    ['validate', 'revoke', 'refresh', 'watch', 'find', 'status', 'serve', 'dev'].map((command) => sidegate([command, '--help'])),
   );
   const version = await sidegate(['--version']);
   expect(help.map(({ code, stderr }) => [code, stderr])).toEqual(help.map(() => [0, '']));

@@ -1,7 +1,14 @@
 // Reading an answer cautiously: active only on all the evidence.
 import { describe, expect, it } from 'vitest';
-import { answerFromMessage, invalidatedFromMessage } from '../../src/client/answer.ts';
-import { InactiveReason, Provenance, RevokeResponse, Token, ValidateResponse } from '../../src/gen/sidegate/v1/token_service.ts';
+import { answerFromMessage, invalidatedFromMessage, revokedFromMessage } from '../../src/client/answer.ts';
+import {
+  Forwarding,
+  InactiveReason,
+  Provenance,
+  RevokeResponse,
+  Token,
+  ValidateResponse,
+} from '../../src/gen/sidegate/v1/token_service.ts';
 
 const asOf = { journal: 'J', revision: 5n };
 const token = Token.fromPartial({ issuer: 'central', format: 'opaque', user: { id: 'alice' } });
@@ -46,7 +53,55 @@ describe('an answer', () => {
   });
 
   it('from a place that nobody knows is still an answer', () => {
-    expect(answerFromMessage({ ...active, provenance: 2 as Provenance })).toMatchObject({ active: true, provenance: 'unknown' });
+    expect(answerFromMessage({ ...active, provenance: 9 as Provenance })).toMatchObject({ active: true, provenance: 'unknown' });
+  });
+
+  it('has a word for every reason and every provenance that the API has', () => {
+    const named = <Value extends number>(all: Readonly<Record<string, Value>>) => Object.entries(all).filter(([, value]) => value > 0);
+    const reasons = named(InactiveReason);
+    expect(reasons.length).toBeGreaterThanOrEqual(16);
+    const said = reasons.map(([, reason]) => answerFromMessage(ValidateResponse.fromPartial({ reason })));
+    expect(said.map((answer) => !answer.active && answer.reason)).toEqual(reasons.map(([name]) => name));
+    const places = named(Provenance);
+    expect(places.map(([, provenance]) => answerFromMessage({ ...active, provenance }).provenance)).toEqual(
+      places.map(([name]) => name.toLowerCase()),
+    );
+  });
+
+  it('has the catalog, the handle and the facts of the service token where they were sent', () => {
+    const endpoint = { id: 'e', interface: 'public', regionId: 'R', url: 'https://nova' };
+    const catalog = [{ id: 's', type: 'compute', name: 'nova', endpoints: [endpoint] }];
+    const service = Token.fromPartial({ issuer: 'other', user: { id: 'glance' } });
+    const read = answerFromMessage({ ...active, token: { ...token, catalog }, service, handle: 'h' });
+    expect(read).toMatchObject({ token: { catalog }, service: { issuer: 'other', user: { id: 'glance' } }, handle: 'h' });
+    const bare = answerFromMessage(active);
+    expect([bare.token && 'catalog' in bare.token, 'service' in bare, 'handle' in bare]).toEqual([false, false, false]);
+  });
+
+  it('that is a refusal has the facts of a good service token, and no handle', () => {
+    const service = Token.fromPartial({ issuer: 'other' });
+    const read = answerFromMessage(ValidateResponse.fromPartial({ reason: InactiveReason.REVOKED, service, handle: 'h' }));
+    expect(read).toMatchObject({ active: false, service: { issuer: 'other' } });
+    expect(read).not.toHaveProperty('handle');
+  });
+
+  it('has the access rules of an application credential', () => {
+    const rule = { id: 'r', service: 'compute', method: 'GET', path: '/v2.1/**' };
+    const credential = { id: 'c', accessRules: [rule] };
+    const read = answerFromMessage({ ...active, token: Token.fromPartial({ issuer: 'i', applicationCredential: credential }) });
+    expect(read.token?.applicationCredential?.accessRules).toEqual([rule]);
+  });
+
+  it.each([
+    [Forwarding.ACCEPTED, 'accepted'],
+    [Forwarding.PENDING, 'pending'],
+    [Forwarding.REJECTED, 'rejected'],
+    [9 as Forwarding, 'unknown'],
+    [Forwarding.UNSPECIFIED, undefined],
+  ])('about a revocation with forwarding %i says %s', (forwarding, said) => {
+    const read = revokedFromMessage(RevokeResponse.fromPartial({ asOf, entryId: 'e', forwarding }));
+    expect(read.forwarding).toBe(said);
+    expect('forwarding' in read).toBe(said !== undefined);
   });
 
   it('that says active without facts or without a position is no answer', () => {

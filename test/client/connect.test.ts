@@ -3,7 +3,12 @@ import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Client, type ConnectOptions, connect, NoAnswerError, parseCursor } from '../../src/client/index.ts';
 import {
+  type FindTokenRequest,
+  FindTokenResponse,
+  Forward,
+  Forwarding,
   GetStatusResponse,
+  type RevokeRequest,
   RevokeResponse,
   Token,
   type ValidateRequest,
@@ -73,10 +78,13 @@ describe('the client', () => {
         anyOfRoles: ['r'],
         allOfScopes: ['s'],
         certificateThumbprint: 'x',
+        access: { service: 'compute', method: 'GET', path: '/v2.1/servers' },
       },
-      include: { claims: true, details: true },
+      serviceToken: 'tok-service',
+      include: { claims: true, details: true, catalog: true, catalogRegions: ['R1', 'R2'], catalogServices: ['compute'], handle: true },
       atLeastAsFresh: parseCursor('J:7'),
       maxStalenessMs: 1500,
+      staleIfUnavailableMs: 60_000,
     });
     expect(request).toMatchObject({
       credential: { $case: 'token', value: secret },
@@ -87,11 +95,68 @@ describe('the client', () => {
         anyOfRoles: ['r'],
         allOfScopes: ['s'],
         certificateThumbprint: 'x',
+        access: { service: 'compute', method: 'GET', path: '/v2.1/servers' },
       },
-      include: { claims: true, tags: false, details: true },
+      serviceToken: 'tok-service',
+      include: {
+        claims: true,
+        tags: false,
+        details: true,
+        catalog: true,
+        catalogRegions: ['R1', 'R2'],
+        catalogServices: ['compute'],
+        handle: true,
+      },
       atLeastAsFresh: { $case: 'cursor', value: { journal: 'J', revision: 7n } },
       maxStaleness: { seconds: 1n, nanos: 500_000_000 },
+      staleIfUnavailable: { seconds: 60n, nanos: 0 },
     });
+  });
+
+  it('asks about the token of a handle, and revokes it', async () => {
+    const seen: unknown[] = [];
+    sidecar.on.validate = ({ credential }) => {
+      seen.push(credential);
+      return activeAnswer;
+    };
+    sidecar.on.revoke = ({ target }) => {
+      seen.push(target);
+      return RevokeResponse.fromPartial({ asOf });
+    };
+    await client().validate({ handle: 'h' });
+    await client().revoke({ handle: 'h' });
+    expect(seen).toEqual(Array(2).fill({ $case: 'handle', value: 'h' }));
+  });
+
+  it('finds a token by its user, or none', async () => {
+    const requests: FindTokenRequest[] = [];
+    sidecar.on.findToken = (request) => {
+      requests.push(request);
+      return FindTokenResponse.fromPartial(request.projectId === 'p' ? { found: activeAnswer } : {});
+    };
+    const named = { issuer: 'central', userId: 'u', projectId: 'p' };
+    expect(await client().findToken(named, { include: { handle: true } })).toMatchObject({ active: true, token: { issuer: 'central' } });
+    expect(await client().findToken({ userId: 'u' })).toBeUndefined();
+    expect(requests).toMatchObject([
+      { ...named, include: { handle: true, catalog: false } },
+      { issuer: '', userId: 'u', projectId: '' },
+    ]);
+    sidecar.on.findToken = () => {
+      throw new Refusal(status.PERMISSION_DENIED, { reason: 'CALLER_UNKNOWN' });
+    };
+    expect(await failure(client().findToken(named))).toMatchObject({ code: 'PERMISSION_DENIED', reason: 'CALLER_UNKNOWN' });
+  });
+
+  it('says whether the authority is to be told of a revocation, and what came of it', async () => {
+    const sent: RevokeRequest['forward'][] = [];
+    sidecar.on.revoke = ({ forward }) => {
+      sent.push(forward);
+      return RevokeResponse.fromPartial({ asOf, forwarding: Forwarding.PENDING });
+    };
+    expect(await client().revoke({ token: secret }, { forward: true })).toMatchObject({ forwarding: 'pending' });
+    await client().revoke({ token: secret }, { forward: false });
+    await client().revoke({ token: secret });
+    expect(sent).toEqual([Forward.ALWAYS, Forward.NEVER, Forward.UNSPECIFIED]);
   });
 
   it('asks for an invalidation made elsewhere by its id', async () => {
@@ -217,6 +282,11 @@ describe('the client', () => {
         dependencies: [{ name: 'journal', reachable: true }],
         tiers: [{ name: 'memory', tokenCount: 3n }],
         degradations: [{ issuer: 'central', reasons: ['GAP'], since: new Date(9) }],
+        upstreamOutboxCount: 4n,
+        forwardings: [
+          { issuer: 'central', pendingCount: 3n, acceptedCount: 2n, rejectedCount: 1n, expiredCount: 5n, oldestAt: new Date(7) },
+          { issuer: 'corp' },
+        ],
       });
     expect(await client().status()).toMatchObject({
       sidecar: 'nova-1',
@@ -226,6 +296,11 @@ describe('the client', () => {
       dependencies: [{ name: 'journal', reachable: true }],
       tiers: [{ name: 'memory', tokenCount: 3 }],
       degradations: [{ issuer: 'central', reasons: ['GAP'], sinceMs: 9 }],
+      upstreamOutboxCount: 4,
+      forwardings: [
+        { issuer: 'central', pendingCount: 3, acceptedCount: 2, rejectedCount: 1, expiredCount: 5, oldestAtMs: 7 },
+        { issuer: 'corp', pendingCount: 0 },
+      ],
     });
   });
 });

@@ -101,14 +101,39 @@ describe('the near cache, beside the contract', () => {
         { demand: { anyOfRoles: ['a,b'] } },
         { demand: { allOfScopes: ['a'] } },
         { demand: { certificateThumbprint: 'a' } },
+        { demand: { access: { service: 'a', method: 'GET', path: '/' } } },
+        { demand: { access: { service: 'a', method: 'PUT', path: '/' } } },
+        { demand: { access: { service: 'b', method: 'GET', path: '/' } } },
+        { demand: { access: { service: 'a', method: 'GET', path: '/b' } } },
+        { serviceToken: 's' },
+        { serviceToken: 's2' },
+        { staleIfUnavailableMs: 0 },
+        { staleIfUnavailableMs: 1 },
+        { include: { catalog: true } },
+        { include: { catalog: true, catalogRegions: ['a'] } },
+        { include: { catalog: true, catalogServices: ['a'] } },
+        { include: { catalog: true, catalogServices: ['a', 'b'] } },
       ];
       for (const question of questions) await cache.validate('t', question);
       expect(asked).toBe(questions.length);
       for (const question of questions) await cache.validate('t', question);
-      await cache.validate('t', { demand: { anyOfRoles: ['b', 'a'] } });
+      const again: ValidateOptions[] = [
+        { demand: { anyOfRoles: ['b', 'a'] } },
+        { include: { catalog: true, catalogServices: ['b', 'a'] } },
+        { include: { claims: false }, serviceToken: '' },
+      ];
+      for (const question of again) await cache.validate('t', question);
       expect(asked).toBe(questions.length);
       await cache.validate('u');
       expect(asked).toBe(questions.length + 1);
+      // A handle is another word than the token that is written the same.
+      await cache.validate({ handle: 't' });
+      await cache.validate({ handle: 't' }, { demand: { anyOfRoles: ['a'] } });
+      expect(asked).toBe(questions.length + 3);
+      await cache.validate({ handle: 't' });
+      expect(asked).toBe(questions.length + 3);
+      expect(cache.peek({ handle: 't' })).toBeDefined();
+      expect(cache.peek({ handle: 'u' })).toBeUndefined();
     });
   });
 
@@ -125,9 +150,11 @@ describe('the near cache, beside the contract', () => {
         { atLeastAsFresh: parseCursor('J:5') },
         { maxStalenessMs: 0 },
         { include: { details: true } },
+        // What holds no token must hold no handle either.
+        { include: { handle: true } },
       ];
       for (const question of [...questions, ...questions]) await cache.validate('t', question);
-      expect(asked).toBe(8);
+      expect(asked).toBe(10);
       expect(cache.stats().entries).toBe(0);
     });
   });
@@ -205,6 +232,31 @@ describe('the near cache, beside the contract', () => {
       expect(asked).toBe(2);
       expect(cache.peek('t')).toBeUndefined();
       expect(cache.stats()).toMatchObject({ proven: false, entries: 0 });
+    });
+  });
+
+  it('sends the whole question, and one who did not allow a stale answer waits for none', async () => {
+    await scripted(async (sidecar, client) => {
+      const requests: ValidateRequest[] = [];
+      sidecar.on.validate = (request) => {
+        requests.push(request);
+        return answered;
+      };
+      const cache = await proven(sidecar, client);
+      const question: ValidateOptions = {
+        serviceToken: 's',
+        staleIfUnavailableMs: 1000,
+        include: { catalog: true, catalogRegions: ['r'] },
+        demand: { access: { service: 'compute', method: 'GET', path: '/' } },
+      };
+      await Promise.all([cache.validate('t', question), cache.validate('t', { ...question, staleIfUnavailableMs: 2000 })]);
+      expect(requests).toHaveLength(2);
+      expect(requests[0]).toMatchObject({
+        serviceToken: 's',
+        staleIfUnavailable: { seconds: 1n },
+        include: { catalog: true, catalogRegions: ['r'], tags: true },
+        demand: { access: { service: 'compute', method: 'GET', path: '/' } },
+      });
     });
   });
 

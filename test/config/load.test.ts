@@ -194,3 +194,80 @@ describe('files', () => {
     expect(said(loadConfig({ path: join(dir, 'latin.yaml'), env: {} }))).toBe('s.yaml:1:1 is not UTF-8');
   });
 });
+
+describe('what is written about the shared tier, the faces and telling the authority', () => {
+  it('means what it says, in milliseconds and absolute paths', () => {
+    for (const name of ['ca', 'cert', 'key', 'secret']) writeFileSync(join(dir, name), 'x');
+    const result = load(`
+deployment_key_dir: .
+listen:
+  keystone: { address: "[::1]:8473", allow_expired: false }
+  introspection: 127.0.0.1:8474
+caching:
+  shared:
+    servers: ["[::1]:11211", cache.example:11212]
+    tls: { ca_file: ca, server_name: cache, cert_file: cert, key_file: key }
+    deadline: 30ms
+    breaker: { failures: 5, retry_after: 2s }
+  token: { refresh_ahead: 0.5, stale_while_down: 1m }
+  catalog: { enabled: false, time: 2m }
+  handles: { enabled: true }
+callers:
+  - { who: { socket: true }, may: [find] }
+issuers:
+  - name: corp
+    kind: jwt
+    issuer: https://i.example
+    algorithms: [ES256]
+    max_token_life: 1h
+    service_roles: [robot, service]
+    revoke_upstream: true
+    revocation: { url: "https://i.example/revoke?x=1", auth: { client_secret_post: { client_id: us, secret_file: secret } } }
+  - name: central
+    kind: keystone
+    url: https://k.example/v3
+    login: { application_credential: { id: a, secret_file: secret } }
+    max_token_life: 24h
+`);
+    const at = (path: string) => expect.objectContaining({ path: join(dir, path) });
+    expect(said(result)).toBe('');
+    expect(result.ok && result.config).toMatchObject({
+      listen: { keystone: { address: { host: '::1', port: 8473 }, allowExpired: false }, introspection: { host: '127.0.0.1', port: 8474 } },
+      caching: {
+        shared: {
+          servers: [
+            { host: '::1', port: 11_211 },
+            { host: 'cache.example', port: 11_212 },
+          ],
+          tls: { caFile: at('ca'), serverName: 'cache', certFile: at('cert'), keyFile: at('key') },
+          deadlineMs: 30,
+          breaker: { failures: 5, retryAfterMs: 2000 },
+        },
+        token: { refreshAhead: 0.5, staleWhileDownMs: 60_000 },
+        catalog: { enabled: false, timeMs: 120_000 },
+        handles: { enabled: true },
+      },
+      callers: [{ who: { kind: 'socket' }, may: ['find'] }],
+      issuers: [
+        {
+          serviceRoles: ['robot', 'service'],
+          revokeUpstream: true,
+          revocation: { url: 'https://i.example/revoke?x=1', auth: { kind: 'post', clientId: 'us', clientSecret: at('secret') } },
+        },
+        { serviceRoles: ['service'], revokeUpstream: false, expiredWithinMs: 172_800_000 },
+      ],
+    });
+  });
+
+  it('is off where nothing is written', () => {
+    expect(defaultConfig()).toMatchObject({
+      listen: { keystone: undefined, introspection: undefined },
+      caching: {
+        shared: { servers: [], tls: undefined, deadlineMs: 20, breaker: { failures: 3, retryAfterMs: 1000 } },
+        token: { refreshAhead: 0.8, staleWhileDownMs: 0 },
+        catalog: { enabled: true, timeMs: 600_000 },
+        handles: { enabled: false },
+      },
+    });
+  });
+});

@@ -1,6 +1,6 @@
 // The rules between settings, each with what it says.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -9,6 +9,7 @@ import { type LoadResult, loadConfig } from '../../src/config/load.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'sidegate-rules-'));
 writeFileSync(join(dir, 'secret'), 'x');
+mkdirSync(join(dir, 'keys'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const login = { application_credential: { id: 'a', secret_file: 'secret' } };
@@ -24,6 +25,9 @@ const load = (document: object, purpose: 'serve' | 'dev' = 'serve'): LoadResult 
 /** `field: message` of each problem. */
 const said = (result: LoadResult): readonly string[] =>
   (result.ok ? [] : result.problems).map(({ field, message }) => `${field}: ${message}`);
+
+/** The field of each warning. */
+const warned = (result: LoadResult): readonly string[] => (result.ok ? result.warnings.map(({ field }) => field) : ['it was refused']);
 
 describe('issuers', () => {
   it('of all kinds stand beside each other', () => {
@@ -213,9 +217,9 @@ describe('callers', () => {
     },
   );
 
-  it.each(['revoke', 'refresh', 'details'])('without an identity may not %s', (permission) => {
+  it.each(['revoke', 'refresh', 'find', 'details'])('without an identity may not %s', (permission) => {
     expect(said(load({ callers: [{ who: { local: true }, may: ['status', permission] }] }))).toEqual([
-      expect.stringMatching(/^callers\[0\]\.may: must not hold revoke, refresh or details for local callers/),
+      expect.stringMatching(/^callers\[0\]\.may: must not hold revoke, refresh, find or details for local callers/),
     ]);
     expect(said(load({ callers: [{ who: { socket: true }, may: ['status', permission] }] }))).toEqual([]);
   });
@@ -223,6 +227,220 @@ describe('callers', () => {
   it('on a socket that is off give a warning', () => {
     const result = load({ listen: { socket: null }, callers: [{ who: { socket: true }, may: ['revoke'] }] });
     expect(result.ok && result.warnings.map(({ field }) => field)).toEqual(['callers[0].who']);
+  });
+});
+
+describe('the faces', () => {
+  const face = (port: number) => ({ address: `127.0.0.1:${port}` });
+
+  it.each<[string, object, readonly string[]]>([
+    [
+      'that of Keystone without an issuer it speaks for',
+      { listen: { keystone: face(1) }, issuers: [jwt] },
+      ['listen.keystone: needs an issuer of kind keystone: the face speaks for it'],
+    ],
+    ['that of Keystone beside its issuer', { listen: { keystone: face(1) }, issuers: [jwt, keystone] }, []],
+    ['that of RFC 7662 beside any issuer', { listen: { introspection: '127.0.0.1:1' }, issuers: [jwt] }, []],
+    [
+      'Keystone on the port of tcp',
+      { listen: { tcp: '127.0.0.1:9000', keystone: face(9000) } },
+      ['listen.keystone.address: must have another port than listen.tcp'],
+    ],
+    [
+      'Keystone on the port of operations',
+      { listen: { operations: '0.0.0.0:9000', keystone: face(9000) } },
+      ['listen.keystone.address: must have another port than listen.operations'],
+    ],
+    [
+      'introspection on the port of Keystone',
+      { listen: { keystone: face(9000), introspection: '[::1]:9000' } },
+      ['listen.introspection: must have another port than listen.keystone.address'],
+    ],
+    ['introspection on the port of tcp, which is off', { listen: { tcp: null, introspection: '127.0.0.1:8471' } }, []],
+    [
+      'any free port for all',
+      { listen: { tcp: '127.0.0.1:0', operations: '127.0.0.1:0', keystone: face(0), introspection: '127.0.0.1:0' } },
+      [],
+    ],
+    [
+      'Keystone for everybody',
+      { listen: { keystone: { address: '0.0.0.0:8473' } } },
+      ['listen.keystone.address: must be a loopback address and a port, such as 127.0.0.1:8471 or "[::1]:8471"'],
+    ],
+  ])('%s', (_, document, messages) => {
+    expect(said(load(document))).toEqual(messages);
+  });
+
+  it('wait for an issuer that cannot be read: it may be the one that is missed', () => {
+    expect(
+      said(load({ listen: { keystone: face(1) }, issuers: [jwt, { name: 'b', kind: 'keystone' }] })).filter((it) =>
+        it.startsWith('listen'),
+      ),
+    ).toEqual([]);
+  });
+});
+
+describe('the faces and their callers', () => {
+  const listen = { keystone: { address: '127.0.0.1:1' }, introspection: '127.0.0.1:2' };
+
+  it.each<[string, object, readonly string[]]>([
+    ['the defaults', {}, []],
+    [
+      'local callers who may validate',
+      {
+        callers: [
+          { who: { socket: true }, may: ['find'] },
+          { who: { local: true }, may: ['validate'] },
+        ],
+      },
+      [],
+    ],
+    [
+      'local callers who may not',
+      {
+        callers: [
+          { who: { local: true }, may: ['watch'] },
+          { who: { socket: true }, may: ['validate'] },
+        ],
+      },
+      ['listen.keystone', 'listen.introspection'],
+    ],
+    ['nobody', { callers: [] }, ['listen.keystone', 'listen.introspection']],
+  ])('warn where nobody could ask there: %s', (_, callers, fields) => {
+    expect(warned(load({ listen, ...callers }))).toEqual(fields);
+  });
+});
+
+describe('telling the authority', () => {
+  const revocation = { url: 'https://i.example/revoke', auth };
+
+  it.each([
+    ['an issuer of JWTs', jwt],
+    ['an introspected issuer', partner],
+  ])('needs to know where for %s', (_, issuer) => {
+    expect(said(load({ issuers: [{ ...issuer, revoke_upstream: true }] }))).toEqual([
+      'issuers[0].revoke_upstream: needs revocation: where it is told, and who we are there',
+    ]);
+    expect(said(load({ issuers: [{ ...issuer, revoke_upstream: true, revocation }] }))).toEqual([]);
+    expect(said(load({ issuers: [{ ...issuer, revocation }] }))).toEqual([]);
+  });
+
+  it('needs nothing more for Keystone', () => {
+    expect(said(load({ issuers: [{ ...keystone, revoke_upstream: true }] }))).toEqual([]);
+  });
+
+  it.each([
+    ['jwt', jwt],
+    ['introspection', partner],
+  ])('over http to another host gives a warning: %s', (_, issuer) => {
+    const result = load({ issuers: [{ ...issuer, revocation: { ...revocation, url: 'http://i.example/revoke' } }] });
+    expect(warned(result)).toEqual(['issuers[0].revocation.url']);
+  });
+});
+
+describe('service tokens', () => {
+  const [open, none] = [{ expired_within: '1h' }, { service_roles: [] }];
+
+  it.each<[string, object, readonly string[]]>([
+    ['that nobody can show, of Keystone', { issuers: [{ ...keystone, ...open, ...none }] }, ['issuers[0].service_roles']],
+    ['that nobody can show, of an issuer of JWTs', { issuers: [{ ...jwt, ...open, ...none }] }, ['issuers[0].service_roles']],
+    [
+      'that nobody needs',
+      {
+        issuers: [
+          { ...keystone, ...none, expired_within: '0s' },
+          { ...jwt, ...none },
+          { ...partner, ...none },
+        ],
+      },
+      [],
+    ],
+    [
+      'that the caller of the face judges',
+      { issuers: [{ ...keystone, ...open, ...none }], listen: { keystone: { address: '127.0.0.1:1' } } },
+      [],
+    ],
+    [
+      'that nobody judges, as the face does not allow it',
+      { issuers: [{ ...keystone, ...open, ...none }], listen: { keystone: { address: '127.0.0.1:1', allow_expired: false } } },
+      ['issuers[0].service_roles'],
+    ],
+  ])('%s', (_, document, fields) => {
+    expect(warned(load(document))).toEqual(fields);
+  });
+});
+
+describe('the shared tier', () => {
+  const tier = { servers: ['127.0.0.1:11211'] };
+  const shared = (more: object, caching: object = {}): object => ({
+    deployment_key_dir: 'keys',
+    caching: { shared: { ...tier, ...more }, ...caching },
+  });
+
+  it.each<[string, object, readonly string[]]>([
+    ['alone', shared({}), []],
+    [
+      'without a key that all sidecars have',
+      { caching: { shared: tier } },
+      ['deployment_key_dir: is needed by caching.shared: only sidecars with the same key can read what another one has stored'],
+    ],
+    ['of no servers', { caching: { shared: { servers: [], tls: { ca_file: 'secret' } } } }, []],
+    [
+      'with one server twice',
+      shared({ servers: ['localhost:1', 'LocalHost:1'] }),
+      ['caching.shared.servers[1]: must not be that of servers[0]'],
+    ],
+    ['with two ports of one host', shared({ servers: ['localhost:1', 'localhost:2'] }), []],
+    [
+      'with a certificate and no key',
+      shared({ tls: { cert_file: 'secret' } }),
+      ['caching.shared.tls.key_file: must be there: cert_file and key_file belong together'],
+    ],
+    [
+      'with a key and no certificate',
+      shared({ tls: { key_file: 'secret' } }),
+      ['caching.shared.tls.cert_file: must be there: cert_file and key_file belong together'],
+    ],
+    ['with both', shared({ tls: { cert_file: 'secret', key_file: 'secret' } }), []],
+    [
+      'that is waited for as long as the authority',
+      { ...shared({ deadline: '1s' }), issuers: [jwt, { ...keystone, calls: { deadline: '1s' } }] },
+      ['caching.shared.deadline: must be less than issuers[1].calls.deadline: to ask the authority would be quicker'],
+    ],
+    ['that is waited for less long', { ...shared({ deadline: '999ms' }), issuers: [{ ...keystone, calls: { deadline: '1s' } }] }, []],
+    ['that is waited for longer than a key fetch', { ...shared({ deadline: '1s' }), issuers: [{ ...jwt, calls: { deadline: '1s' } }] }, []],
+    [
+      'that is off, with a deadline',
+      { caching: { shared: { deadline: '1s' } }, issuers: [{ ...keystone, calls: { deadline: '10ms' } }] },
+      [],
+    ],
+    ['with handles', shared({}, { handles: { enabled: true } }), []],
+    [
+      'that is off, with handles',
+      { caching: { handles: { enabled: true } } },
+      ['caching.handles.enabled: needs caching.shared.servers and caching.enabled: what a handle stands for is kept there'],
+    ],
+    [
+      'that is not used, with handles',
+      shared({}, { enabled: false, handles: { enabled: true } }),
+      ['caching.handles.enabled: needs caching.shared.servers and caching.enabled: what a handle stands for is kept there'],
+    ],
+    [
+      'without a port',
+      shared({ servers: ['memcached'] }),
+      ['caching.shared.servers[0]: must be a host and a port, such as memcached-0.region-two:11211 or 10.0.0.7:11211'],
+    ],
+  ])('%s', (_, document, messages) => {
+    expect(said(load(document))).toEqual(messages);
+  });
+
+  it.each<[string, object, readonly string[]]>([
+    ['on this host', shared({ servers: ['127.0.0.1:1', '[::1]:1', 'localhost:1'] }), []],
+    ['on another host, in clear', shared({ servers: ['127.0.0.1:1', '10.0.0.7:1', '10.0.0.8:1'] }), ['caching.shared.servers']],
+    ['on another host, with tls', shared({ servers: ['10.0.0.7:1'], tls: {} }), []],
+    ['that is not used', shared({}, { enabled: false }), ['caching.shared.servers']],
+  ])('%s warns where it should', (_, document, fields) => {
+    expect(warned(load(document))).toEqual(fields);
   });
 });
 

@@ -1,7 +1,7 @@
 // Durations, sizes and addresses as they are written.
 
 import { describe, expect, it } from 'vitest';
-import { isLoopback, parseAddress, parseDuration, parseSize } from '../../src/config/units.ts';
+import { isLoopback, parseAddress, parseDuration, parseServer, parseSize } from '../../src/config/units.ts';
 
 describe('a duration', () => {
   it.each([
@@ -54,4 +54,33 @@ describe('an address', () => {
     expect(['127.0.0.1', '127.9.9.9', '::1', 'localhost'].every(isLoopback)).toBe(true);
     expect(['0.0.0.0', '::', '10.0.0.1', '127.evil.example', '128.0.0.1'].some(isLoopback)).toBe(false);
   });
+});
+
+describe('a server', () => {
+  it.each([
+    ['memcached-0.region-two:11211', 'memcached-0.region-two', 11_211],
+    ['10.0.0.7:1', '10.0.0.7', 1],
+    ['[::1]:65535', '::1', 65_535],
+    ['cache_1:11211', 'cache_1', 11_211],
+    [`${'h'.repeat(253)}:1`, 'h'.repeat(253), 1],
+  ])('%s is %s and %i', (text, host, port) => expect(parseServer(text)).toEqual({ host, port }));
+
+  it.each([
+    '',
+    ':1',
+    'memcached',
+    'memcached:',
+    'memcached:0',
+    'memcached:65536',
+    '-memcached:1',
+    'memcached-:1',
+    'mem cached:1',
+    'user@memcached:1',
+    '::1:1',
+    '[10.0.0.7]:1',
+    '10.0.0:1',
+    '10.0.0.256:1',
+    `${'h'.repeat(254)}:1`,
+    'memcached:1 ',
+  ])('%j is none', (text) => expect(parseServer(text)).toBeUndefined());
 });

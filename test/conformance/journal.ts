@@ -221,6 +221,62 @@ export function journalConformance(name: string, begin: BeginJournal): void {
       expect([journal.head(), journal.count()]).toEqual([0, 0]);
     });
 
+    describe('the outbox', () => {
+      const letter = (text: string): Uint8Array => Buffer.from(text, 'latin1');
+      const kept = async (): Promise<string[]> =>
+        (await journal.outbox.list()).map(({ id, record }) => `${id}=${Buffer.from(record).toString('latin1')}`);
+
+      it('lists what was put, in the order of the ids, the last record of each, and neither entries nor notes', async () => {
+        await Promise.all([journal.append(entryOf({ id: 'a' })), journal.note('a', 'note')]);
+        await Promise.all(['b', 'a', 'c', 'a'].map((id, n) => journal.outbox.put(id, letter(`${n}`))));
+        expect(await kept()).toEqual(['a=3', 'b=0', 'c=2']);
+        expect([journal.head(), journal.count(), (await everything()).length]).toEqual([1, 1, 1]);
+      });
+
+      it('keeps every byte of a record, also of an empty one and a large one', async () => {
+        const every = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+        const records = [every, new Uint8Array(), new Uint8Array(100_000).fill(0xff)];
+        await Promise.all(records.map((record, n) => journal.outbox.put(`n${n}`, record)));
+        expect((await journal.outbox.list()).map(({ record }) => Buffer.from(record))).toEqual(
+          records.map((record) => Buffer.from(record)),
+        );
+      });
+
+      it('keeps a record as it was when it was put', async () => {
+        const record = letter('as it was');
+        const putting = journal.outbox.put('a', record);
+        record.fill(0);
+        await putting;
+        expect(await kept()).toEqual(['a=as it was']);
+      });
+
+      it('tells ids apart, whatever they are made of, and orders them by their bytes', async () => {
+        const ids = ['', 'a', 'a/', 'a/b', 'a0', 'b', 'é', '\uffee', '\u{1f600}'];
+        await Promise.all(ids.toReversed().map((id) => journal.outbox.put(id, letter(''))));
+        expect((await journal.outbox.list()).map(({ id }) => id)).toEqual(ids);
+      });
+
+      it('removes one, and what is not there without a word; the last call decides of those that come together', async () => {
+        await Promise.all([journal.outbox.put('a', letter('1')), journal.outbox.put('b', letter('1'))]);
+        await Promise.all([journal.outbox.remove('a'), journal.outbox.remove('c')]);
+        expect(await kept()).toEqual(['b=1']);
+        await Promise.all([
+          journal.outbox.remove('b'),
+          journal.outbox.put('b', letter('2')),
+          journal.outbox.put('d', letter('1')),
+          journal.outbox.remove('d'),
+        ]);
+        expect(await kept()).toEqual(['b=2']);
+      });
+
+      it('is not touched by compaction', async () => {
+        await journal.outbox.put('a', letter('1'));
+        await journal.append(entryOf({ id: 'old', forgetAtMs: learnedAtMs + 1 }));
+        await journal.compact({ nowMs: learnedAtMs + 10, floorMs: learnedAtMs + 10 });
+        expect(await kept()).toEqual(['a=1']);
+      });
+    });
+
     it('answers a retry that came before it was closed', async () => {
       const once = { key: 'k', digest: 'd' };
       const first = await journal.append(entryOf({ id: 'first' }), once);
@@ -239,6 +295,9 @@ export function journalConformance(name: string, begin: BeginJournal): void {
       await expect(journal.find('before')).rejects.toMatchObject(refused);
       await expect(journal.note('a', 'b')).rejects.toMatchObject(refused);
       await expect(journal.noted('a')).rejects.toMatchObject(refused);
+      await expect(journal.outbox.put('a', new Uint8Array())).rejects.toMatchObject(refused);
+      await expect(journal.outbox.remove('a')).rejects.toMatchObject(refused);
+      await expect(journal.outbox.list()).rejects.toMatchObject(refused);
       await expect(journal.compact({ nowMs: 0, floorMs: 0 })).rejects.toMatchObject(refused);
     });
   });

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
-import type { Upstream } from '../../src/ports.ts';
+import type { ReadOptions, Upstream } from '../../src/ports.ts';
 
 /** An upstream, and its authority in the hands of the suite. Each test gets one of its own. */
 export interface UpstreamHarness {
@@ -11,6 +11,12 @@ export interface UpstreamHarness {
   readonly good: { readonly token: string; readonly userId: string };
   /** Has the shape of a token, and nobody issued it. */
   readonly unknown: string;
+  /** Where it can be told of revocations: a good token that nothing else is about. */
+  readonly disposable?: string;
+  /** Where it may speak of tokens that have ended: one of those. */
+  readonly ended?: string;
+  /** Where it has catalogs: a good token with the value of its catalog. */
+  readonly catalogOf?: { readonly token: string; readonly catalog: unknown };
   /** Every secret there is: raw tokens, passwords. Looked for in errors and in `logged()`. */
   readonly secrets: readonly string[];
   /** From now on connections are refused. */
@@ -30,8 +36,11 @@ export interface UpstreamHarness {
   close(): Promise<void>;
 }
 
-/** How long the upstream of a test may wait, in milliseconds. */
-export interface UpstreamDeadlines {
+/** How long the upstream of a test may wait, in milliseconds, and what not every upstream can. */
+export interface UpstreamTraits {
+  readonly hasCatalogs?: boolean;
+  readonly speaksOfEnded?: boolean;
+  readonly revokes?: boolean;
   /** Enough for a healthy authority to log us in and to answer a hundred questions at once. */
   readonly healthyMs: number;
   /** Enough for it to log us in and to answer one. The test of a hanging authority lasts as long. */
@@ -45,8 +54,10 @@ export interface UpstreamDeadlines {
 export function upstreamConformance(
   name: string,
   makeHarness: (deadlineMs: number) => Promise<UpstreamHarness>,
-  deadlines: UpstreamDeadlines = { healthyMs: 10_000, hangingMs: 1_000 },
+  traits: Partial<UpstreamTraits> = {},
 ): void {
+  const deadlines = { healthyMs: traits.healthyMs ?? 10_000, hangingMs: traits.hangingMs ?? 1_000 };
+  const { hasCatalogs = false, speaksOfEnded = false, revokes = false } = traits;
   describe(`${name} as an Upstream`, () => {
     let harness: UpstreamHarness;
     beforeEach(async () => {
@@ -59,6 +70,15 @@ export function upstreamConformance(
     });
 
     const ask = (token = harness.good.token, signal = new AbortController().signal) => harness.upstream.ask(token, signal);
+    const itWhere = (holds: boolean, title: string, run: () => Promise<void>): void => {
+      if (holds) it(title, run);
+    };
+    const askFor = (token: string | undefined, options: ReadOptions) =>
+      harness.upstream.ask(token ?? expect.unreachable('the harness lacks a token'), new AbortController().signal, options);
+    const revoke = (signal = new AbortController().signal) => {
+      const telling = harness.upstream.revoke?.(harness.disposable ?? expect.unreachable('the harness lacks a token'), signal);
+      return telling ?? expect.unreachable('it cannot be told');
+    };
 
     async function noAnswer(asking: Promise<unknown>): Promise<SidecarError> {
       const error = await asking.then(
@@ -123,6 +143,59 @@ export function upstreamConformance(
 
     it('asks nothing for a caller that has left already', async () => {
       expect((await noAnswer(ask(harness.good.token, AbortSignal.abort()))).code).toBe('CANCELLED');
+    });
+
+    itWhere(hasCatalogs, 'tells the catalog where it is asked for, and the same facts with and without', async () => {
+      const { token, catalog } = harness.catalogOf ?? expect.unreachable('the harness lacks a catalog');
+      const without = await askFor(token, {});
+      const reading = await askFor(token, { catalog: true });
+      const found = reading.kind === 'facts' ? reading : expect.unreachable(reading.reason);
+      expect(JSON.parse(found.catalog ?? '')).toEqual(catalog);
+      expect(without).toMatchObject({ kind: 'facts', facts: { identity: found.facts.identity, token: found.facts.token } });
+      expect(without).not.toHaveProperty('catalog');
+    });
+
+    itWhere(!hasCatalogs, 'has no catalog, asked or not', async () => {
+      expect((await askFor(harness.good.token, { catalog: true })).kind).toBe('facts');
+      expect(await askFor(harness.good.token, { catalog: true })).toMatchObject({
+        facts: { token: { user: { id: harness.good.userId } } },
+      });
+      expect(await askFor(harness.good.token, {})).not.toHaveProperty('catalog');
+    });
+
+    itWhere(speaksOfEnded, 'says of a token that has ended what it was only where that is demanded', async () => {
+      expect(await askFor(harness.ended, {})).toMatchObject({ kind: 'inactive', reason: 'REFUSED' });
+      expect(await askFor(harness.ended, { allowExpired: true })).toMatchObject({ kind: 'facts' });
+      expect(await askFor(harness.ended, {})).toMatchObject({ kind: 'inactive', reason: 'REFUSED' });
+      expect(await askFor(harness.unknown, { allowExpired: true })).toMatchObject({ kind: 'inactive', reason: 'REFUSED' });
+    });
+
+    itWhere(!revokes, 'cannot be told of revocations', async () => {
+      expect(harness.upstream.revoke).toBe(undefined);
+    });
+
+    itWhere(revokes, 'is told of a revocation: the token is dead there, and telling it again is accepted', async () => {
+      expect((await ask(harness.disposable)).kind).toBe('facts');
+      expect(await revoke()).toBe('accepted');
+      expect(await ask(harness.disposable)).toMatchObject({ kind: 'inactive', reason: 'REFUSED' });
+      expect(await revoke()).toBe('accepted');
+      expect((await ask()).kind).toBe('facts');
+    });
+
+    itWhere(revokes, 'has not been told while it is down, and is when it is back', async () => {
+      await harness.stop();
+      const error = await noAnswer(revoke());
+      expect(error.code).toBe('UNAVAILABLE');
+      expect(error.retryAfterMs).toBeGreaterThan(0);
+      await harness.resume();
+      expect((await ask(harness.disposable)).kind).toBe('facts');
+      expect(await revoke()).toBe('accepted');
+      expect((await ask(harness.disposable)).kind).toBe('inactive');
+    });
+
+    itWhere(revokes, 'is told nothing for a caller that has left already', async () => {
+      expect((await noAnswer(revoke(AbortSignal.abort()))).code).toBe('CANCELLED');
+      expect((await ask(harness.disposable)).kind).toBe('facts');
     });
 
     it('renews our credential once for a hundred calls that find it revoked, and answers them all rightly', async () => {

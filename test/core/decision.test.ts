@@ -27,7 +27,7 @@ const factsOf = (part: Partial<Token>, rest: Partial<Facts> = {}): Facts => ({
 const standing = (part: Partial<Token> = {}, rest: Partial<Facts> = {}, life: Partial<LifeRules> = {}): Standing =>
   standingOf(factsOf(part, rest), { ...rules, ...life }, 10_000);
 const reason = (of: Standing, nowMs: number, demand?: Demand, revoked = false): string => {
-  const decision = decide({ standing: of, token: () => token }, revoked, demand, nowMs);
+  const decision = decide({ issuer: { name: token.issuer }, standing: of, token: () => token }, revoked, demand, nowMs);
   return decision.active ? 'active' : decision.reason;
 };
 
@@ -138,8 +138,11 @@ it('a revoked token is revoked whatever is demanded of it', () => {
   expect(reason(standing(), 15_000, { scope: { kind: 'project', id: 'p2' } }, true)).toBe('REVOKED');
 });
 it('the token is not decoded where no demand needs it', () => {
-  const untouched = { standing: standing(), token: (): Token => expect.fail('decoded') };
+  const untouched = { issuer: { name: 'central' }, standing: standing(), token: (): Token => expect.fail('decoded') };
+  const nothing = { anyOfAudiences: [], anyOfRoles: [], allOfScopes: [], access: 'enforced-by-caller' as const };
   expect(decide(untouched, false, undefined, 15_000)).toEqual({ active: true });
+  expect(decide(untouched, false, { anyOfIssuers: ['central'], ...nothing }, 15_000)).toEqual({ active: true });
+  expect(decide(untouched, false, { anyOfIssuers: ['other'] }, 15_000)).toEqual({ active: false, reason: 'WRONG_ISSUER' });
 });
 
 describe('S12 a token that does not tell its issue', () => {

@@ -24,6 +24,8 @@ const listenAt = (name: string, tcp = any): ListenConfig => ({
   socket: { path: join(folder, name, 'dev.sock'), mode: 0o660, group: undefined },
   tcp,
   operations: any,
+  keystone: undefined,
+  introspection: undefined,
 });
 
 async function started(listen: ListenConfig): Promise<Dev> {

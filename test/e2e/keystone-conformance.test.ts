@@ -4,15 +4,23 @@ import { systemClock } from '../../src/sidecar.ts';
 import { createKeystone } from '../../src/upstreams/keystone.ts';
 import { type UpstreamHarness, upstreamConformance } from '../conformance/upstream.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
+import { endedToken } from './lab/ended-token.ts';
+import { keystoneRequest } from './lab/keystone-api.ts';
 import { describeWithKeystone, type Lab, startKeystone } from './lab.ts';
 import { forged } from './sidecar.ts';
 
 describeWithKeystone('over the lab', () => {
   let lab: Lab;
   let good: string;
+  let ended: string;
+  let catalog: unknown;
   beforeAll(async () => {
     lab = await startKeystone();
     good = await lab.token('project');
+    ended = (await endedToken(lab)).token;
+    const headers = { 'x-subject-token': good };
+    const { body } = await keystoneRequest(lab.url, 'GET', '/auth/tokens', { token: await lab.token('validator'), headers });
+    catalog = (body as { readonly token: { readonly catalog: unknown } }).token.catalog;
     // The lab's own login as admin, so that `revoke` does not need one later.
     await lab.revoke(await lab.token('project'));
   }, 240_000);
@@ -21,6 +29,7 @@ describeWithKeystone('over the lab', () => {
   async function makeHarness(deadlineMs: number): Promise<UpstreamHarness> {
     const { alice, validator } = lab.seed.users;
     const unknown = forged(good, 1);
+    const disposable = await lab.token('project');
     const telemetry = createFakeTelemetry();
     const upstream = createKeystone(
       {
@@ -54,7 +63,10 @@ describeWithKeystone('over the lab', () => {
       upstream,
       good: { token: good, userId: alice.id },
       unknown,
-      secrets: [good, unknown, validator.password],
+      disposable,
+      ended,
+      catalogOf: { token: good, catalog },
+      secrets: [good, unknown, disposable, ended, validator.password],
       stop: async () => {
         await lab.stopServer();
         stopped = true;
@@ -84,5 +96,11 @@ describeWithKeystone('over the lab', () => {
     };
   }
 
-  upstreamConformance('Keystone', makeHarness, { healthyMs: 200_000, hangingMs: 5000 });
+  upstreamConformance('Keystone', makeHarness, {
+    healthyMs: 200_000,
+    hangingMs: 5000,
+    hasCatalogs: true,
+    speaksOfEnded: true,
+    revokes: true,
+  });
 });

@@ -38,6 +38,10 @@ describeWithKeystone('the Keystone lab', () => {
     expect(await facts('application_credential')).toMatchObject({ application_credential: { id: seed.applicationCredentials.plain.id } });
     expect(await facts('admin')).toMatchObject({ user: { id: seed.admin.userId } });
     expect(await facts('validator')).toMatchObject({ project: { id: seed.projects.service } });
+    expect(await facts('nova')).toMatchObject({ user: { name: 'nova' }, roles: [{ name: 'service' }] });
+    expect(await facts('oauth1')).toMatchObject({ 'OS-OAUTH1': { consumer_id: seed.oauth1.consumer.id } });
+    expect(await facts('federated')).toMatchObject({ user: { name: 'erin' }, project: { id: seed.projects.web } });
+    expect((await facts('federated_unscoped'))['project']).toBe(undefined);
     expect(await facts('dave')).toMatchObject({ project: { id: seed.projects.db } });
   });
 

@@ -12,15 +12,21 @@ import { type CountingProxy, startCountingProxy } from './lab/counting-proxy.ts'
 import {
   byApplicationCredential,
   byPassword,
+  byToken,
+  federatedLogin,
   type KeystoneReply,
   keystoneCall,
   keystoneLogin,
   keystoneRequest,
 } from './lab/keystone-api.ts';
+import { oauth1Login } from './lab/oauth1.ts';
 import { type Seed, seedKeystone } from './lab/seed.ts';
 import { copyTemplate, keepTemplate } from './lab/template.ts';
 
-/** The kinds of token the lab can issue; all are alice's but trust (bob's, by alice), admin, validator and dave (on project db). */
+/**
+ * The kinds of token the lab can issue; all are alice's but trust (bob's, by alice), federated and federated_unscoped (erin's, of
+ * three groups), oauth1 (admin's), admin, validator, nova and dave (on project db).
+ */
 export type TokenKind =
   | 'unscoped'
   | 'project'
@@ -30,8 +36,12 @@ export type TokenKind =
   | 'trust_impersonating'
   | 'application_credential'
   | 'application_credential_access_rules'
+  | 'oauth1'
+  | 'federated'
+  | 'federated_unscoped'
   | 'admin'
   | 'validator'
+  | 'nova'
   | 'dave';
 
 /** The running lab. */
@@ -111,6 +121,9 @@ export async function startKeystone(options: { readonly expirationSeconds?: numb
   }
 }
 
+/** Kinds that need more than a login by POST /auth/tokens. */
+type OtherWay = 'oauth1' | 'federated' | 'federated_unscoped';
+
 interface Parts {
   readonly url: string;
   readonly seed: Seed;
@@ -125,9 +138,10 @@ function labOver({ url, seed, proxy, directory, expirationSeconds, up, down }: P
   const { admin, users, projects, domains, trusts, applicationCredentials } = seed;
   const alice = byPassword(users.alice.id, users.alice.password);
   const bob = byPassword(users.bob.id, users.bob.password);
-  const logins: Readonly<Record<TokenKind, readonly [identity: unknown, scope?: unknown]>> = {
+  const onWeb = { project: { id: projects.web } };
+  const logins: Readonly<Record<Exclude<TokenKind, OtherWay>, readonly [identity: unknown, scope?: unknown]>> = {
     unscoped: [alice, 'unscoped'],
-    project: [alice, { project: { id: projects.web } }],
+    project: [alice, onWeb],
     domain: [alice, { domain: { id: domains.acme } }],
     system: [alice, { system: { all: true } }],
     trust: [bob, { 'OS-TRUST:trust': { id: trusts.plain } }],
@@ -136,9 +150,15 @@ function labOver({ url, seed, proxy, directory, expirationSeconds, up, down }: P
     application_credential_access_rules: [byApplicationCredential(applicationCredentials.rules.id, applicationCredentials.rules.secret)],
     admin: [byPassword(admin.userId, admin.password), { project: { id: admin.projectId } }],
     validator: [byPassword(users.validator.id, users.validator.password), { project: { id: projects.service } }],
+    nova: [byPassword(users.nova.id, users.nova.password), { project: { id: projects.service } }],
     dave: [byPassword(users.dave.id, users.dave.password), { project: { id: projects.db } }],
   };
-  const token = (kind: TokenKind) => keystoneLogin(url, ...logins[kind]);
+  const token = async (kind: TokenKind): Promise<string> => {
+    if (kind === 'oauth1') return await oauth1Login(url, seed.oauth1);
+    if (kind === 'federated_unscoped') return await federatedLogin(url, 'erin');
+    if (kind === 'federated') return await keystoneLogin(url, byToken(await federatedLogin(url, 'erin')), onWeb);
+    return await keystoneLogin(url, ...logins[kind]);
+  };
 
   // Our own admin token, kept for half its life: a test may ask for tokens of few seconds.
   let ours: { readonly token: string; readonly untilMs: number } | undefined;

@@ -17,6 +17,10 @@ export interface SidecarOptions {
   readonly calls?: string;
   /** Flow mapping for `caching`. */
   readonly caching?: string;
+  /** As `deployment_key_dir`: sidecars that share a tier share it. Absent: a key of its own. */
+  readonly deploymentKeyDir?: string;
+  /** Keystone's own API and RFC 7662, on ports of their own. Absent: neither. */
+  readonly faces?: true;
 }
 
 /** A running sidecar. */
@@ -25,6 +29,10 @@ export interface LabSidecar {
   readonly client: Client;
   /** On loopback TCP: nobody in particular. */
   readonly stranger: Client;
+  /** Of the Keystone face, http://127.0.0.1:PORT/v3, as the URL of Keystone. Another after `restart`; '' without faces. */
+  readonly keystoneUrl: string;
+  /** Of the RFC 7662 face; '' without faces. */
+  readonly introspectionUrl: string;
   /** Moves its monotonic clock on, and with it all ages, cooldowns and windows; the time of day stays Keystone's. */
   elapse(ms: number): void;
   /** Puts another secret where the login reads it. */
@@ -51,11 +59,14 @@ listen:
   socket: { path: ${directory}/sidegate.sock, mode: "0600" }
   tcp: 127.0.0.1:0
   operations: null
+  keystone: ${options.faces ? '{ address: 127.0.0.1:0, allow_expired: true }' : 'null'}
+  introspection: ${options.faces ? '127.0.0.1:0' : 'null'}
+deployment_key_dir: ${options.deploymentKeyDir ?? 'null'}
 callers:
   - who: { local: true }
     may: [validate, watch, status]
   - who: { socket: true }
-    may: [revoke, refresh, details]
+    may: [revoke, refresh, find, details]
 issuers:
   - name: central
     kind: keystone
@@ -77,7 +88,7 @@ shutdown: { drain: 500ms }
   const start = async () => {
     const stopping = new AbortController();
     const sidecar = createSidecar({ config: loaded.config, clock, destination: { write: (line) => lines.push(line) } });
-    const { socket, tcp, stopped } = await sidecar.start(stopping.signal);
+    const { socket, tcp, keystone, introspection, stopped } = await sidecar.start(stopping.signal);
     if (socket === undefined || tcp === undefined) throw new Error('the sidecar does not listen as configured');
     const [client, stranger] = [socket, tcp].map((address) => connect({ address, timeoutMs: 90_000 })) as [Client, Client];
     const stop = async () => {
@@ -86,7 +97,9 @@ shutdown: { drain: 500ms }
       stopping.abort();
       await stopped;
     };
-    return { client, stranger, stop };
+    const keystoneUrl = keystone === undefined ? '' : `http://${keystone}/v3`;
+    const introspectionUrl = introspection === undefined ? '' : `http://${introspection}/introspect`;
+    return { client, stranger, keystoneUrl, introspectionUrl, stop };
   };
   let running = await start();
 
@@ -96,6 +109,12 @@ shutdown: { drain: 500ms }
     },
     get stranger() {
       return running.stranger;
+    },
+    get keystoneUrl() {
+      return running.keystoneUrl;
+    },
+    get introspectionUrl() {
+      return running.introspectionUrl;
     },
     elapse(ms) {
       elapsedMs += ms;

@@ -56,6 +56,9 @@ export interface HttpAuthority {
   close(): Promise<void>;
 }
 
+/** Tokens of 20 kB, twice in one request, are no fault: node's own limit is 16 kB for all headers. */
+const maxHeaderSize = 131_072;
+
 /** Starts one; until `script` is called it answers 500. With `tls` it speaks https. */
 export async function createHttpAuthority(tls?: { readonly key: string; readonly cert: string }): Promise<HttpAuthority> {
   const requests: ReceivedRequest[] = [];
@@ -76,7 +79,8 @@ export async function createHttpAuthority(tls?: { readonly key: string; readonly
     for (const look of waiters) look();
     send(await current(request), outgoing);
   };
-  const server: Server = tls === undefined ? createServer(listener) : createTlsServer({ ...tls }, listener);
+  const server: Server =
+    tls === undefined ? createServer({ maxHeaderSize }, listener) : createTlsServer({ ...tls, maxHeaderSize }, listener);
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));

@@ -3,7 +3,7 @@
 import type { LifeRules } from '../../src/core/decision.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { Facts, Token } from '../../src/core/token.ts';
-import type { Reading } from '../../src/ports.ts';
+import type { Reading, ReadOptions } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
 
 /** Rules for the lives of tokens: of two days, without skew, where nothing else is said. */
@@ -16,7 +16,13 @@ export function lifeRules(part: Partial<LifeRules> = {}): LifeRules {
 export type FactsSaid = Partial<Omit<Facts, 'token'>> & { readonly token?: Partial<Token> };
 
 /** What an issuer answers about one token. */
-export type Script = (raw: string, signal: AbortSignal) => Reading | Promise<Reading>;
+export type Script = (raw: string, signal: AbortSignal, options: ReadOptions) => Reading | Promise<Reading>;
+
+/** One question to an issuer, as it was asked. */
+export interface AskedOfIssuer {
+  readonly raw: string;
+  readonly options: ReadOptions;
+}
 
 /** How the issuer is; what is not said is an authority called `central` that takes every opaque token. */
 export interface FakeIssuerOptions extends Partial<Omit<Issuer, 'format'>> {
@@ -28,12 +34,18 @@ export interface FakeIssuer {
   readonly issuer: Issuer;
   /** The tokens it was asked about, oldest first. */
   readonly reads: readonly string[];
+  /** The same with what else was wanted of each. */
+  readonly questions: readonly AskedOfIssuer[];
   /** How many questions it has begun to answer and not yet ended. */
   readonly running: number;
   /** From now on `raw` says this. Facts by `factsOf` where only a part matters. */
   knows(raw: string, facts?: FactsSaid): void;
   /** From now on `raw` is refused. What it never knew is, too. */
   refuses(raw: string): void;
+  /** From now on `raw` is refused to whoever does not allow tokens that have ended, as Keystone does. */
+  saysEnded(raw: string): void;
+  /** The catalog that tokens have from now on, as JSON text, for whoever wants it; '' until it is told. */
+  hasCatalog(json: string): void;
   /** From now on nothing answers, until `answers`. Without an error: UNAVAILABLE. */
   isDown(error?: unknown): void;
   answers(): void;
@@ -74,16 +86,20 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
   const { provenance = 'authority', ...own } = options;
   const name = own.name ?? 'central';
   const known = new Map<string, Facts>();
+  const questions: AskedOfIssuer[] = [];
   const reads: string[] = [];
+  const ended = new Set<string>();
+  let catalogJson = '';
   let down: { readonly error: unknown } | undefined;
   let running = 0;
   let clockOffsetMs: number | undefined;
   let gate: { readonly waiting: (() => void)[] } | undefined;
 
-  const lookUp: Script = (raw) => {
+  const lookUp: Script = (raw, _signal, { catalog, allowExpired }) => {
     if (down) throw down.error;
-    const facts = known.get(raw);
-    return facts ? { kind: 'facts', facts, provenance } : { kind: 'inactive', reason: 'REFUSED' };
+    const facts = ended.has(raw) && !allowExpired ? undefined : known.get(raw);
+    if (!facts) return { kind: 'inactive', reason: 'REFUSED' };
+    return { kind: 'facts', facts, provenance, ...(catalog ? { catalog: facts.token.scope.kind === 'unscoped' ? '' : catalogJson } : {}) };
   };
   let script = lookUp;
 
@@ -91,6 +107,9 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
     accepts: ['opaque', 'fernet', 'uuid', 'pki', 'keystone-jws'],
     life: lifeRules(),
     expiredWithinMs: 0,
+    serviceRoles: ['service'],
+    hasCatalogs: true,
+    revokeUpstream: false,
     canAsk: provenance === 'authority',
     movesEnds: false,
     calls: { deadlineMs: 5000, concurrency: 16, queue: 1024 },
@@ -98,12 +117,13 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
     name,
     format: {
       name: 'opaque',
-      async read(raw, signal) {
+      async read(raw, signal, options = {}) {
         reads.push(raw);
+        questions.push({ raw, options });
         running += 1;
         try {
           if (gate) await new Promise<void>((resolve) => gate?.waiting.push(resolve));
-          const reading = await script(raw, signal);
+          const reading = await script(raw, signal, options);
           return clockOffsetMs === undefined ? reading : { ...reading, clockOffsetMs };
         } finally {
           running -= 1;
@@ -116,11 +136,16 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
   return {
     issuer,
     reads,
+    questions,
     get running() {
       return running;
     },
     knows: (raw, facts = {}) => void known.set(raw, factsOf(name, facts)),
     refuses: (raw) => void known.delete(raw),
+    saysEnded: (raw) => void ended.add(raw),
+    hasCatalog(json) {
+      catalogJson = json;
+    },
     isDown(error = new SidecarError('UNAVAILABLE', 'nobody answers', { reason: 'UPSTREAM_DOWN', retryAfterMs: 1000 })) {
       down = { error };
     },

@@ -10,6 +10,8 @@ import {
   status,
 } from '@grpc/grpc-js';
 import {
+  type FindTokenRequest,
+  FindTokenResponse,
   GetStatusResponse,
   type RefreshRequest,
   RefreshResponse,
@@ -56,11 +58,13 @@ export class ScriptedSidecar {
     validate: Handler<ValidateRequest, ValidateResponse>;
     revoke: Handler<RevokeRequest, RevokeResponse>;
     refresh: Handler<RefreshRequest, RefreshResponse>;
+    findToken: Handler<FindTokenRequest, FindTokenResponse>;
     getStatus: Handler<unknown, GetStatusResponse>;
   } = {
     validate: () => ValidateResponse.create(),
     revoke: () => RevokeResponse.create(),
     refresh: () => RefreshResponse.create(),
+    findToken: () => FindTokenResponse.create(),
     getStatus: () => GetStatusResponse.create(),
   };
   readonly #server = new Server();
@@ -74,6 +78,7 @@ export class ScriptedSidecar {
       validate: unary((request: ValidateRequest, metadata) => sidecar.on.validate(request, metadata)),
       revoke: unary((request: RevokeRequest, metadata) => sidecar.on.revoke(request, metadata)),
       refresh: unary((request: RefreshRequest, metadata) => sidecar.on.refresh(request, metadata)),
+      findToken: unary((request: FindTokenRequest, metadata) => sidecar.on.findToken(request, metadata)),
       getStatus: unary((request: unknown, metadata) => sidecar.on.getStatus(request, metadata)),
       watch: (call: ServerWritableStream<WatchRequest, WatchResponse>) => sidecar.#subscribed(call),
     });

@@ -60,8 +60,8 @@ export interface CallOptions {
 /** Allows what the defaults of the configuration allow, and an admin of `central` everything. */
 export const testCallers: readonly CallerRule[] = [
   { who: { kind: 'local' }, may: ['validate', 'watch'] },
-  { who: { kind: 'socket' }, may: ['status', 'revoke', 'refresh', 'details'] },
-  { who: { kind: 'token-role', role: 'admin', issuer: 'central' }, may: ['status', 'revoke', 'refresh', 'details'] },
+  { who: { kind: 'socket' }, may: ['status', 'revoke', 'refresh', 'find', 'details'] },
+  { who: { kind: 'token-role', role: 'admin', issuer: 'central' }, may: ['status', 'revoke', 'refresh', 'find', 'details'] },
 ];
 
 /** A sidecar that runs, and what has come out of it. */
@@ -79,6 +79,8 @@ export async function startSidecar(plan: SidecarPlan = {}) {
       socket: { path: join(directory, 'run', 's.sock'), mode: 0o600, group: undefined },
       tcp: { host: '127.0.0.1', port: 0 },
       operations: { host: '127.0.0.1', port: 0 },
+      keystone: undefined,
+      introspection: undefined,
     },
     callers: plan.callers ?? testCallers,
     issuers: [...fakes.map((fake) => placeholder(fake.issuer.name)), ...issuers],
@@ -170,6 +172,9 @@ function outcomeOf(error: ServiceError | null, response: Buffer | undefined): Ou
 function placeholder(name: string): IssuerConfig {
   return {
     kind: 'introspection',
+    revocation: undefined,
+    serviceRoles: [],
+    revokeUpstream: false,
     name,
     tls: { caFile: undefined, serverName: undefined },
     skewMs: 0,

@@ -28,7 +28,7 @@ class NearCache:
 
     def validate(self, token):
         """The answer: from memory where that is proven, else the sidecar's. Raises grpc.RpcError where there is none."""
-        key = hashlib.sha256(token.encode()).digest()
+        key = hashlib.sha256(b"near cache " + token.encode()).digest()  # Not of the token alone: that may be its handle.
         with self.lock:
             kept, asked_at, epoch = self.kept.get(key), time.monotonic(), self.epoch
             if kept and asked_at < kept.until and self.proven(asked_at, kept.answer.token.issuer):

@@ -28,6 +28,9 @@ beforeAll(async () => {
   writeFileSync(caFile, tls.cert);
   const open: IssuerConfig = {
     kind: 'jwt',
+    revocation: undefined,
+    serviceRoles: [],
+    revokeUpstream: false,
     name: 'open',
     issuer: 'https://open.example',
     tls: { caFile: secretFile(caFile), serverName: 'keystone.example' },

@@ -23,6 +23,20 @@ async function writeOn(): Promise<void> {
   }
 }
 
+/** Letters are kept, and every second one is taken out again: what is said of each is what was acknowledged last. */
+async function sendOn(): Promise<void> {
+  for (let n = 0; ; n += 1) {
+    const id = `letter-${round}-${n}`;
+    await journal.outbox.put(id, Buffer.from(id));
+    if (n % 2 === 0) {
+      say(`posted ${id}`);
+      continue;
+    }
+    await journal.outbox.remove(id);
+    say(`removed ${id}`);
+  }
+}
+
 async function compactOn(): Promise<void> {
   for (;;) await journal.compact({ nowMs: learnedAtMs + 2, floorMs: 0 });
 }
@@ -30,7 +44,7 @@ async function compactOn(): Promise<void> {
 const journal = await openLevelJournal({ dir, clock: { nowMs: () => learnedAtMs } });
 say(`open ${journal.head()} ${journal.corruption ?? 'whole'}`);
 try {
-  await Promise.all([...Array.from({ length: writers }, writeOn), compactOn()]);
+  await Promise.all([...Array.from({ length: writers }, writeOn), compactOn(), sendOn()]);
 } catch (error) {
   say(`failed ${JSON.stringify(error)}`);
   const again = await journal.append(entryOf({ id: 'again' })).catch((refused: unknown) => refused);

@@ -70,6 +70,11 @@ function acknowledgedIn(said: Said): Map<string, number> {
   return acknowledged;
 }
 
+/** The letters that were acknowledged as kept, or as taken out. */
+function lettersIn(said: Said, word: 'posted' | 'removed'): string[] {
+  return said.lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
+}
+
 /** Where each live entry above `after` stands, by its id. */
 async function placesAfter(journal: Journal, after: Revision): Promise<Map<string, number>> {
   const places = new Map<string, number>();
@@ -92,6 +97,8 @@ describe('a journal whose process is killed', () => {
   it('has every acknowledged entry after each of a hundred kill -9, at its revision, and is whole', { timeout: 120_000 }, async () => {
     const dir = join(work, 'killed');
     const kept = new Map<string, number>();
+    const posted: string[] = [];
+    const removed: string[] = [];
     let acknowledgedRounds = 0;
     let head = revision(0);
     for (let round = 0; round < rounds; round++) {
@@ -114,8 +121,16 @@ describe('a journal whose process is killed', () => {
       expect(lostOf(acknowledged, live), `round ${round}`).toEqual([]);
       for (const [id, at] of acknowledged) if (id.startsWith('kept')) kept.set(id, at);
       head = journal.head();
+      posted.push(...lettersIn(said, 'posted'));
+      removed.push(...lettersIn(said, 'removed'));
+      const letters = await journal.outbox.list();
+      const there = new Set(letters.map(({ id }) => id));
+      expect([posted.filter((id) => !there.has(id)), removed.filter((id) => there.has(id))], `round ${round}`).toEqual([[], []]);
+      expect(letters.filter(({ id, record }) => Buffer.from(record).toString() !== id)).toEqual([]);
       await journal.close();
     }
+    // A loaded machine writes few before it is killed; none would prove nothing.
+    expect(Math.min(posted.length, removed.length)).toBeGreaterThan(rounds / 10);
     const journal = await openHere(dir);
     const live = await placesAfter(journal, revision(0));
     await journal.close();

@@ -185,6 +185,8 @@ describe('a write that fails', () => {
     await expect(journal.append(entryOf({ id: 'after' }))).rejects.toMatchObject(failed);
     await expect(journal.append(entryOf({ id: 'retry' }), { key: 'k', digest: 'd' })).rejects.toMatchObject(failed);
     await expect(journal.note('a', 'b')).rejects.toMatchObject(failed);
+    await expect(journal.outbox.put('a', new Uint8Array(1))).rejects.toMatchObject(failed);
+    await expect(journal.outbox.remove('a')).rejects.toMatchObject(failed);
     await expect(journal.compact({ nowMs: 0, floorMs: 0 })).rejects.toMatchObject(failed);
     expect(journal.failure()).toBe('a write failed: No space left on device');
     expect([journal.head(), (await everything(journal)).map((placed) => placed.entry.id)]).toEqual([1, ['kept']]);
@@ -219,6 +221,54 @@ describe('a write that fails', () => {
     await expect(journal.compact({ nowMs: learnedAtMs + 1, floorMs: 0 })).rejects.toMatchObject({ reason: 'JOURNAL_FAILED' });
     await expect(journal.append(entryOf({ id: 'b' }))).rejects.toMatchObject({ reason: 'JOURNAL_FAILED' });
     await journal.close();
+  });
+});
+
+describe('the outbox on disk', () => {
+  it('a put or a remove that cannot be synced is an error, and stops the journal', async () => {
+    let full = false;
+    const { database } = watched(() => (full ? Promise.reject(new Error('EIO')) : undefined));
+    const journal = await open({ database });
+    await journal.outbox.put('kept', Buffer.from('1'));
+    full = true;
+    const results = await Promise.allSettled([journal.outbox.put('lost', Buffer.from('2')), journal.outbox.remove('kept')]);
+    expect(results).toMatchObject(Array(2).fill({ status: 'rejected', reason: { reason: 'JOURNAL_FAILED' } }));
+    full = false;
+    await expect(journal.append(entryOf({ id: 'after' }))).rejects.toMatchObject({ reason: 'JOURNAL_FAILED' });
+    expect((await journal.outbox.list()).map(({ id }) => id)).toEqual(['kept']);
+    await journal.close();
+  });
+
+  it('waits for the sync: a put that has not been written has not resolved', async () => {
+    const held = heldGate();
+    const { database } = watched(held.gate);
+    const journal = await open({ database });
+    held.hold = true;
+    let isKept = false;
+    const putting = journal.outbox.put('a', Buffer.from('1')).then(() => {
+      isKept = true;
+    });
+    await held.reached;
+    expect([isKept, await journal.outbox.list()]).toEqual([false, []]);
+    held.release();
+    await putting;
+    expect((await journal.outbox.list()).length).toBe(1);
+    await journal.close();
+  });
+
+  it('is there after a restart, and is no corruption', async () => {
+    const first = await open();
+    await Promise.all([
+      first.append(entryOf({ id: 'a' })),
+      first.outbox.put('a', Buffer.from([0, 255])),
+      first.outbox.put('b', Buffer.from('b')),
+    ]);
+    await first.outbox.remove('b');
+    await first.close();
+    const second = await open();
+    expect([second.corruption, second.count(), second.head()]).toEqual([undefined, 1, 1]);
+    expect((await second.outbox.list()).map(({ id, record }) => [id, [...record]])).toEqual([['a', [0, 255]]]);
+    await second.close();
   });
 });
 

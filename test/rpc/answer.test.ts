@@ -7,8 +7,8 @@ import { createTagger } from '../../src/core/tag.ts';
 import { ValidateResponse } from '../../src/gen/sidegate/v1/token_service.ts';
 import { AnswerWriter, messageOf } from '../../src/rpc/answer.ts';
 import type { ReadQuestion } from '../../src/rpc/validate-request.ts';
-import { type Known, knownOf } from '../../src/service/known.ts';
-import type { Answer } from '../../src/service/validator.ts';
+import { type Known, knownOf, namesOf } from '../../src/service/known.ts';
+import type { Answer } from '../../src/service/question.ts';
 import { tokenCodec } from '../../src/wire/token-codec.ts';
 import { createFakeIssuer, factsOf } from '../fakes/issuer.ts';
 
@@ -28,8 +28,7 @@ const known: fc.Arbitrary<Known> = fc
     knownOf(
       {
         issuer,
-        digest: 'd'.repeat(32),
-        signedContent: undefined,
+        names: namesOf('d'.repeat(32), 'opaque', tagger),
         facts: factsOf('central', {
           token: {
             user: { id: user },
@@ -41,6 +40,7 @@ const known: fc.Arbitrary<Known> = fc
         provenance: 'authority',
         began: { wallMs: began, monotonicMs: 0, revision: 0 },
         timeMs: 1000,
+        refreshAhead: 1,
       },
       tagger,
       tokenCodec,
@@ -82,6 +82,8 @@ const question: fc.Arbitrary<ReadQuestion> = fc.record({
   wantsClaims: fc.boolean(),
   wantsTags: fc.boolean(),
   wantsDetails: fc.boolean(),
+  wantsHandle: fc.boolean(),
+  catalogFilter: fc.constantFrom(undefined, { regions: [], services: [] }),
 });
 const journal = fc.constantFrom('J', 'a'.repeat(64), 'x1-_');
 
@@ -120,7 +122,8 @@ describe('AnswerWriter', () => {
   });
 
   const sample = (seed: number): Answer => fc.sample(active, { numRuns: 1, seed })[0] as Answer;
-  const plain: ReadQuestion = { raw: 't', wantsClaims: false, wantsTags: false, wantsDetails: false };
+  const nothing = { wantsClaims: false, wantsTags: false, wantsDetails: false, wantsHandle: false, catalogFilter: undefined };
+  const plain: ReadQuestion = { raw: 't', ...nothing };
   const read = (answer: Answer, asked: Partial<ReadQuestion> = {}): ValidateResponse =>
     ValidateResponse.decode(new AnswerWriter().write(answer, { ...plain, ...asked }, { asOf: { journal: 'J', revision: answer.asOf } }));
 

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { secretFile } from '../../src/config/secrets.ts';
 import { entryIdOf } from '../../src/core/entry-id.ts';
 import { canonical } from '../../src/core/raw.ts';
-import { InactiveReason, type Reach } from '../../src/gen/sidegate/v1/token_service.ts';
+import { type Forward, InactiveReason, type Reach } from '../../src/gen/sidegate/v1/token_service.ts';
 import { createFakeIssuer } from '../fakes/issuer.ts';
 import { type CallOptions, type Outcome, startSidecar, type TestSidecar } from '../fakes/sidecar.ts';
 import { createSigner, type Signer } from '../fakes/signer.ts';
@@ -63,6 +63,9 @@ beforeAll(async () => {
     issuers: [
       {
         kind: 'jwt',
+        revocation: undefined,
+        serviceRoles: [],
+        revokeUpstream: false,
         name: 'corp',
         issuer: iss,
         tls: { caFile: undefined, serverName: undefined },
@@ -325,10 +328,45 @@ const requests: readonly (readonly [string, (it: World) => Promise<Outcome<unkno
   ['a demand for an empty scope', (it) => it.sidecar.validate({ token: it.good, demand: { allOfScopes: [''] } }), 'MISSING_SCOPE'],
   ['a demand that names nothing', (it) => it.sidecar.validate({ token: it.good, demand: {} }), 'active'],
   ['an unknown field', (it) => raw(it, 'Validate', Buffer.concat([token(it.good), field(200)])), 'INVALID_ARGUMENT UNKNOWN_FIELD'],
-  ['a field of a later version (a handle)', (it) => raw(it, 'Validate', message(2, Buffer.from('h'))), 'INVALID_ARGUMENT UNKNOWN_FIELD'],
+  ['a field of a later version', (it) => raw(it, 'Validate', Buffer.concat([token(it.good), field(10)])), 'INVALID_ARGUMENT UNKNOWN_FIELD'],
+  ['an empty handle', (it) => raw(it, 'Validate', message(2, Buffer.alloc(0))), 'INVALID_ARGUMENT HANDLE_MALFORMED'],
+  ['a handle that is no digest', (it) => raw(it, 'Validate', message(2, Buffer.from('h'))), 'INVALID_ARGUMENT HANDLE_MALFORMED'],
+  ['a handle where handles are off', (it) => raw(it, 'Validate', message(2, Buffer.from('ab'.repeat(32)))), 'INVALID_ARGUMENT HANDLES_OFF'],
+  [
+    'a revocation by handle where handles are off',
+    (it) => it.sidecar.revoke({ target: { $case: 'handle', value: 'ab'.repeat(32) } }),
+    'INVALID_ARGUMENT HANDLES_OFF',
+  ],
+  ['access without a path', (it) => accessing(it, { service: 'compute', method: 'GET' }), 'INVALID_ARGUMENT DEMAND_ACCESS_INCOMPLETE'],
+  ['access without a method', (it) => accessing(it, { service: 'compute', path: '/' }), 'INVALID_ARGUMENT DEMAND_ACCESS_INCOMPLETE'],
+  ['access without a service', (it) => accessing(it, { method: 'GET', path: '/' }), 'INVALID_ARGUMENT DEMAND_ACCESS_INCOMPLETE'],
+  [
+    'access to a path of 8,193 characters',
+    (it) => accessing(it, { service: 'compute', method: 'GET', path: '/'.padEnd(8193, 'x') }),
+    'INVALID_ARGUMENT DEMAND_ACCESS_TOO_LONG',
+  ],
+  ['access of nothing', (it) => accessing(it, {}), 'INVALID_ARGUMENT DEMAND_ACCESS_INCOMPLETE'],
+  ['access for a token without rules', (it) => accessing(it, { service: 'compute', method: 'GET', path: '/' }), 'active'],
+  [
+    'regions of a catalog that is not wanted',
+    (it) => it.sidecar.validate({ token: it.good, include: { catalogRegions: ['one'] } }),
+    'INVALID_ARGUMENT CATALOG_NOT_WANTED',
+  ],
+  ['the catalog of a token that has none', (it) => it.sidecar.validate({ token: it.good, include: { catalog: true } }), 'active'],
+  ['a service token of letters', (it) => it.sidecar.validate({ token: it.good, serviceToken: secretMark }), 'BAD_SERVICE_TOKEN'],
+  [
+    'a negative stale_if_unavailable',
+    (it) => it.sidecar.validate({ token: it.good, staleIfUnavailable: { seconds: -1n } }),
+    'INVALID_ARGUMENT DURATION_OUT_OF_RANGE',
+  ],
+  ['finding a token of nobody', (it) => raw(it, 'FindToken', message(1, Buffer.from('corp'))), 'INVALID_ARGUMENT USER_MISSING'],
+  ['finding a token of no issuer', (it) => raw(it, 'FindToken', message(2, Buffer.from('u'))), 'INVALID_ARGUMENT ISSUER_MISSING'],
+  ['an unknown field in FindToken', (it) => raw(it, 'FindToken', field(9)), 'INVALID_ARGUMENT UNKNOWN_FIELD'],
+  ['telling the authority of a selector', (it) => forwarded(it, 2), 'INVALID_ARGUMENT FORWARD_WITH_SELECTOR'],
+  ['a forward that does not exist', (it) => forwarded(it, 77), 'INVALID_ARGUMENT FORWARD_WITH_SELECTOR'],
   [
     'an unknown field in the demand',
-    (it) => raw(it, 'Validate', Buffer.concat([token(it.good), message(3, field(8))])),
+    (it) => raw(it, 'Validate', Buffer.concat([token(it.good), message(3, field(88))])),
     'INVALID_ARGUMENT UNKNOWN_FIELD',
   ],
   [
@@ -419,6 +457,9 @@ type Fresh = NonNullable<Parameters<TestSidecar['validate']>[0]['atLeastAsFresh'
 const ask = (it: World, atLeastAsFresh: Fresh): Promise<Outcome<unknown>> => it.sidecar.validate({ token: it.good, atLeastAsFresh });
 const token = (text: string): Buffer => Buffer.concat([Buffer.from([0x0a, ...varint(text.length)]), Buffer.from(text)]);
 const revoke = (it: World, value: string): Promise<Outcome<unknown>> => it.sidecar.revoke({ target: { $case: 'token', value } });
+const accessing = (it: World, access: object): Promise<Outcome<unknown>> => it.sidecar.validate({ token: it.good, demand: { access } });
+const forwarded = (it: World, forward: number): Promise<Outcome<unknown>> =>
+  it.sidecar.revoke({ target: { $case: 'selector', value: { issuer: 'corp', userId: 'u' } }, forward: forward as Forward });
 const withBearer = (it: World, bearer: string): Promise<Outcome<unknown>> => {
   it.secrets.add(bearer);
   const options: CallOptions = { over: 'tcp', bearer };
@@ -484,9 +525,9 @@ describe('bad input', () => {
   });
 
   it('an unknown field is named', async () => {
-    const outcome = await raw(world, 'Validate', Buffer.concat([token(world.good), message(3, field(8))]));
+    const outcome = await raw(world, 'Validate', Buffer.concat([token(world.good), message(3, field(88))]));
 
-    expect(outcome.message).toBe('unknown field 8 in "demand"');
+    expect(outcome.message).toBe('unknown field 88 in "demand"');
   });
 
   it.each([

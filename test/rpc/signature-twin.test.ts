@@ -43,6 +43,9 @@ it.each([
     issuers: [
       {
         kind: 'jwt' as const,
+        revocation: undefined,
+        serviceRoles: [],
+        revokeUpstream: false,
         name: 'main',
         issuer: 'https://issuer.test',
         keys: { kind: 'file' as const, file: { path: keys, read: async () => readFileSync(keys, 'utf8') } },

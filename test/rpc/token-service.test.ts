@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Client, credentials, type GrpcObject, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ValidateRequest, ValidateResponse } from '../../src/gen/sidegate/v1/token_service.ts';
+import { Token, ValidateRequest, ValidateResponse } from '../../src/gen/sidegate/v1/token_service.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import { createFakeIssuer, type FakeIssuer } from '../fakes/issuer.ts';
@@ -462,37 +462,46 @@ describe('the contract', () => {
     const file = fileURLToPath(new URL('../../proto/sidegate/v1/token_service.proto', import.meta.url));
     const definition = loadSync(file, { keepCase: false });
     const service = definition['sidegate.v1.TokenService'] as unknown as Record<string, { responseDeserialize(bytes: Buffer): unknown }>;
+    const token = Token.fromPartial({
+      issuer: 'i',
+      format: 'f',
+      issuedAt: new Date(1000),
+      expiresAt: new Date(2000),
+      user: {
+        id: 'u',
+        name: 'n',
+        domain: { id: 'd', name: 'dn' },
+        passwordExpiresAt: new Date(3000),
+        federation: { identityProviderId: 'idp', protocolId: 'p', groupIds: ['g'] },
+      },
+      scope: { $case: 'project', value: { id: 'p', name: 'pn', domain: { id: 'pd', name: 'x' }, isDomain: true } },
+      roles: [{ id: 'r', name: 'rn' }],
+      methods: ['password'],
+      auditIds: ['a'],
+      tokenId: 't',
+      sessionId: 's',
+      clientId: 'c',
+      audiences: ['aud'],
+      scopes: ['sc'],
+      trust: { id: 'tr', trustorUserId: 'x', trusteeUserId: 'y', impersonation: true },
+      applicationCredential: {
+        id: 'ac',
+        name: 'acn',
+        restricted: true,
+        accessRules: [{ id: 'ar', service: 'compute', method: 'GET', path: '/v2.1/**' }],
+      },
+      accessTokenId: 'at',
+      certificateThumbprint: 'ct',
+      isAdminProject: true,
+      claimsJson: '{}',
+      catalog: [{ id: 's', type: 'compute', name: 'nova', endpoints: [{ id: 'e', interface: 'public', regionId: 'r', url: 'http://n' }] }],
+    });
     const full = ValidateResponse.fromPartial({
       active: true,
       reason: 3,
-      token: {
-        issuer: 'i',
-        format: 'f',
-        issuedAt: new Date(1000),
-        expiresAt: new Date(2000),
-        user: {
-          id: 'u',
-          name: 'n',
-          domain: { id: 'd', name: 'dn' },
-          passwordExpiresAt: new Date(3000),
-          federation: { identityProviderId: 'idp', protocolId: 'p', groupIds: ['g'] },
-        },
-        scope: { $case: 'project', value: { id: 'p', name: 'pn', domain: { id: 'pd', name: 'x' }, isDomain: true } },
-        roles: [{ id: 'r', name: 'rn' }],
-        methods: ['password'],
-        auditIds: ['a'],
-        tokenId: 't',
-        sessionId: 's',
-        clientId: 'c',
-        audiences: ['aud'],
-        scopes: ['sc'],
-        trust: { id: 'tr', trustorUserId: 'x', trusteeUserId: 'y', impersonation: true },
-        applicationCredential: { id: 'ac', name: 'acn', restricted: true },
-        accessTokenId: 'at',
-        certificateThumbprint: 'ct',
-        isAdminProject: true,
-        claimsJson: '{}',
-      },
+      token,
+      service: token,
+      handle: 'h',
       fingerprint: 'fp',
       asOf: { journal: 'j', revision: 5n },
       maxAge: { seconds: 1n, nanos: 2 },

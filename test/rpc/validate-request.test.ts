@@ -83,6 +83,7 @@ describe('readValidateRequest', () => {
           wantsClaims: message.include.claims,
           wantsTags: message.include.tags,
           wantsDetails: message.include.details,
+          wantsHandle: false,
         });
       }),
       { numRuns: 300 },

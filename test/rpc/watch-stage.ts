@@ -80,6 +80,9 @@ function issuerOf(format: TokenFormat): Issuer {
     format,
     life: lifeRules({ maxTokenLifeMs: 86_400_000, skewMs: 0 }),
     expiredWithinMs: 0,
+    serviceRoles: [],
+    hasCatalogs: false,
+    revokeUpstream: false,
     canAsk: true,
     movesEnds: false,
     calls: { deadlineMs: 5000, concurrency: 64, queue: 4096 },
@@ -96,6 +99,8 @@ export function stageConfig(dir: string): Config {
       socket: { path: join(dir, 'sidegate.sock'), mode: 0o600, group: undefined },
       tcp: { host: '127.0.0.1', port: 0 },
       operations: { host: '127.0.0.1', port: 0 },
+      keystone: undefined,
+      introspection: undefined,
     },
     callers: [
       { who: { kind: 'local' }, may: ['validate', 'watch', 'status'] },
@@ -104,6 +109,9 @@ export function stageConfig(dir: string): Config {
     issuers: [
       {
         kind: 'introspection',
+        revocation: undefined,
+        serviceRoles: [],
+        revokeUpstream: false,
         name: 'main',
         url: 'http://127.0.0.1:9',
         auth: { kind: 'basic', clientId: 'stage', clientSecret: { path: 'nowhere', read: async () => 'nothing' } },

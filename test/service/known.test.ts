@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { createTagger, numberOf } from '../../src/core/tag.ts';
-import { type KnownParts, knownOf, sizeOf } from '../../src/service/known.ts';
+import { type KnownParts, knownOf, namesOf, sizeOf } from '../../src/service/known.ts';
 import { tokenCodec } from '../../src/wire/token-codec.ts';
 import { createFakeIssuer, factsOf } from '../fakes/issuer.ts';
 
@@ -15,12 +15,12 @@ const create = (parts: Partial<KnownParts> = {}) =>
   knownOf(
     {
       issuer: createFakeIssuer().issuer,
-      digest,
-      signedContent: undefined,
+      names: namesOf(digest, 'opaque', tagger),
       facts: factsOf('central', { identity: 'audit-1', token: { user: { id: 'alice' }, claimsJson: '{"sub":"alice"}' } }),
       provenance: 'authority',
       began: { wallMs: 1_000_000, monotonicMs: 5000, revision: 3 },
       timeMs: 300_000,
+      refreshAhead: 1,
       ...parts,
     },
     tagger,

@@ -3,14 +3,23 @@
 import { setMaxListeners } from 'node:events';
 import { createTagger } from '../../src/core/tag.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
-import type { Journal } from '../../src/ports.ts';
-import type { Asked } from '../../src/service/asked.ts';
+import type { Journal, Outbox, SharedCache } from '../../src/ports.ts';
+import type { Asked, Forward } from '../../src/service/asked.ts';
+import { Authorities } from '../../src/service/authorities.ts';
+import { type CatalogLimits, Catalogs } from '../../src/service/catalogs.ts';
 import { Degradations } from '../../src/service/degradation.ts';
 import { type CachingLimits, FactsStore } from '../../src/service/facts.ts';
+import { Finder } from '../../src/service/finder.ts';
+import { Forwarding } from '../../src/service/forwarding.ts';
+import { Handles } from '../../src/service/handles.ts';
 import { Invalidations } from '../../src/service/invalidations.ts';
 import { longestLifeMs } from '../../src/service/issuer.ts';
+import { Leases } from '../../src/service/leases.ts';
+import type { OutboxLimits } from '../../src/service/outbox.ts';
+import type { Answer, Question } from '../../src/service/question.ts';
 import { Revoker } from '../../src/service/revoker.ts';
-import { type Answer, type Question, Validator } from '../../src/service/validator.ts';
+import { SharedTier } from '../../src/service/shared-facts.ts';
+import { Validator } from '../../src/service/validator.ts';
 import { tokenCodec } from '../../src/wire/token-codec.ts';
 import { createFakeClock, type FakeClock } from '../fakes/clock.ts';
 import { createFakeIssuer, type FakeIssuer } from '../fakes/issuer.ts';
@@ -24,11 +33,23 @@ export interface StageOptions {
   readonly settleMs?: number;
   readonly freshnessWaitMs?: number;
   readonly tokenSizeBytes?: number;
+  /** The tier that it shares with other stages. */
+  readonly shared?: SharedCache;
+  readonly handles?: boolean;
+  readonly staleWhileDownMs?: number;
+  readonly catalogs?: Partial<CatalogLimits>;
   readonly unverified?: { readonly perSecond: number; readonly alive: number };
+  /** Absent: that of the journal. */
+  readonly outbox?: Outbox;
+  readonly outboxLimits?: OutboxLimits;
   /** Newest first. */
   readonly keys?: Parameters<typeof createTagger>[0];
   /** Of a stage before this one, with its journal. */
   readonly before?: { readonly clock: FakeClock; readonly journal: Journal };
+  /** Of several stages. Absent: one of its own. */
+  readonly clock?: FakeClock;
+  /** Absent: a new one. */
+  readonly journal?: Journal;
 }
 
 /** A stage. */
@@ -40,18 +61,20 @@ setMaxListeners(0, always);
 
 /** Sets the stage: an empty journal in memory that is being followed, facts that serve for 300 s without jitter, a settle of 2 s. */
 export async function createValidationStage(options: StageOptions = {}) {
-  const clock = options.before?.clock ?? createFakeClock();
+  const clock = options.before?.clock ?? options.clock ?? createFakeClock();
   const telemetry = createFakeTelemetry();
   const central = createFakeIssuer();
   const issuers = (options.issuers ?? [central]).map((fake) => fake.issuer);
-  const tagger = createTagger(options.keys ?? [{ id: 'k1', secret: Buffer.alloc(32, 7) }]);
-  const journal = options.before?.journal ?? createMemoryJournal({ clock });
+  const keys = options.keys ?? [{ id: 'k1', secret: Buffer.alloc(32, 7) }];
+  const tagger = createTagger(keys);
+  const journal = options.before?.journal ?? options.journal ?? createMemoryJournal({ clock });
   const degradations = new Degradations();
   const settleMs = options.settleMs ?? 2000;
   const limits: CachingLimits = {
     enabled: true,
     timeMs: 300_000,
     jitter: 0,
+    refreshAhead: 1,
     memoryBytes: 64 * 1024 * 1024,
     refusals: { enabled: true, timeMs: 5000, maxEntries: 10_000 },
     ...options.limits,
@@ -59,10 +82,29 @@ export async function createValidationStage(options: StageOptions = {}) {
   const factsLifeMs = limits.timeMs + 2000;
   const invalidations = new Invalidations({ journal, tagger, clock, telemetry, settleMs, factsLifeMs, ring: 1024 });
   const random = options.random ?? (() => 0);
-  const facts = new FactsStore({ issuers, invalidations, tagger, codec: tokenCodec, clock, telemetry, degradations, limits, random });
+  const { shared } = options;
+  const skewMs = 2000;
+  const keepMs = limits.timeMs + (options.staleWhileDownMs ?? 0);
+  const handles = shared && options.handles !== false ? new Handles(shared) : undefined;
+  const catalogLimits = { enabled: true, timeMs: 600_000, memoryBytes: 1024 * 1024, ...options.catalogs };
+  const catalogs = new Catalogs({ clock, invalidations, settleMs, limits: catalogLimits });
+  const common = { issuers, invalidations, tagger, codec: tokenCodec, clock, telemetry, degradations, limits, random };
+  const catalogTimeMs = catalogLimits.enabled ? catalogLimits.timeMs : 0;
+  const tierLimits = { keepMs, catalogTimeMs, settleMs, skewMs, handles: handles !== undefined };
+  const tier = shared && new SharedTier({ shared, ...common, ...tierLimits });
+  const finder = new Finder({ issuers, shared, lifeMs: keepMs });
+  const facts = new FactsStore({
+    ...common,
+    authorities: new Authorities(common),
+    catalogs,
+    shared: shared && tier && { tier, leases: new Leases({ shared, clock, telemetry }), handles },
+    learned: (known, isNews) => finder.learned(known, isNews),
+  });
   const validator = new Validator({
     issuers,
     facts,
+    catalogs,
+    handles,
     invalidations,
     degradations,
     clock,
@@ -70,9 +112,17 @@ export async function createValidationStage(options: StageOptions = {}) {
     tokenSizeBytes: options.tokenSizeBytes ?? 65_536,
     settleMs,
     freshnessWaitMs: options.freshnessWaitMs ?? 50,
+    staleWhileDownMs: options.staleWhileDownMs ?? 0,
     caching: limits.enabled,
   });
+  const forwarding = new Forwarding({
+    ...{ issuers, facts, invalidations, tagger, clock, telemetry, skewMs, random, keys },
+    outbox: options.outbox ?? journal.outbox,
+    ...(options.outboxLimits && { limits: options.outboxLimits }),
+  });
   const revoker = new Revoker({
+    forwarding,
+    handles,
     issuers,
     facts,
     invalidations,
@@ -85,8 +135,10 @@ export async function createValidationStage(options: StageOptions = {}) {
     unverified: options.unverified ?? { perSecond: 10, alive: 100_000 },
   });
   const background = new AbortController();
+  setMaxListeners(0, background.signal);
   await invalidations.load();
-  const running = invalidations.run(background.signal);
+  await forwarding.load();
+  const running = Promise.all([invalidations.run(background.signal), forwarding.run(background.signal)]);
 
   return {
     clock,
@@ -97,8 +149,11 @@ export async function createValidationStage(options: StageOptions = {}) {
     degradations,
     invalidations,
     facts,
+    catalogs,
+    finder,
     validator,
     revoker,
+    forwarding,
     /** The answer, awaited where it is a promise. */
     ask: async (raw: string, question: Omit<Question, 'raw'> = {}, signal: AbortSignal = always): Promise<Answer> =>
       validator.validate({ raw, ...question }, () => signal),
@@ -110,8 +165,14 @@ export async function createValidationStage(options: StageOptions = {}) {
         lifeMs: 300_000,
         origin: { source: 'rpc' },
       }),
+    /** FindToken of `central`. */
+    find: (userId: string, projectId = '', issuer = 'central'): Promise<Answer | undefined> =>
+      finder.find({ issuer, userId, projectId }, { facts, validator }),
     /** A REVOKE of the token by possession. */
-    revokeToken: (raw: string, asked: Partial<Asked> = {}, listener = 'tcp') => revoker.revokeToken(raw, askedBy(asked), listener, always),
+    revokeToken: (raw: string, asked: Partial<Asked> = {}, listener = 'tcp', forward?: Forward) =>
+      revoker.revokeToken(raw, askedBy(asked), listener, always, forward),
+    /** The same by its handle. */
+    revokeHandle: (handle: string, forward?: Forward) => revoker.revokeHandle(handle, askedBy(), 'tcp', always, forward),
     async close() {
       background.abort();
       await running;

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { entryIdOf } from '../../src/core/entry-id.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import { revision } from '../../src/core/invalidation.ts';
-import type { Answer } from '../../src/service/validator.ts';
+import type { Answer } from '../../src/service/question.ts';
 import { createFakeIssuer, type FakeIssuerOptions, lifeRules } from '../fakes/issuer.ts';
 import { always, createValidationStage, type StageOptions, settled, type ValidationStage, verdict } from './validation-stage.ts';
 

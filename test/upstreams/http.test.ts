@@ -98,6 +98,21 @@ describe('a reply', () => {
     expect(authority.requests).toHaveLength(1);
   });
 
+  it('with headers of 128 kB is no answer, with a little less is one', async () => {
+    // The limit counts the other headers, too.
+    const echo = (length: number) => authority.script(() => ({ status: 200, headers: { 'x-echo': 'x'.repeat(length) } }));
+    echo(130_000);
+    expect((await send(make())).headers['x-echo']).toHaveLength(130_000);
+    echo(131_072);
+    expect(await failure(send(make()))).toMatchObject({ code: 'UNAVAILABLE', reason: 'BAD_ANSWER' });
+  });
+
+  it('to a DELETE is one without a body', async () => {
+    authority.script(() => ({ status: 204 }));
+    const reply = await send(make(), { method: 'DELETE' });
+    expect([reply.status, reply.body.length, authority.requests[0]?.method]).toEqual([204, 0, 'DELETE']);
+  });
+
   it('without end is cut off at the limit, with its connection', async () => {
     authority.script(() => ({ kind: 'endless', status: 200 }));
     expect((await failure(send(make()))).reason).toBe('BAD_ANSWER');

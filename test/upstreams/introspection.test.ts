@@ -3,13 +3,16 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { Upstream } from '../../src/ports.ts';
+import type { ClientAuth } from '../../src/upstreams/client-auth.ts';
 import { createIntrospection, type IntrospectionOptions } from '../../src/upstreams/introspection.ts';
-import { upstreamConformance } from '../conformance/upstream.ts';
+import { type UpstreamHarness, upstreamConformance } from '../conformance/upstream.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { createHttpAuthority, type ReceivedRequest, type ScriptedAnswer } from '../fakes/http-authority.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
 
 const good = 'ptr_good-token-1';
+const disposable = 'ptr_good-token-2';
+const issued: ReadonlySet<string | null> = new Set([good, disposable]);
 const unknown = 'ptr_nobody-knows';
 const goodClaims = {
   active: true,
@@ -25,36 +28,43 @@ const goodClaims = {
   token_type: 'Bearer',
 };
 
-async function createStage(overrides: Partial<IntrospectionOptions> & { readonly kind?: 'basic' | 'post' } = {}) {
-  const { kind = 'basic', ...options } = overrides;
+type StageOptions = Partial<IntrospectionOptions> & { readonly kind?: 'basic' | 'post'; readonly revokes?: boolean };
+
+/** `revokes`: the same server takes revocations, and refuses the token after. */
+async function createStage({ kind = 'basic', revokes = false, ...options }: StageOptions = {}) {
   const authority = await createHttpAuthority();
   const clock = createFakeClock();
   const telemetry = createFakeTelemetry();
   let secret = 'first-secret';
   let taken = 'first-secret';
   let reads = 0;
+  const dead = new Set<string | null>();
   let script: ((request: ReceivedRequest) => ScriptedAnswer) | undefined;
 
-  function introspect({ headers, body }: ReceivedRequest): ScriptedAnswer {
+  function introspect({ path, headers, body }: ReceivedRequest): ScriptedAnswer {
     const form = new URLSearchParams(body);
     const basic = Buffer.from(headers['authorization']?.slice('Basic '.length) ?? '', 'base64').toString();
     if (basic !== `sidegate:${taken}` && form.get('client_secret') !== taken) return { status: 401, body: { error: 'invalid_client' } };
-    return { status: 200, body: form.get('token') === good ? goodClaims : { active: false } };
+    const token = form.get('token');
+    if (path === '/revoke') dead.add(token);
+    return { status: 200, body: path === '/introspect' && issued.has(token) && !dead.has(token) ? goodClaims : { active: false } };
   }
 
   authority.script((request) => (script ?? introspect)(request));
+  const auth: ClientAuth = {
+    kind,
+    clientId: 'sidegate',
+    secret: async () => {
+      reads += 1;
+      return secret;
+    },
+  };
   const upstream = createIntrospection(
     {
       name: 'partner',
       url: `${authority.url}/introspect`,
-      auth: {
-        kind,
-        clientId: 'sidegate',
-        secret: async () => {
-          reads += 1;
-          return secret;
-        },
-      },
+      auth,
+      ...(revokes && { revocation: { url: `${authority.url}/revoke`, auth } }),
       deadlineMs: 5_000,
       attempts: 1,
       maxBodyBytes: 65_536,
@@ -313,14 +323,46 @@ describe('our credential', () => {
   });
 });
 
-upstreamConformance('introspection', async (deadlineMs) => {
-  const it = await createStage({ deadlineMs });
+describe('told of revocations', () => {
+  const endpoint = async (secret: () => Promise<string>) => {
+    const revocation = await createHttpAuthority();
+    revocation.script(() => ({ status: 200 }));
+    await restage({ revocation: { url: `${revocation.url}/revoke`, auth: { kind: 'post', clientId: 'other', secret } } });
+    return revocation;
+  };
+
+  it('it has an address and a credential of their own', async () => {
+    const revocation = await endpoint(async () => 'third-secret');
+    expect(await stage.upstream.revoke?.(good, new AbortController().signal)).toBe('accepted');
+    expect(stage.authority.requests).toHaveLength(0);
+    expect(revocation.requests[0]).toMatchObject({
+      path: '/revoke',
+      body: `token=${good}&token_type_hint=access_token&client_id=other&client_secret=third-secret`,
+    });
+    await revocation.close();
+  });
+
+  it('its trouble there says nothing about questions', async () => {
+    const revocation = await endpoint(() => Promise.reject(new Error('ENOENT')));
+    await stage.ask();
+    await expect(stage.upstream.revoke?.(good, new AbortController().signal)).rejects.toMatchObject({
+      reason: 'OUR_CREDENTIAL_UNREADABLE',
+    });
+    expect(stage.upstream.health().reachable).toBe(true);
+    expect(await stage.ask()).toMatchObject({ kind: 'facts' });
+    await revocation.close();
+  });
+});
+
+const harness = async (deadlineMs: number, revokes: boolean): Promise<UpstreamHarness> => {
+  const it = await createStage({ deadlineMs, revokes });
   let before = 0;
   return {
     upstream: it.upstream,
     good: { token: good, userId: 'u-17' },
     unknown,
-    secrets: [good, unknown, 'first-secret', 'second-secret'],
+    disposable,
+    secrets: [good, disposable, unknown, 'first-secret', 'second-secret'],
     stop: () => it.authority.stop(),
     resume: () => it.authority.resume(),
     async hang() {
@@ -336,4 +378,7 @@ upstreamConformance('introspection', async (deadlineMs) => {
     logged: () => it.telemetry.everything(),
     close: it.close,
   };
-});
+};
+
+upstreamConformance('introspection', (deadlineMs) => harness(deadlineMs, false));
+upstreamConformance('introspection that is told of revocations', (deadlineMs) => harness(deadlineMs, true), { revokes: true });

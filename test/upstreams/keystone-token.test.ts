@@ -1,11 +1,14 @@
-// Keystone's token bodies read into facts: the fourteen captured kinds, and what is not a token.
+// Keystone's token bodies read into facts: the captured kinds, and what is not a token.
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { attributesOf } from '../../src/core/attributes.ts';
+import { spliceCatalog } from '../../src/core/catalog-splice.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { Facts } from '../../src/core/token.ts';
+import type { Reading, ReadOptions } from '../../src/ports.ts';
 import { keystoneTimeMs, readKeystoneToken } from '../../src/upstreams/keystone-token.ts';
+import whole from '../vectors/keystone-bodies.json' with { type: 'json' };
 import vectors from '../vectors/keystone-tokens.json' with { type: 'json' };
 
 type Kind = keyof typeof vectors.tokens;
@@ -17,8 +20,13 @@ const web = { id: '1e245548ae2442f1bd4eb5870d68064a', name: 'web', domain: acme,
 const reader = { id: 'd771574db3a344b6b4fac99aaf4fe9f7', name: 'reader' };
 const member = { id: '356e4cb964b942eb85a6d77c80eb63dc', name: 'member' };
 
+/** `body`: the text of one, or what JSON is to be made of. */
+function read(body: unknown, options?: ReadOptions): Reading {
+  return readKeystoneToken(Buffer.from(typeof body === 'string' ? body : (JSON.stringify(body) ?? '')), 'central', options);
+}
+
 function factsOf(body: unknown): Facts {
-  const reading = readKeystoneToken(body, 'central');
+  const reading = read(body);
   return reading.kind === 'facts' ? reading.facts : expect.unreachable(`inactive ${reading.reason}`);
 }
 
@@ -153,9 +161,41 @@ describe('a token body', () => {
     expect(JSON.parse(factsOf(changed({ novelty: { a: 1 } })).token.claimsJson ?? '')).toHaveProperty('novelty', { a: 1 });
   });
 
-  it.each([[[]], [null], [[{ id: 'r' }]]])('with access rules %j has access rules: they fail closed', (rules) => {
-    const credential = { id: 'ac', name: 'ac', restricted: false, access_rules: rules };
-    expect(factsOf(changed({ application_credential: credential })).hasAccessRules).toBe(true);
+  const rule = { id: 'r1', service: 'compute', method: 'GET', path: '/v2.1/servers' };
+  const withRules = (rules: unknown): Facts =>
+    factsOf(changed({ application_credential: { id: 'ac', name: 'ac', restricted: false, access_rules: rules } }));
+
+  it('with access rules has them', () => {
+    const facts = withRules([rule, { ...rule, id: 'r2', method: 'POST', novelty: 1 }]);
+    expect(facts.hasAccessRules).toBe(true);
+    expect(facts.token.applicationCredential?.accessRules).toEqual([rule, { ...rule, id: 'r2', method: 'POST' }]);
+  });
+
+  it.each([[undefined], [null]])('with an access rule whose id is %s has the rule', (id) => {
+    expect(withRules([{ ...rule, id }]).token.applicationCredential?.accessRules).toEqual([{ ...rule, id: '' }]);
+  });
+
+  it.each<[string, unknown]>([
+    ['none', []],
+    ['null', null],
+    ['rules in words', 'all'],
+    ['an object of rules', { r1: rule }],
+    ['a rule without a path', [rule, { ...rule, path: undefined }]],
+    ['a rule without a service', [{ ...rule, service: undefined }]],
+    ['a rule for any method', [{ ...rule, method: null }]],
+    ['a rule for no path', [{ ...rule, path: '' }]],
+    ['a rule with an id in numbers', [{ ...rule, id: 5 }, rule]],
+    ['a rule that is null', [rule, null]],
+  ])('with access rules of which it has %s allows nothing', (_what, rules) => {
+    const facts = withRules(rules);
+    expect(facts.hasAccessRules).toBe(true);
+    expect(facts.token.applicationCredential?.accessRules).toEqual([]);
+  });
+
+  it('of a credential without access rules has none, and needs none', () => {
+    const facts = factsOf(changed({ application_credential: { id: 'ac', name: 'ac', restricted: false } }));
+    expect(facts.hasAccessRules).toBe(false);
+    expect(facts.token.applicationCredential).not.toHaveProperty('accessRules');
   });
 
   it('of OAuth1 has its access token and consumer', () => {
@@ -169,14 +209,14 @@ describe('a token body', () => {
   });
 
   it('bound to a Kerberos principal is inactive: nobody can show us one', () => {
-    expect(readKeystoneToken(changed({ bind: { kerberos: 'alice@ACME' } }), 'central')).toEqual({
+    expect(read(changed({ bind: { kerberos: 'alice@ACME' } }))).toEqual({
       kind: 'inactive',
       reason: 'WRONG_CERTIFICATE',
     });
   });
 
   it.each([null, {}])('with bind %j is not bound', (bind) => {
-    expect(readKeystoneToken(changed({ bind }), 'central').kind).toBe('facts');
+    expect(read(changed({ bind })).kind).toBe('facts');
   });
 
   it.each([
@@ -190,13 +230,77 @@ describe('a token body', () => {
   });
 });
 
+describe('Keystone’s own bytes', () => {
+  const bodies = Object.entries(whole.bodies);
+  const scoped = bodies.filter(([kind]) => !kind.includes('unscoped'));
+
+  it.each(bodies)('of %s are its claims, but for the catalog', (_kind, { withCatalog, withoutCatalog }) => {
+    expect(`{"token": ${factsOf(withCatalog).token.claimsJson}}`).toBe(withoutCatalog);
+    expect(`{"token": ${factsOf(withoutCatalog).token.claimsJson}}`).toBe(withoutCatalog);
+  });
+
+  it.each(bodies)('of %s say the same facts with the catalog as without it', (_kind, { withCatalog, withoutCatalog }) => {
+    const { catalogAt: _, ...facts } = factsOf(withCatalog);
+    expect(facts).toEqual(factsOf(withoutCatalog));
+  });
+
+  it.each(scoped)('of %s can be told whole again', (_kind, { withCatalog }) => {
+    const reading = read(withCatalog, { catalog: true });
+    const { facts, catalog } = reading.kind === 'facts' ? reading : expect.unreachable(reading.reason);
+    const again = spliceCatalog(Buffer.from(facts.token.claimsJson ?? ''), facts.catalogAt ?? Number.NaN, Buffer.from(catalog ?? ''));
+    expect(`{"token": ${Buffer.from(again).toString()}}`).toBe(withCatalog);
+  });
+
+  it.each(scoped)('of %s tell the catalog only where it is asked for', (_kind, { withCatalog, withoutCatalog }) => {
+    expect(read(withCatalog)).not.toHaveProperty('catalog');
+    expect(read(withCatalog, { catalog: false })).not.toHaveProperty('catalog');
+    expect(read(withoutCatalog, { catalog: true })).toHaveProperty('catalog', '');
+    expect(factsOf(withoutCatalog)).not.toHaveProperty('catalogAt');
+  });
+
+  it('keep what no reader keeps: spaces, order, escapes, digits', () => {
+    const odd = JSON.stringify(changed({})).replace('{"methods"', '{ "b\\u00e9" : 1.50 , "a":"\\/\\u0041", "methods"');
+    expect(odd).toContain('\\u00e9" : 1.50 ,');
+    expect(factsOf(odd).token.claimsJson).toBe(odd.slice('{"token":'.length, -1));
+  });
+
+  it('of a federated user of three groups have the three', () => {
+    const { token, withCatalog } = whole.bodies.federated;
+    expect(token).toHaveLength(354);
+    expect(whole.bodies.federated_unscoped.token).toHaveLength(311);
+    const facts = factsOf(withCatalog);
+    expect(facts.token.user?.federation?.groupIds).toHaveLength(3);
+    expect(has(facts, 'group')).toHaveLength(3);
+    // Full roles, as Keystone keeps them: id and name are what counts.
+    expect(facts.token.roles.map(({ name }) => name).sort()).toEqual(['member', 'reader']);
+    expect(Object.keys(facts.token.roles[0] ?? {}).sort()).toEqual(['id', 'name']);
+  });
+
+  it('of OAuth1 have the consumer and its access', () => {
+    const facts = factsOf(whole.bodies.oauth1.withCatalog);
+    const { 'OS-OAUTH1': oauth } = JSON.parse(whole.bodies.oauth1.withCatalog).token;
+    expect(facts.token).toMatchObject({ methods: ['oauth1'], clientId: oauth.consumer_id, accessTokenId: oauth.access_token_id });
+    expect(has(facts, 'access_token')).toEqual([oauth.access_token_id]);
+  });
+
+  it('of access rules have the rules', () => {
+    const facts = factsOf(whole.bodies.application_credential_access_rules.withCatalog);
+    expect(facts.hasAccessRules).toBe(true);
+    expect(facts.token.applicationCredential?.accessRules).toEqual([
+      { id: expect.stringMatching(/^[0-9a-f]{32}$/), service: 'compute', method: 'GET', path: '/v2.1/servers' },
+    ]);
+  });
+});
+
 describe('what is not a token', () => {
   const without = (key: string): unknown => changed({ [key]: undefined });
   it.each<[string, unknown]>([
     ['nothing', undefined],
     ['null', null],
     ['a list', []],
-    ['a string', 'token'],
+    ['a string', '"token"'],
+    ['text', 'token'],
+    ['two catalogs', JSON.stringify(changed({ catalog: [] })).replace('"methods":', '"catalog":[1],"methods":')],
     ['an empty object', {}],
     ['a token that is null', { token: null }],
     ['a list of tokens', { token: [] }],
@@ -227,13 +331,11 @@ describe('what is not a token', () => {
     ['an OAuth2 credential without a thumbprint', changed({ oauth2_credential: {} })],
     ['an admin project in words', changed({ is_admin_project: 'False' })],
   ])('%s is no answer', (_what, body) => {
-    expect(() => readKeystoneToken(body, 'central')).toThrow(expect.objectContaining({ code: 'UNAVAILABLE', reason: 'BAD_ANSWER' }));
+    expect(() => read(body)).toThrow(expect.objectContaining({ code: 'UNAVAILABLE', reason: 'BAD_ANSWER' }));
   });
 
   it('is told without its values', () => {
-    expect(() => readKeystoneToken(changed({ expires_at: 'secret-value', roles: ['secret-value'] }), 'central')).toThrow(
-      /expires_at, roles\.0$/,
-    );
+    expect(() => read(changed({ expires_at: 'secret-value', roles: ['secret-value'] }))).toThrow(/expires_at, roles\.0$/);
   });
 
   it('never makes anything but facts, inactive or BAD_ANSWER', () => {
@@ -242,7 +344,7 @@ describe('what is not a token', () => {
       fc.property(fc.constantFrom(...keys), fc.jsonValue(), (key, value) => {
         const body = { token: { ...vectors.tokens.federated_project.body.token, [key]: value } };
         try {
-          expect(['facts', 'inactive']).toContain(readKeystoneToken(body, 'central').kind);
+          expect(['facts', 'inactive']).toContain(read(body).kind);
         } catch (cause) {
           // The only way to say "no answer"; anything else is a fault of ours.
           expect(cause).toBeInstanceOf(SidecarError);

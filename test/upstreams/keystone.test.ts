@@ -1,11 +1,12 @@
-// Keystone as an authority: each row of S9, all captured answers, and what goes over the wire.
+// Keystone as an authority: what goes over the wire, all captured answers, health; what each answer means is in keystone-answers.test.ts.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import { upstreamConformance } from '../conformance/upstream.ts';
 import type { ScriptedAnswer } from '../fakes/http-authority.ts';
+import whole from '../vectors/keystone-bodies.json' with { type: 'json' };
 import vectors from '../vectors/keystone-tokens.json' with { type: 'json' };
-import { createKeystoneStage, type KeystoneStage, ourUserId, password } from './keystone-stage.ts';
+import { createKeystoneStage, ended, type KeystoneStage, password } from './keystone-stage.ts';
 
 const good = vectors.tokens.project;
 let stage: KeystoneStage;
@@ -67,9 +68,36 @@ describe('a question', () => {
     });
   });
 
-  it('takes what Keystone echoes for nothing', async () => {
-    const reading = await asks({ status: 200, headers: { 'x-subject-token': 'another' }, body: good.body });
-    expect(reading).toMatchObject({ kind: 'facts' });
+  it.each([
+    [{}, '?nocatalog'],
+    [{ catalog: false, allowExpired: false }, '?nocatalog'],
+    [{ catalog: true }, ''],
+    [{ allowExpired: true }, '?nocatalog&allow_expired=1'],
+    [{ catalog: true, allowExpired: true }, '?allow_expired=1'],
+  ])('with %j is asked with the query "%s"', async (options, query) => {
+    await stage.ask(good.token, undefined, options);
+    expect(stage.requestsOf('GET').map(({ path }) => path)).toEqual([`/v3/auth/tokens${query}`]);
+  });
+
+  it('for the catalog gets it, byte for byte, beside the same facts', async () => {
+    const { token, withCatalog } = whole.bodies.oauth1;
+    const without = await stage.ask(token);
+    const reading = await stage.ask(token, undefined, { catalog: true });
+    const { facts, catalog } = reading.kind === 'facts' ? reading : expect.unreachable(reading.reason);
+    expect(without).toMatchObject({ kind: 'facts', facts: { token: facts.token } });
+    expect(without).not.toHaveProperty('catalog');
+    expect(withCatalog).toContain(`"catalog": ${catalog}, "OS-OAUTH1"`);
+  });
+
+  it.each([311, 4_096, 20_000, 40_000])('about a token of %d bytes is sent whole, and its echo is read', async (length) => {
+    const token = `MII${'x'.repeat(length - 3)}`;
+    stage.answerGets((request) => ({
+      status: 200,
+      headers: { 'x-subject-token': request.headers['x-subject-token'] ?? '' },
+      body: whole.bodies.project.withCatalog,
+    }));
+    expect(await stage.ask(token)).toMatchObject({ kind: 'facts' });
+    expect(stage.requestsOf('GET')[0]?.headers['x-subject-token']).toBe(token);
   });
 
   it('tells how Keystone’s clock stands to ours, also with a refusal', async () => {
@@ -150,123 +178,6 @@ describe('a captured answer', () => {
   });
 });
 
-describe('S9', () => {
-  const keystones = (code: number, message = 'message'): ScriptedAnswer => ({
-    status: code,
-    body: { error: { code, message, title: 't' } },
-  });
-  const html = '<html>not here</html>';
-
-  it.each<[string, ScriptedAnswer]>([
-    ['HTML', { status: 404, headers: { 'content-type': 'text/html' }, body: html }],
-    ['nothing', { status: 404 }],
-    ['JSON of somebody else', { status: 404, body: { message: 'no Route matched' } }],
-    ['an error without a code', { status: 404, body: { error: { message: 'x' } } }],
-    ['a code in words', { status: 404, body: { error: { code: '404', message: 'x' } } }],
-    ['another code', { status: 404, body: { error: { code: 503, message: 'x' } } }],
-    ['two codes', { status: 404, body: '{"error":{"code":503,"code":404,"message":"x"}}' }],
-    ['half of its JSON', { status: 404, body: '{"error":{"code":404,' }],
-    ['a list', { status: 404, body: [{ error: { code: 404 } }] }],
-  ])('404 with %s is no answer', async (_what, answer) => {
-    expect(await failure(asks(answer))).toMatchObject({ code: 'UNAVAILABLE', reason: 'BAD_ANSWER' });
-  });
-
-  it('404 in Keystone’s own words is a refusal', async () => {
-    expect(await asks(keystones(404))).toMatchObject({ kind: 'inactive', reason: 'REFUSED' });
-  });
-
-  it('403 is about us as long as this credential has never validated the token of another', async () => {
-    expect(await failure(asks(keystones(403, 'You are not authorized to perform the requested action.')))).toMatchObject({
-      reason: 'OUR_CREDENTIAL_FORBIDDEN',
-    });
-  });
-
-  it.each([
-    ['our own', { user: { ...good.body.token.user, id: ourUserId } }],
-    [
-      'of a trust to us',
-      { 'OS-TRUST:trust': { id: 't', impersonation: true, trustor_user: { id: 'x' }, trustee_user: { id: ourUserId } } },
-    ],
-  ])('403 is about us when all that it has validated was %s', async (_whose, fields) => {
-    stage.answerGets(() => ({ status: 200, body: { token: { ...good.body.token, ...fields } } }));
-    await stage.ask(good.token);
-    expect((await failure(asks(keystones(403)))).reason).toBe('OUR_CREDENTIAL_FORBIDDEN');
-  });
-
-  it('403 is about the token once the credential is proven', async () => {
-    await proven();
-    expect(await asks(keystones(403, 'You are not authorized to perform the requested action.'))).toMatchObject({
-      kind: 'inactive',
-      reason: 'REFUSED',
-    });
-  });
-
-  it('403 is about the token also after a renewal: the credential is the same', async () => {
-    await proven();
-    stage.revokeOurs();
-    await stage.ask(good.token);
-    expect(await asks(keystones(403))).toMatchObject({ kind: 'inactive', reason: 'REFUSED' });
-  });
-
-  it('403 is about us when it names a policy, proven or not', async () => {
-    await proven();
-    const said = 'You are not authorized to perform the requested action: identity:validate_token.';
-    expect((await failure(asks(keystones(403, said)))).reason).toBe('OUR_CREDENTIAL_FORBIDDEN');
-  });
-
-  it('403 of a proxy is no answer, proven or not', async () => {
-    await proven();
-    expect((await failure(asks({ status: 403, body: html }))).reason).toBe('BAD_ANSWER');
-  });
-
-  it.each([201, 204, 300, 301, 302, 307, 400, 402, 405, 406, 408, 410, 413, 414, 418, 431])('%d is no answer', async (status) => {
-    await proven();
-    const error = await failure(asks(status === 204 ? { status } : { status, body: { error: { code: status, message: 'x' } } }));
-    expect(error).toMatchObject({ code: 'UNAVAILABLE', reason: 'BAD_ANSWER' });
-    expect(error.retryAfterMs).toBeGreaterThan(0);
-  });
-
-  it.each([429, 500, 501, 502, 503, 504, 599])('%d is no answer, and Keystone’s trouble', async (status) => {
-    const error = await failure(asks({ status, headers: { 'retry-after': '7' }, body: html }));
-    expect(error).toMatchObject({ code: 'UNAVAILABLE', reason: 'KEYSTONE_UNAVAILABLE', retryAfterMs: 7_000 });
-  });
-
-  it.each<[string, ScriptedAnswer, string]>([
-    ['nothing', { status: 200 }, 'BAD_ANSWER'],
-    ['HTML', { status: 200, body: html }, 'BAD_ANSWER'],
-    ['an empty object', { status: 200, body: {} }, 'BAD_ANSWER'],
-    ['half a token', { status: 200, body: JSON.stringify(good.body).slice(0, 200) }, 'BAD_ANSWER'],
-    ['an error', { status: 200, body: { error: { code: 404, message: 'x' } } }, 'BAD_ANSWER'],
-    [
-      'two tokens',
-      { status: 200, body: `{"token":${JSON.stringify(good.body.token)},"token":${JSON.stringify(good.body.token)}}` },
-      'BAD_ANSWER',
-    ],
-    ['what is not UTF-8', { status: 200, body: Buffer.from([0x7b, 0xff, 0x7d]) }, 'BAD_ANSWER'],
-    ['too much', { status: 200, body: ' '.repeat(70_000) }, 'BAD_ANSWER'],
-    ['no end', { kind: 'endless', status: 200 }, 'BAD_ANSWER'],
-    ['what is not HTTP', { kind: 'bytes', bytes: 'garbage\r\n\r\n' }, 'BAD_ANSWER'],
-    ['half of what was promised', { kind: 'half', status: 200, body: JSON.stringify(good.body) }, 'KEYSTONE_UNREACHABLE'],
-    ['the end of the connection', { kind: 'cut' }, 'KEYSTONE_UNREACHABLE'],
-  ])('200 or less with %s is no answer: never inactive, never facts', async (_what, answer, reason) => {
-    await proven();
-    expect(await failure(asks(answer))).toMatchObject({ code: 'UNAVAILABLE', reason });
-  });
-
-  it.each<ScriptedAnswer>([{ kind: 'hang' }, { kind: 'stall', status: 200, body: JSON.stringify(good.body) }])(
-    'a Keystone that does not end ($kind) is no answer by the deadline',
-    async (answer) => {
-      await restage({ deadlineMs: 150 });
-      expect(await failure(asks(answer))).toMatchObject({ code: 'UNAVAILABLE', reason: 'KEYSTONE_TIMEOUT' });
-    },
-  );
-
-  it('a message that quotes the token is not passed on', async () => {
-    const error = await failure(asks(keystones(410, `Could not find token: ${good.token}`)));
-    expect(error.message).not.toContain(good.token);
-  });
-});
-
 describe('health', () => {
   it('is not known before the first question', () => {
     expect(stage.upstream.health()).toEqual({ reachable: false, problem: 'not asked yet' });
@@ -299,25 +210,32 @@ describe('health', () => {
   });
 });
 
-upstreamConformance('a scripted Keystone', async (deadlineMs) => {
-  const unknown = 'gAAAAABnobody-knows-this-one';
-  const it = await createKeystoneStage({ deadlineMs });
-  let before = 0;
-  return {
-    upstream: it.upstream,
-    good: { token: good.token, userId: good.body.token.user.id },
-    unknown,
-    secrets: [good.token, unknown, password, 'own-token-'],
-    stop: () => it.authority.stop(),
-    resume: () => it.authority.resume(),
-    async hang() {
-      before = it.authority.requests.length;
-      it.answerGets(() => ({ kind: 'hang' }));
-    },
-    hanging: () => it.authority.received(before + 1),
-    revokeOurCredential: async () => it.revokeOurs(),
-    renewals: it.loginCount,
-    logged: () => it.telemetry.everything(),
-    close: it.close,
-  };
-});
+upstreamConformance(
+  'a scripted Keystone',
+  async (deadlineMs) => {
+    const unknown = 'gAAAAABnobody-knows-this-one';
+    const it = await createKeystoneStage({ deadlineMs });
+    let before = 0;
+    return {
+      upstream: it.upstream,
+      good: { token: good.token, userId: good.body.token.user.id },
+      unknown,
+      disposable: vectors.tokens.trust.token,
+      ended: ended.token,
+      catalogOf: { token: whole.bodies.project.token, catalog: JSON.parse(whole.bodies.project.withCatalog).token.catalog },
+      secrets: [good.token, unknown, password, 'own-token-', vectors.tokens.trust.token],
+      stop: () => it.authority.stop(),
+      resume: () => it.authority.resume(),
+      async hang() {
+        before = it.authority.requests.length;
+        it.answerGets(() => ({ kind: 'hang' }));
+      },
+      hanging: () => it.authority.received(before + 1),
+      revokeOurCredential: async () => it.revokeOurs(),
+      renewals: it.loginCount,
+      logged: () => it.telemetry.everything(),
+      close: it.close,
+    };
+  },
+  { hasCatalogs: true, speaksOfEnded: true, revokes: true },
+);

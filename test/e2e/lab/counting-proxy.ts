@@ -37,6 +37,9 @@ export interface CountingProxy {
   close(): Promise<void>;
 }
 
+// Tokens of 20 kB, twice in one request, are no fault.
+const maxHeaderSize = 131_072;
+
 /** Starts a proxy in front of `target` (an origin such as http://127.0.0.1:5000). */
 export async function startCountingProxy(target: string): Promise<CountingProxy> {
   const counts = new Map<string, number>();
@@ -44,7 +47,7 @@ export async function startCountingProxy(target: string): Promise<CountingProxy>
   const timers = new Set<NodeJS.Timeout>();
   let faultOf: (seen: SeenRequest) => Fault | undefined = () => undefined;
 
-  const server = createServer((incoming, outgoing) => {
+  const server = createServer({ maxHeaderSize }, (incoming, outgoing) => {
     const seen = { method: incoming.method ?? '', path: (incoming.url ?? '').replace(/\?.*/s, ''), headers: incoming.headers };
     const key = `${seen.method} ${seen.path}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
@@ -96,7 +99,8 @@ export async function startCountingProxy(target: string): Promise<CountingProxy>
 }
 
 function pass(target: string, incoming: IncomingMessage, outgoing: ServerResponse, part: 'whole' | 'half' = 'whole'): void {
-  const onward = request(`${target}${incoming.url}`, { method: incoming.method, headers: incoming.headers, agent: false }, (answer) => {
+  const options = { method: incoming.method, headers: incoming.headers, agent: false, maxHeaderSize };
+  const onward = request(`${target}${incoming.url}`, options, (answer) => {
     // `connection` concerns one hop only: the real server closes, we keep alive.
     const { connection: _, ...headers } = answer.headers;
     outgoing.writeHead(answer.statusCode ?? 502, headers);

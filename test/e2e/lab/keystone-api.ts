@@ -46,8 +46,20 @@ export async function keystoneLogin(url: string, identity: unknown, scope?: unkn
   return reply.subjectToken;
 }
 
+/** Logs `userName` in through the identity provider `corp`: an unscoped token of the shadow user. */
+export async function federatedLogin(url: string, userName: string): Promise<string> {
+  const path = '/OS-FEDERATION/identity_providers/corp/protocols/mapped/auth';
+  const headers = { 'x-fed-user': userName, 'x-fed-idp': 'https://corp.example/idp' };
+  const reply = await keystoneRequest(url, 'POST', path, { headers });
+  if (reply.subjectToken === undefined) throw new Error(`federated login -> ${reply.status} ${JSON.stringify(reply.body)}`);
+  return reply.subjectToken;
+}
+
 /** The identity part of a login by user id and password. */
 export const byPassword = (id: string, password: string) => ({ methods: ['password'], password: { user: { id, password } } });
+
+/** The identity part of a login by another token. */
+export const byToken = (id: string) => ({ methods: ['token'], token: { id } });
 
 /** The identity part of a login by application credential. */
 export const byApplicationCredential = (id: string, secret: string) => ({

@@ -51,7 +51,11 @@ key_repository = $KS/credential
 [identity]
 password_hash_rounds = 4
 [auth]
-methods = password,token,application_credential
+methods = password,token,application_credential,mapped,oauth1
+[federation]
+# What Apache's modules would tell of a login at an identity provider. Here request headers do: whoever reaches this port can be anyone.
+remote_id_attribute = HTTP_X_FED_IDP
+assertion_prefix = HTTP_X_FED_
 [oslo_policy]
 enforce_scope = false
 enforce_new_defaults = false

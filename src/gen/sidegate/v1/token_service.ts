@@ -35,10 +35,7 @@ import { Timestamp } from "../../google/protobuf/timestamp.ts";
  *   An enum value or oneof case that you do not know means the cautious thing: inactive; drop what the message may concern.
  */
 
-/**
- * Why a token is not good. 1 to 31: no identity (HTTP 401). 32 to 63: an identity that may not do this (HTTP 403).
- * Kept for what comes: 9 (unknown handle), 11 (bad service token).
- */
+/** Why a token is not good. 1 to 31: no identity (HTTP 401). 32 to 63: an identity that may not do this (HTTP 403). */
 export const InactiveReason = {
   /** UNSPECIFIED - Active; or, in an answer that is not, a reason newer than your client. */
   UNSPECIFIED: 0,
@@ -58,8 +55,12 @@ export const InactiveReason = {
   WRONG_ISSUER: 7,
   /** LIFETIME_TOO_LONG - Lives longer than the configuration allows its issuer. */
   LIFETIME_TOO_LONG: 8,
+  /** UNKNOWN_HANDLE - A handle that no tier knows. Not said while a tier cannot be asked: that is UNAVAILABLE. */
+  UNKNOWN_HANDLE: 9,
   /** WRONG_CERTIFICATE - Bound to a certificate that was not shown. */
   WRONG_CERTIFICATE: 10,
+  /** BAD_SERVICE_TOKEN - The service token is not good, or lacks the role. */
+  BAD_SERVICE_TOKEN: 11,
   /** WRONG_AUDIENCE - Meant for somebody else. */
   WRONG_AUDIENCE: 32,
   /** WRONG_SCOPE - Of another project, domain or system, or unscoped. */
@@ -68,7 +69,7 @@ export const InactiveReason = {
   MISSING_ROLE: 34,
   /** MISSING_SCOPE - Not all of the demanded OAuth scopes. */
   MISSING_SCOPE: 35,
-  /** ACCESS_DENIED - It has access rules. A demand cannot name the request yet, so none of them is known to allow it. */
+  /** ACCESS_DENIED - None of its access rules allows the request, or the demand names none. */
   ACCESS_DENIED: 36,
   UNRECOGNIZED: -1,
 } as const;
@@ -85,7 +86,9 @@ export namespace InactiveReason {
   export type BAD_SIGNATURE = typeof InactiveReason.BAD_SIGNATURE;
   export type WRONG_ISSUER = typeof InactiveReason.WRONG_ISSUER;
   export type LIFETIME_TOO_LONG = typeof InactiveReason.LIFETIME_TOO_LONG;
+  export type UNKNOWN_HANDLE = typeof InactiveReason.UNKNOWN_HANDLE;
   export type WRONG_CERTIFICATE = typeof InactiveReason.WRONG_CERTIFICATE;
+  export type BAD_SERVICE_TOKEN = typeof InactiveReason.BAD_SERVICE_TOKEN;
   export type WRONG_AUDIENCE = typeof InactiveReason.WRONG_AUDIENCE;
   export type WRONG_SCOPE = typeof InactiveReason.WRONG_SCOPE;
   export type MISSING_ROLE = typeof InactiveReason.MISSING_ROLE;
@@ -94,15 +97,14 @@ export namespace InactiveReason {
   export type UNRECOGNIZED = typeof InactiveReason.UNRECOGNIZED;
 }
 
-/**
- * Where facts were found.
- * Kept for what comes: 2 (the shared tier).
- */
+/** Where facts were found. */
 export const Provenance = {
   /** UNSPECIFIED - Not known. */
   UNSPECIFIED: 0,
   /** MEMORY - In this process. */
   MEMORY: 1,
+  /** SHARED - In memcached. */
+  SHARED: 2,
   /** AUTHORITY - The authority was asked. */
   AUTHORITY: 3,
   /** SIGNATURE - Read from the token itself: its signature was verified here. */
@@ -115,6 +117,7 @@ export type Provenance = typeof Provenance[keyof typeof Provenance];
 export namespace Provenance {
   export type UNSPECIFIED = typeof Provenance.UNSPECIFIED;
   export type MEMORY = typeof Provenance.MEMORY;
+  export type SHARED = typeof Provenance.SHARED;
   export type AUTHORITY = typeof Provenance.AUTHORITY;
   export type SIGNATURE = typeof Provenance.SIGNATURE;
   export type UNRECOGNIZED = typeof Provenance.UNRECOGNIZED;
@@ -160,6 +163,49 @@ export namespace Reach {
   export type UNRECOGNIZED = typeof Reach.UNRECOGNIZED;
 }
 
+/** Whether the authority is told. */
+export const Forward = {
+  /** UNSPECIFIED - As configured. */
+  UNSPECIFIED: 0,
+  /** NEVER - Not. */
+  NEVER: 1,
+  /** ALWAYS - Yes. */
+  ALWAYS: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Forward = typeof Forward[keyof typeof Forward];
+
+export namespace Forward {
+  export type UNSPECIFIED = typeof Forward.UNSPECIFIED;
+  export type NEVER = typeof Forward.NEVER;
+  export type ALWAYS = typeof Forward.ALWAYS;
+  export type UNRECOGNIZED = typeof Forward.UNRECOGNIZED;
+}
+
+/** State of telling the authority. */
+export const Forwarding = {
+  /** UNSPECIFIED - Not asked for, or there was nothing to tell. */
+  UNSPECIFIED: 0,
+  /** ACCEPTED - The authority has accepted it. */
+  ACCEPTED: 1,
+  /** PENDING - Not yet: it is told again, from the outbox, as long as the token lives. */
+  PENDING: 2,
+  /** REJECTED - The authority refuses it for good. The token is dead here all the same. */
+  REJECTED: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Forwarding = typeof Forwarding[keyof typeof Forwarding];
+
+export namespace Forwarding {
+  export type UNSPECIFIED = typeof Forwarding.UNSPECIFIED;
+  export type ACCEPTED = typeof Forwarding.ACCEPTED;
+  export type PENDING = typeof Forwarding.PENDING;
+  export type REJECTED = typeof Forwarding.REJECTED;
+  export type UNRECOGNIZED = typeof Forwarding.UNRECOGNIZED;
+}
+
 /** Why a stream was reset. */
 export const ResetReason = {
   /** UNSPECIFIED - Newer than your client. */
@@ -192,20 +238,26 @@ export namespace ResetReason {
 /**
  * One question about one token. A field that this sidecar does not know is INVALID_ARGUMENT, in every request: to leave out what
  * narrows a question would answer another one.
- *
- * Kept for what comes: 2 (handle), 4 (service token), 9 (stale if unavailable).
  */
 export interface ValidateRequest {
-  /** What is asked about. Exactly one; there is one kind today. */
+  /** What is asked about. Exactly one. */
   credential?:
     | //
     /** The token as presented, without "Bearer ". Surrounding whitespace is ignored. */
     { $case: "token"; value: string }
+    | //
+    /** A handle from an earlier answer, where the configuration accepts handles. As secret as the token. */
+    { $case: "handle"; value: string }
     | undefined;
   /** What the token must be good for. Absent: good at all. */
   demand?:
     | Demand
     | undefined;
+  /**
+   * The service's own token, when it acts for a user in a long operation: with a configured role it makes an expired `token`
+   * acceptable within the window. Its facts come back in `service`; where it is not good the answer is BAD_SERVICE_TOKEN.
+   */
+  serviceToken: string;
   /** What to send beside the facts that every answer has. */
   include?:
     | Include
@@ -220,15 +272,18 @@ export interface ValidateRequest {
     { $case: "entryId"; value: string }
     | undefined;
   /** Facts confirmed longer ago than this are fetched again first. Only tightens what the configuration allows. */
-  maxStaleness?: Duration | undefined;
+  maxStaleness?:
+    | Duration
+    | undefined;
+  /**
+   * While the authority cannot be reached, facts up to this much past their time will do. Only up to the configured bound; the
+   * answer is then `degraded`. Not where a REFRESH about the token has come since.
+   */
+  staleIfUnavailable?: Duration | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * What the caller requires. Every field that is set must hold.
- *
- * Kept for what comes: 8 (the request at hand, for access rules).
- */
+/** What the caller requires. Every field that is set must hold. */
 export interface Demand {
   /** The scope that the token must have. Absent: any. */
   scope?:
@@ -250,19 +305,38 @@ export interface Demand {
   anyOfRoles: string[];
   /** Carries every one of these OAuth scopes. */
   allOfScopes: string[];
+  /** The request at hand. A token with access rules is inactive unless one of its rules allows this. */
+  access?:
+    | Access
+    | undefined;
   /** SHA-256 of the client certificate (DER), base64url. A certificate-bound token is inactive unless it equals this. */
   certificateThumbprint: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * Optional parts of an answer; all are off by default.
- *
- * Kept for what comes: 1 to 3 (catalog), 5 (handle).
- */
+/** One request to one service, as access rules see it. */
+export interface Access {
+  /** Service type of the catalog, for example "compute". */
+  service: string;
+  /** HTTP method, upper case. */
+  method: string;
+  /** Path without query. */
+  path: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Optional parts of an answer; all are off by default. */
 export interface Include {
+  /** The service catalog. What has none (an unscoped token, an issuer without catalogs) is sent without. */
+  catalog: boolean;
+  /** Only endpoints of these regions. */
+  catalogRegions: string[];
+  /** Only services of these types. */
+  catalogServices: string[];
   /** The verified claims, as JSON. */
   claims: boolean;
+  /** The handle of the token, where handles are configured. */
+  handle: boolean;
   /** The tags: what a near cache needs. */
   tags: boolean;
   /** Facts also of an inactive token, and the selector and origin of what revoked it. Needs an authorised caller. */
@@ -270,11 +344,7 @@ export interface Include {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * The answer.
- *
- * Kept for what comes: 4 (facts of the service token), 6 (handle).
- */
+/** The answer. */
 export interface ValidateResponse {
   /** Good, for this demand, at `as_of`. False is the default of the wire: an empty message is a refusal. */
   active: boolean;
@@ -284,8 +354,14 @@ export interface ValidateResponse {
   token?:
     | Token
     | undefined;
+  /** The facts of `service_token`, when one was presented and is good. */
+  service?:
+    | Token
+    | undefined;
   /** Public name of the token: log it, match it with events. Cannot be presented in its place. */
   fingerprint: string;
+  /** As secret as the token. Only when included. */
+  handle: string;
   /** The invalidation that killed it, when the reason is REVOKED: where it stands, what it does and its times; the rest with details. */
   revokedBy?:
     | Invalidation
@@ -308,16 +384,15 @@ export interface ValidateResponse {
   provenance: Provenance;
   /** Something makes answers about this issuer's tokens doubtful. It is an answer all the same, without a `max_age`. */
   degraded: boolean;
-  /** Why. Only "CLOCK" today: the issuer's clock and the sidecar's differ by more than is allowed for. More may come. */
+  /**
+   * Why. Today "CLOCK" (the issuer's clock and the sidecar's differ by more than is allowed for) and "STALE_FACTS" (served past
+   * their time, as the request allows). More may come.
+   */
   degradedBy: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * The verified facts of a token. What does not apply is absent.
- *
- * Kept for what comes: 23 (catalog).
- */
+/** The verified facts of a token. What does not apply is absent. */
 export interface Token {
   /** Name of the issuer in the sidecar's configuration. */
   issuer: string;
@@ -379,6 +454,8 @@ export interface Token {
   isAdminProject: boolean;
   /** The verified claims, as JSON. Only when included. */
   claimsJson: string;
+  /** The service catalog. Only when included. */
+  catalog: CatalogService[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -454,11 +531,7 @@ export interface Trust {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * A credential of an application, made by a user.
- *
- * Kept for what comes: 4 (its access rules).
- */
+/** A credential of an application, made by a user. */
 export interface ApplicationCredential {
   /** Its id. */
   id: string;
@@ -466,6 +539,21 @@ export interface ApplicationCredential {
   name: string;
   /** It may not make further credentials or trusts. */
   restricted: boolean;
+  /** The only requests it allows. Empty: no such limit, unless the answer is ACCESS_DENIED. */
+  accessRules: AccessRule[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One kind of request that is allowed. */
+export interface AccessRule {
+  /** Its id. */
+  id: string;
+  /** Service type. */
+  service: string;
+  /** HTTP method. */
+  method: string;
+  /** Path: `*` and `{name}` stand for one segment, `**` for any. */
+  path: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -477,6 +565,32 @@ export interface Federation {
   protocolId: string;
   /** Groups that its mapping gave. */
   groupIds: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One service of the catalog. */
+export interface CatalogService {
+  /** Its id. */
+  id: string;
+  /** Its type, for example "compute". */
+  type: string;
+  /** Its name. */
+  name: string;
+  /** Where it answers. */
+  endpoints: CatalogEndpoint[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One address of a service. */
+export interface CatalogEndpoint {
+  /** Its id. */
+  id: string;
+  /** "public", "internal" or "admin". */
+  interface: string;
+  /** Its region. */
+  regionId: string;
+  /** Its URL. */
+  url: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -598,17 +712,16 @@ export interface Origin {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * Kills tokens.
- *
- * Kept for what comes: 2 (handle), 8 (tell the authority too).
- */
+/** Kills tokens. */
 export interface RevokeRequest {
   /** What to kill; exactly one. */
   target?:
     | //
     /** This token. Having it is enough. */
     { $case: "token"; value: string }
+    | //
+    /** The token of this handle. Having it is enough. */
+    { $case: "handle"; value: string }
     | //
     /** All that fit. Needs an authorised caller. */
     { $case: "selector"; value: Selector }
@@ -626,13 +739,18 @@ export interface RevokeRequest {
   reason: string;
   /** How far it must have gone before the answer. Unspecified: applied here. */
   waitFor: Reach;
+  /**
+   * Whether to tell the authority too, at once or as soon as it can be reached. Unspecified: as configured for its issuer. Only by
+   * possession: with a selector, anything but "never" is INVALID_ARGUMENT.
+   */
+  forward: Forward;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /**
  * Killed.
  *
- * Kept for what comes: 3 (sidecars that lag), 4 (what the authority said).
+ * Kept for what comes: 3 (sidecars that lag).
  */
 export interface RevokeResponse {
   /** A Validate on this sidecar at this cursor sees it. */
@@ -641,6 +759,8 @@ export interface RevokeResponse {
     | undefined;
   /** How far it has gone. */
   reach: Reach;
+  /** What the authority said. */
+  forwarding: Forwarding;
   /**
    * Its id: a Validate on this sidecar that names it sees it. Empty: there was nothing to kill, as nobody here would have accepted
    * the token.
@@ -809,6 +929,26 @@ export interface WatchReset {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Whose token. */
+export interface FindTokenRequest {
+  /** The issuer. May be empty where only one is configured. */
+  issuer: string;
+  /** The user. */
+  userId: string;
+  /** The project. Empty: unscoped. */
+  projectId: string;
+  /** As in ValidateRequest. */
+  include?: Include | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What the tiers know. */
+export interface FindTokenResponse {
+  /** As Validate would answer for it. Absent: none is known here, which does not mean that none exists. */
+  found?: ValidateResponse | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 /** Nothing to say. */
 export interface GetStatusRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -817,7 +957,7 @@ export interface GetStatusRequest {
 /**
  * The state of a sidecar.
  *
- * Kept for what comes: 10 and 11 (outboxes).
+ * Kept for what comes: 10 (the outbox of a fleet).
  */
 export interface GetStatusResponse {
   /** Its name: as configured, else that of its host. */
@@ -846,6 +986,8 @@ export interface GetStatusResponse {
   sources: SourceStatus[];
   /** Issuers and what else the sidecar needs. */
   dependencies: DependencyStatus[];
+  /** What waits for an authority: revocations it has not been told, and tokens it has not named yet. */
+  upstreamOutboxCount: bigint;
   /** Subscribers of Watch. */
   watcherCount: bigint;
   /** Validate answers as configured. */
@@ -856,12 +998,31 @@ export interface GetStatusResponse {
   tiers: TierStatus[];
   /** Which issuers are degraded, and why. */
   degradations: IssuerDegradation[];
+  /** How telling the authorities goes. */
+  forwardings: ForwardingStatus[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** How telling one authority of revocations goes. */
+export interface ForwardingStatus {
+  /** Name of the issuer in the configuration. */
+  issuer: string;
+  /** Waiting in the outbox. */
+  pendingCount: bigint;
+  /** Accepted since the start. */
+  acceptedCount: bigint;
+  /** Refused for good since the start. */
+  rejectedCount: bigint;
+  /** Dropped since the start, as their tokens ended before the authority could be told. */
+  expiredCount: bigint;
+  /** When the oldest that waits was accepted here. */
+  oldestAt?: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** How a cache tier is. */
 export interface TierStatus {
-  /** "memory". */
+  /** "memory" or "shared". */
   name: string;
   /** Tokens in it, where that can be told. */
   tokenCount: bigint;
@@ -906,7 +1067,7 @@ export interface SourceStatus {
 
 /** How something that the sidecar needs is. */
 export interface DependencyStatus {
-  /** Its name in the configuration, for example "issuer/central" or "journal". */
+  /** Its name in the configuration, for example "issuer/central", "journal" or "memcached/10.0.0.7:11211". */
   name: string;
   /** It answers. */
   reachable: boolean;
@@ -925,9 +1086,11 @@ function createBaseValidateRequest(): ValidateRequest {
   return {
     credential: undefined,
     demand: undefined,
+    serviceToken: "",
     include: undefined,
     atLeastAsFresh: undefined,
     maxStaleness: undefined,
+    staleIfUnavailable: undefined,
     _unknownFields: {},
   };
 }
@@ -938,9 +1101,15 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
       case "token":
         writer.uint32(10).string(message.credential.value);
         break;
+      case "handle":
+        writer.uint32(18).string(message.credential.value);
+        break;
     }
     if (message.demand !== undefined) {
       Demand.encode(message.demand, writer.uint32(26).fork()).join();
+    }
+    if (message.serviceToken !== "") {
+      writer.uint32(34).string(message.serviceToken);
     }
     if (message.include !== undefined) {
       Include.encode(message.include, writer.uint32(42).fork()).join();
@@ -955,6 +1124,9 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
     }
     if (message.maxStaleness !== undefined) {
       Duration.encode(message.maxStaleness, writer.uint32(58).fork()).join();
+    }
+    if (message.staleIfUnavailable !== undefined) {
+      Duration.encode(message.staleIfUnavailable, writer.uint32(74).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -988,12 +1160,28 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
             message.credential = { $case: "token", value: reader.string() };
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.credential = { $case: "handle", value: reader.string() };
+            continue;
+          }
           case 3: {
             if (tag !== 26) {
               break;
             }
 
             message.demand = Demand.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.serviceToken = reader.string();
             continue;
           }
           case 5: {
@@ -1028,6 +1216,14 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
             message.maxStaleness = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.staleIfUnavailable = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1060,10 +1256,17 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
         }
         break;
       }
+      case "handle": {
+        if (object.credential?.value !== undefined && object.credential?.value !== null) {
+          message.credential = { $case: "handle", value: object.credential.value };
+        }
+        break;
+      }
     }
     message.demand = (object.demand !== undefined && object.demand !== null)
       ? Demand.fromPartial(object.demand)
       : undefined;
+    message.serviceToken = object.serviceToken ?? "";
     message.include = (object.include !== undefined && object.include !== null)
       ? Include.fromPartial(object.include)
       : undefined;
@@ -1084,6 +1287,9 @@ export const ValidateRequest: MessageFns<ValidateRequest> = {
     message.maxStaleness = (object.maxStaleness !== undefined && object.maxStaleness !== null)
       ? Duration.fromPartial(object.maxStaleness)
       : undefined;
+    message.staleIfUnavailable = (object.staleIfUnavailable !== undefined && object.staleIfUnavailable !== null)
+      ? Duration.fromPartial(object.staleIfUnavailable)
+      : undefined;
     return message;
   },
 };
@@ -1095,6 +1301,7 @@ function createBaseDemand(): Demand {
     anyOfAudiences: [],
     anyOfRoles: [],
     allOfScopes: [],
+    access: undefined,
     certificateThumbprint: "",
     _unknownFields: {},
   };
@@ -1124,6 +1331,9 @@ export const Demand: MessageFns<Demand> = {
     }
     for (const v of message.allOfScopes) {
       writer.uint32(58).string(v!);
+    }
+    if (message.access !== undefined) {
+      Access.encode(message.access, writer.uint32(66).fork()).join();
     }
     if (message.certificateThumbprint !== "") {
       writer.uint32(74).string(message.certificateThumbprint);
@@ -1208,6 +1418,14 @@ export const Demand: MessageFns<Demand> = {
             message.allOfScopes.push(reader.string());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.access = Access.decode(reader, reader.uint32());
+            continue;
+          }
           case 9: {
             if (tag !== 74) {
               break;
@@ -1265,19 +1483,138 @@ export const Demand: MessageFns<Demand> = {
     message.anyOfAudiences = object.anyOfAudiences?.map((e) => e) || [];
     message.anyOfRoles = object.anyOfRoles?.map((e) => e) || [];
     message.allOfScopes = object.allOfScopes?.map((e) => e) || [];
+    message.access = (object.access !== undefined && object.access !== null)
+      ? Access.fromPartial(object.access)
+      : undefined;
     message.certificateThumbprint = object.certificateThumbprint ?? "";
     return message;
   },
 };
 
+function createBaseAccess(): Access {
+  return { service: "", method: "", path: "", _unknownFields: {} };
+}
+
+export const Access: MessageFns<Access> = {
+  encode(message: Access, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    if (message.method !== "") {
+      writer.uint32(18).string(message.method);
+    }
+    if (message.path !== "") {
+      writer.uint32(26).string(message.path);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Access {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAccess();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Access>): Access {
+    return Access.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Access>): Access {
+    const message = createBaseAccess();
+    message.service = object.service ?? "";
+    message.method = object.method ?? "";
+    message.path = object.path ?? "";
+    return message;
+  },
+};
+
 function createBaseInclude(): Include {
-  return { claims: false, tags: false, details: false, _unknownFields: {} };
+  return {
+    catalog: false,
+    catalogRegions: [],
+    catalogServices: [],
+    claims: false,
+    handle: false,
+    tags: false,
+    details: false,
+    _unknownFields: {},
+  };
 }
 
 export const Include: MessageFns<Include> = {
   encode(message: Include, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.catalog !== false) {
+      writer.uint32(8).bool(message.catalog);
+    }
+    for (const v of message.catalogRegions) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.catalogServices) {
+      writer.uint32(26).string(v!);
+    }
     if (message.claims !== false) {
       writer.uint32(32).bool(message.claims);
+    }
+    if (message.handle !== false) {
+      writer.uint32(40).bool(message.handle);
     }
     if (message.tags !== false) {
       writer.uint32(48).bool(message.tags);
@@ -1309,12 +1646,44 @@ export const Include: MessageFns<Include> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.catalog = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.catalogRegions.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.catalogServices.push(reader.string());
+            continue;
+          }
           case 4: {
             if (tag !== 32) {
               break;
             }
 
             message.claims = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.handle = reader.bool();
             continue;
           }
           case 6: {
@@ -1358,7 +1727,11 @@ export const Include: MessageFns<Include> = {
   },
   fromPartial(object: DeepPartial<Include>): Include {
     const message = createBaseInclude();
+    message.catalog = object.catalog ?? false;
+    message.catalogRegions = object.catalogRegions?.map((e) => e) || [];
+    message.catalogServices = object.catalogServices?.map((e) => e) || [];
     message.claims = object.claims ?? false;
+    message.handle = object.handle ?? false;
     message.tags = object.tags ?? false;
     message.details = object.details ?? false;
     return message;
@@ -1370,7 +1743,9 @@ function createBaseValidateResponse(): ValidateResponse {
     active: false,
     reason: 0,
     token: undefined,
+    service: undefined,
     fingerprint: "",
+    handle: "",
     revokedBy: undefined,
     asOf: undefined,
     maxAge: undefined,
@@ -1394,8 +1769,14 @@ export const ValidateResponse: MessageFns<ValidateResponse> = {
     if (message.token !== undefined) {
       Token.encode(message.token, writer.uint32(26).fork()).join();
     }
+    if (message.service !== undefined) {
+      Token.encode(message.service, writer.uint32(34).fork()).join();
+    }
     if (message.fingerprint !== "") {
       writer.uint32(42).string(message.fingerprint);
+    }
+    if (message.handle !== "") {
+      writer.uint32(50).string(message.handle);
     }
     if (message.revokedBy !== undefined) {
       Invalidation.encode(message.revokedBy, writer.uint32(58).fork()).join();
@@ -1476,12 +1857,28 @@ export const ValidateResponse: MessageFns<ValidateResponse> = {
             message.token = Token.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.service = Token.decode(reader, reader.uint32());
+            continue;
+          }
           case 5: {
             if (tag !== 42) {
               break;
             }
 
             message.fingerprint = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.handle = reader.string();
             continue;
           }
           case 7: {
@@ -1586,7 +1983,11 @@ export const ValidateResponse: MessageFns<ValidateResponse> = {
     message.active = object.active ?? false;
     message.reason = object.reason ?? 0;
     message.token = (object.token !== undefined && object.token !== null) ? Token.fromPartial(object.token) : undefined;
+    message.service = (object.service !== undefined && object.service !== null)
+      ? Token.fromPartial(object.service)
+      : undefined;
     message.fingerprint = object.fingerprint ?? "";
+    message.handle = object.handle ?? "";
     message.revokedBy = (object.revokedBy !== undefined && object.revokedBy !== null)
       ? Invalidation.fromPartial(object.revokedBy)
       : undefined;
@@ -1625,6 +2026,7 @@ function createBaseToken(): Token {
     certificateThumbprint: "",
     isAdminProject: false,
     claimsJson: "",
+    catalog: [],
     _unknownFields: {},
   };
 }
@@ -1698,6 +2100,9 @@ export const Token: MessageFns<Token> = {
     }
     if (message.claimsJson !== "") {
       writer.uint32(178).string(message.claimsJson);
+    }
+    for (const v of message.catalog) {
+      CatalogService.encode(v!, writer.uint32(186).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1899,6 +2304,14 @@ export const Token: MessageFns<Token> = {
             message.claimsJson = reader.string();
             continue;
           }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.catalog.push(CatalogService.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1966,6 +2379,7 @@ export const Token: MessageFns<Token> = {
     message.certificateThumbprint = object.certificateThumbprint ?? "";
     message.isAdminProject = object.isAdminProject ?? false;
     message.claimsJson = object.claimsJson ?? "";
+    message.catalog = object.catalog?.map((e) => CatalogService.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2554,7 +2968,7 @@ export const Trust: MessageFns<Trust> = {
 };
 
 function createBaseApplicationCredential(): ApplicationCredential {
-  return { id: "", name: "", restricted: false, _unknownFields: {} };
+  return { id: "", name: "", restricted: false, accessRules: [], _unknownFields: {} };
 }
 
 export const ApplicationCredential: MessageFns<ApplicationCredential> = {
@@ -2567,6 +2981,9 @@ export const ApplicationCredential: MessageFns<ApplicationCredential> = {
     }
     if (message.restricted !== false) {
       writer.uint32(24).bool(message.restricted);
+    }
+    for (const v of message.accessRules) {
+      AccessRule.encode(v!, writer.uint32(34).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2616,6 +3033,14 @@ export const ApplicationCredential: MessageFns<ApplicationCredential> = {
             message.restricted = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.accessRules.push(AccessRule.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2644,6 +3069,114 @@ export const ApplicationCredential: MessageFns<ApplicationCredential> = {
     message.id = object.id ?? "";
     message.name = object.name ?? "";
     message.restricted = object.restricted ?? false;
+    message.accessRules = object.accessRules?.map((e) => AccessRule.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAccessRule(): AccessRule {
+  return { id: "", service: "", method: "", path: "", _unknownFields: {} };
+}
+
+export const AccessRule: MessageFns<AccessRule> = {
+  encode(message: AccessRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.service !== "") {
+      writer.uint32(18).string(message.service);
+    }
+    if (message.method !== "") {
+      writer.uint32(26).string(message.method);
+    }
+    if (message.path !== "") {
+      writer.uint32(34).string(message.path);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AccessRule {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAccessRule();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AccessRule>): AccessRule {
+    return AccessRule.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AccessRule>): AccessRule {
+    const message = createBaseAccessRule();
+    message.id = object.id ?? "";
+    message.service = object.service ?? "";
+    message.method = object.method ?? "";
+    message.path = object.path ?? "";
     return message;
   },
 };
@@ -2739,6 +3272,220 @@ export const Federation: MessageFns<Federation> = {
     message.identityProviderId = object.identityProviderId ?? "";
     message.protocolId = object.protocolId ?? "";
     message.groupIds = object.groupIds?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseCatalogService(): CatalogService {
+  return { id: "", type: "", name: "", endpoints: [], _unknownFields: {} };
+}
+
+export const CatalogService: MessageFns<CatalogService> = {
+  encode(message: CatalogService, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.type !== "") {
+      writer.uint32(18).string(message.type);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    for (const v of message.endpoints) {
+      CatalogEndpoint.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CatalogService {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCatalogService();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.endpoints.push(CatalogEndpoint.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CatalogService>): CatalogService {
+    return CatalogService.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CatalogService>): CatalogService {
+    const message = createBaseCatalogService();
+    message.id = object.id ?? "";
+    message.type = object.type ?? "";
+    message.name = object.name ?? "";
+    message.endpoints = object.endpoints?.map((e) => CatalogEndpoint.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCatalogEndpoint(): CatalogEndpoint {
+  return { id: "", interface: "", regionId: "", url: "", _unknownFields: {} };
+}
+
+export const CatalogEndpoint: MessageFns<CatalogEndpoint> = {
+  encode(message: CatalogEndpoint, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.interface !== "") {
+      writer.uint32(18).string(message.interface);
+    }
+    if (message.regionId !== "") {
+      writer.uint32(26).string(message.regionId);
+    }
+    if (message.url !== "") {
+      writer.uint32(34).string(message.url);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CatalogEndpoint {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCatalogEndpoint();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.interface = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.regionId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.url = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CatalogEndpoint>): CatalogEndpoint {
+    return CatalogEndpoint.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CatalogEndpoint>): CatalogEndpoint {
+    const message = createBaseCatalogEndpoint();
+    message.id = object.id ?? "";
+    message.interface = object.interface ?? "";
+    message.regionId = object.regionId ?? "";
+    message.url = object.url ?? "";
     return message;
   },
 };
@@ -3497,7 +4244,15 @@ export const Origin: MessageFns<Origin> = {
 };
 
 function createBaseRevokeRequest(): RevokeRequest {
-  return { target: undefined, issuedBefore: undefined, requestId: "", reason: "", waitFor: 0, _unknownFields: {} };
+  return {
+    target: undefined,
+    issuedBefore: undefined,
+    requestId: "",
+    reason: "",
+    waitFor: 0,
+    forward: 0,
+    _unknownFields: {},
+  };
 }
 
 export const RevokeRequest: MessageFns<RevokeRequest> = {
@@ -3505,6 +4260,9 @@ export const RevokeRequest: MessageFns<RevokeRequest> = {
     switch (message.target?.$case) {
       case "token":
         writer.uint32(10).string(message.target.value);
+        break;
+      case "handle":
+        writer.uint32(18).string(message.target.value);
         break;
       case "selector":
         Selector.encode(message.target.value, writer.uint32(26).fork()).join();
@@ -3521,6 +4279,9 @@ export const RevokeRequest: MessageFns<RevokeRequest> = {
     }
     if (message.waitFor !== 0) {
       writer.uint32(56).int32(message.waitFor);
+    }
+    if (message.forward !== 0) {
+      writer.uint32(64).int32(message.forward);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3552,6 +4313,14 @@ export const RevokeRequest: MessageFns<RevokeRequest> = {
             }
 
             message.target = { $case: "token", value: reader.string() };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.target = { $case: "handle", value: reader.string() };
             continue;
           }
           case 3: {
@@ -3594,6 +4363,14 @@ export const RevokeRequest: MessageFns<RevokeRequest> = {
             message.waitFor = reader.int32() as any;
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.forward = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3626,6 +4403,12 @@ export const RevokeRequest: MessageFns<RevokeRequest> = {
         }
         break;
       }
+      case "handle": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "handle", value: object.target.value };
+        }
+        break;
+      }
       case "selector": {
         if (object.target?.value !== undefined && object.target?.value !== null) {
           message.target = { $case: "selector", value: Selector.fromPartial(object.target.value) };
@@ -3637,12 +4420,13 @@ export const RevokeRequest: MessageFns<RevokeRequest> = {
     message.requestId = object.requestId ?? "";
     message.reason = object.reason ?? "";
     message.waitFor = object.waitFor ?? 0;
+    message.forward = object.forward ?? 0;
     return message;
   },
 };
 
 function createBaseRevokeResponse(): RevokeResponse {
-  return { asOf: undefined, reach: 0, entryId: "", reachedAt: undefined, _unknownFields: {} };
+  return { asOf: undefined, reach: 0, forwarding: 0, entryId: "", reachedAt: undefined, _unknownFields: {} };
 }
 
 export const RevokeResponse: MessageFns<RevokeResponse> = {
@@ -3652,6 +4436,9 @@ export const RevokeResponse: MessageFns<RevokeResponse> = {
     }
     if (message.reach !== 0) {
       writer.uint32(16).int32(message.reach);
+    }
+    if (message.forwarding !== 0) {
+      writer.uint32(32).int32(message.forwarding);
     }
     if (message.entryId !== "") {
       writer.uint32(42).string(message.entryId);
@@ -3699,6 +4486,14 @@ export const RevokeResponse: MessageFns<RevokeResponse> = {
             message.reach = reader.int32() as any;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.forwarding = reader.int32() as any;
+            continue;
+          }
           case 5: {
             if (tag !== 42) {
               break;
@@ -3742,6 +4537,7 @@ export const RevokeResponse: MessageFns<RevokeResponse> = {
     const message = createBaseRevokeResponse();
     message.asOf = (object.asOf !== undefined && object.asOf !== null) ? Cursor.fromPartial(object.asOf) : undefined;
     message.reach = object.reach ?? 0;
+    message.forwarding = object.forwarding ?? 0;
     message.entryId = object.entryId ?? "";
     message.reachedAt = object.reachedAt ?? undefined;
     return message;
@@ -4750,6 +5546,188 @@ export const WatchReset: MessageFns<WatchReset> = {
   },
 };
 
+function createBaseFindTokenRequest(): FindTokenRequest {
+  return { issuer: "", userId: "", projectId: "", include: undefined, _unknownFields: {} };
+}
+
+export const FindTokenRequest: MessageFns<FindTokenRequest> = {
+  encode(message: FindTokenRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.issuer !== "") {
+      writer.uint32(10).string(message.issuer);
+    }
+    if (message.userId !== "") {
+      writer.uint32(18).string(message.userId);
+    }
+    if (message.projectId !== "") {
+      writer.uint32(26).string(message.projectId);
+    }
+    if (message.include !== undefined) {
+      Include.encode(message.include, writer.uint32(34).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FindTokenRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFindTokenRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.userId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.projectId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.include = Include.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FindTokenRequest>): FindTokenRequest {
+    return FindTokenRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FindTokenRequest>): FindTokenRequest {
+    const message = createBaseFindTokenRequest();
+    message.issuer = object.issuer ?? "";
+    message.userId = object.userId ?? "";
+    message.projectId = object.projectId ?? "";
+    message.include = (object.include !== undefined && object.include !== null)
+      ? Include.fromPartial(object.include)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseFindTokenResponse(): FindTokenResponse {
+  return { found: undefined, _unknownFields: {} };
+}
+
+export const FindTokenResponse: MessageFns<FindTokenResponse> = {
+  encode(message: FindTokenResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.found !== undefined) {
+      ValidateResponse.encode(message.found, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FindTokenResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFindTokenResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.found = ValidateResponse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FindTokenResponse>): FindTokenResponse {
+    return FindTokenResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FindTokenResponse>): FindTokenResponse {
+    const message = createBaseFindTokenResponse();
+    message.found = (object.found !== undefined && object.found !== null)
+      ? ValidateResponse.fromPartial(object.found)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseGetStatusRequest(): GetStatusRequest {
   return { _unknownFields: {} };
 }
@@ -4820,11 +5798,13 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     applied: undefined,
     sources: [],
     dependencies: [],
+    upstreamOutboxCount: 0n,
     watcherCount: 0n,
     serving: false,
     entryCount: 0n,
     tiers: [],
     degradations: [],
+    forwardings: [],
     _unknownFields: {},
   };
 }
@@ -4858,6 +5838,12 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     for (const v of message.dependencies) {
       DependencyStatus.encode(v!, writer.uint32(74).fork()).join();
     }
+    if (message.upstreamOutboxCount !== 0n) {
+      if (BigInt.asUintN(64, message.upstreamOutboxCount) !== message.upstreamOutboxCount) {
+        throw new globalThis.Error("value provided for field message.upstreamOutboxCount of type uint64 too large");
+      }
+      writer.uint32(88).uint64(message.upstreamOutboxCount);
+    }
     if (message.watcherCount !== 0n) {
       if (BigInt.asUintN(64, message.watcherCount) !== message.watcherCount) {
         throw new globalThis.Error("value provided for field message.watcherCount of type uint64 too large");
@@ -4878,6 +5864,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     for (const v of message.degradations) {
       IssuerDegradation.encode(v!, writer.uint32(130).fork()).join();
+    }
+    for (const v of message.forwardings) {
+      ForwardingStatus.encode(v!, writer.uint32(138).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -4975,6 +5964,14 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             message.dependencies.push(DependencyStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.upstreamOutboxCount = reader.uint64() as bigint;
+            continue;
+          }
           case 12: {
             if (tag !== 96) {
               break;
@@ -5013,6 +6010,14 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             }
 
             message.degradations.push(IssuerDegradation.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.forwardings.push(ForwardingStatus.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -5055,6 +6060,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
       : undefined;
     message.sources = object.sources?.map((e) => SourceStatus.fromPartial(e)) || [];
     message.dependencies = object.dependencies?.map((e) => DependencyStatus.fromPartial(e)) || [];
+    message.upstreamOutboxCount = (object.upstreamOutboxCount !== undefined && object.upstreamOutboxCount !== null)
+      ? BigInt(object.upstreamOutboxCount)
+      : 0n;
     message.watcherCount = (object.watcherCount !== undefined && object.watcherCount !== null)
       ? BigInt(object.watcherCount)
       : 0n;
@@ -5064,6 +6072,166 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
       : 0n;
     message.tiers = object.tiers?.map((e) => TierStatus.fromPartial(e)) || [];
     message.degradations = object.degradations?.map((e) => IssuerDegradation.fromPartial(e)) || [];
+    message.forwardings = object.forwardings?.map((e) => ForwardingStatus.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseForwardingStatus(): ForwardingStatus {
+  return {
+    issuer: "",
+    pendingCount: 0n,
+    acceptedCount: 0n,
+    rejectedCount: 0n,
+    expiredCount: 0n,
+    oldestAt: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const ForwardingStatus: MessageFns<ForwardingStatus> = {
+  encode(message: ForwardingStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.issuer !== "") {
+      writer.uint32(10).string(message.issuer);
+    }
+    if (message.pendingCount !== 0n) {
+      if (BigInt.asUintN(64, message.pendingCount) !== message.pendingCount) {
+        throw new globalThis.Error("value provided for field message.pendingCount of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.pendingCount);
+    }
+    if (message.acceptedCount !== 0n) {
+      if (BigInt.asUintN(64, message.acceptedCount) !== message.acceptedCount) {
+        throw new globalThis.Error("value provided for field message.acceptedCount of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.acceptedCount);
+    }
+    if (message.rejectedCount !== 0n) {
+      if (BigInt.asUintN(64, message.rejectedCount) !== message.rejectedCount) {
+        throw new globalThis.Error("value provided for field message.rejectedCount of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.rejectedCount);
+    }
+    if (message.expiredCount !== 0n) {
+      if (BigInt.asUintN(64, message.expiredCount) !== message.expiredCount) {
+        throw new globalThis.Error("value provided for field message.expiredCount of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.expiredCount);
+    }
+    if (message.oldestAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.oldestAt), writer.uint32(50).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardingStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardingStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pendingCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.acceptedCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.rejectedCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.expiredCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.oldestAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForwardingStatus>): ForwardingStatus {
+    return ForwardingStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForwardingStatus>): ForwardingStatus {
+    const message = createBaseForwardingStatus();
+    message.issuer = object.issuer ?? "";
+    message.pendingCount = (object.pendingCount !== undefined && object.pendingCount !== null)
+      ? BigInt(object.pendingCount)
+      : 0n;
+    message.acceptedCount = (object.acceptedCount !== undefined && object.acceptedCount !== null)
+      ? BigInt(object.acceptedCount)
+      : 0n;
+    message.rejectedCount = (object.rejectedCount !== undefined && object.rejectedCount !== null)
+      ? BigInt(object.rejectedCount)
+      : 0n;
+    message.expiredCount = (object.expiredCount !== undefined && object.expiredCount !== null)
+      ? BigInt(object.expiredCount)
+      : 0n;
+    message.oldestAt = object.oldestAt ?? undefined;
     return message;
   },
 };
@@ -5592,6 +6760,16 @@ export const TokenServiceService = {
     responseSerialize: (value: WatchResponse): Buffer => Buffer.from(WatchResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchResponse => WatchResponse.decode(value),
   },
+  /** The newest active token of a user on a project that the cache tiers know. Needs an authorised caller. */
+  findToken: {
+    path: "/sidegate.v1.TokenService/FindToken" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FindTokenRequest): Buffer => Buffer.from(FindTokenRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FindTokenRequest => FindTokenRequest.decode(value),
+    responseSerialize: (value: FindTokenResponse): Buffer => Buffer.from(FindTokenResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FindTokenResponse => FindTokenResponse.decode(value),
+  },
   /** How this sidecar is: what it can reach, how current it is, what waits. */
   getStatus: {
     path: "/sidegate.v1.TokenService/GetStatus" as const,
@@ -5613,6 +6791,8 @@ export interface TokenServiceServer extends UntypedServiceImplementation {
   refresh: handleUnaryCall<RefreshRequest, RefreshResponse>;
   /** Streams invalidations to a near cache. The first message comes at once. */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
+  /** The newest active token of a user on a project that the cache tiers know. Needs an authorised caller. */
+  findToken: handleUnaryCall<FindTokenRequest, FindTokenResponse>;
   /** How this sidecar is: what it can reach, how current it is, what waits. */
   getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse>;
 }
@@ -5673,6 +6853,22 @@ export interface TokenServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchResponse>;
+  /** The newest active token of a user on a project that the cache tiers know. Needs an authorised caller. */
+  findToken(
+    request: FindTokenRequest,
+    callback: (error: ServiceError | null, response: FindTokenResponse) => void,
+  ): ClientUnaryCall;
+  findToken(
+    request: FindTokenRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FindTokenResponse) => void,
+  ): ClientUnaryCall;
+  findToken(
+    request: FindTokenRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FindTokenResponse) => void,
+  ): ClientUnaryCall;
   /** How this sidecar is: what it can reach, how current it is, what waits. */
   getStatus(
     request: GetStatusRequest,

@@ -1,0 +1,183 @@
+// One sidecar of the region: a process of `sidegate serve` that can be killed and started again on the same journal.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type Client, connect } from '../../src/client/index.ts';
+
+/** What it is made of. */
+export interface SidecarPlan {
+  readonly name: string;
+  /** `dist/cli.js` of the build under test. */
+  readonly cli: string;
+  /** Its own folder: configuration, journal, secrets. */
+  readonly dir: string;
+  /** Deployment keys, one a file. */
+  readonly keyDir: string;
+  readonly keystoneUrl: string;
+  readonly password: string;
+  /** `host:port` of each memcached. */
+  readonly servers: readonly string[];
+  readonly caching: string;
+  /** Flow mapping; Fernet tokens of a scripted or real Keystone. */
+  readonly calls: string;
+}
+
+/** The process, or the next one in its place. */
+export interface SidecarProcess {
+  readonly name: string;
+  readonly client: Client;
+  /** `host:port` of its gRPC listener. */
+  readonly tcp: string;
+  /** `http://host:port/v3` of its Keystone face; undefined where this build has none. */
+  readonly face: string | undefined;
+  readonly pid: number;
+  readonly isServing: boolean;
+  /** Resident memory now, in bytes; undefined while it is away. */
+  residentBytes(): number | undefined;
+  /** Processor time so far, user and system, in seconds. */
+  cpuSeconds(): number;
+  /** Resolves when it serves. */
+  start(): Promise<void>;
+  /** `SIGKILL`, or `SIGTERM` and its drain. Resolves when the process has gone. */
+  end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
+  /** Lines of warn and error that it has logged, the newest 50. */
+  readonly complaints: readonly string[];
+}
+
+/** Writes its configuration; nothing runs before `start`. */
+export function sidecarProcess(plan: SidecarPlan): SidecarProcess {
+  const { name, dir } = plan;
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(join(dir, 'password'), plan.password);
+  const file = join(dir, 'sidegate.yaml');
+  writeFileSync(file, yamlOf(plan));
+  const complaints: string[] = [];
+  let child: ChildProcess | undefined;
+  let serving: { readonly client: Client; readonly tcp: string; readonly face: string | undefined } | undefined;
+
+  const there = () => {
+    if (serving === undefined) throw new Error(`${name} does not serve`);
+    return serving;
+  };
+  return {
+    name,
+    complaints,
+    get client() {
+      return there().client;
+    },
+    get tcp() {
+      return there().tcp;
+    },
+    get face() {
+      return there().face;
+    },
+    get pid() {
+      return child?.pid ?? 0;
+    },
+    get isServing() {
+      return serving !== undefined;
+    },
+    residentBytes: () => (serving && child?.pid ? residentBytesOf(child.pid) : undefined),
+    cpuSeconds: () => cpuSecondsOf(child?.pid ?? 0),
+    async start() {
+      const started = spawn(process.execPath, [plan.cli, 'serve', '--config', file], { stdio: ['ignore', 'pipe', 'pipe'] });
+      child = started;
+      const said: string[] = [];
+      started.stderr.on('data', (part) => void said.push(String(part)));
+      const lines = createInterface({ input: started.stdout });
+      const addresses = await new Promise<Serving>((resolve, reject) => {
+        // A sidecar that hangs at its start must not hang the run.
+        setTimeout(() => reject(new Error(`${name} does not serve after ${startMs / 1000} s`)), startMs).unref();
+        started.once('exit', (code) => reject(new Error(`${name} ended with ${code} before it served: ${said.join('').slice(-2000)}`)));
+        lines.on('line', (line) => {
+          if (/"level":"(warn|error)"/.test(line)) complaints.splice(0, Math.max(0, complaints.push(line) - 50));
+          if (line.includes('"message":"serving"')) resolve(JSON.parse(line));
+        });
+      });
+      serving = {
+        client: connect({ address: addresses.tcp }),
+        tcp: addresses.tcp,
+        face: addresses.keystone === undefined ? undefined : `http://${addresses.keystone}/v3`,
+      };
+    },
+    async end(signal) {
+      const ending = child;
+      serving?.client.close();
+      serving = undefined;
+      child = undefined;
+      if (!ending || ending.exitCode !== null || ending.signalCode !== null) return;
+      const ended = new Promise((resolve) => ending.once('exit', resolve));
+      ending.kill(signal);
+      await ended;
+    },
+  };
+}
+
+const startMs = 30_000;
+
+/** Of the line that says `serving`. */
+interface Serving {
+  readonly tcp: string;
+  readonly keystone?: string;
+}
+
+function yamlOf(plan: SidecarPlan): string {
+  return `
+name: ${plan.name}
+deployment_key_dir: ${plan.keyDir}
+listen:
+  socket: null
+  tcp: 127.0.0.1:0
+  operations: null
+  keystone: { address: "127.0.0.1:0" }
+callers:
+  - { who: { local: true }, may: [validate, watch, status] }
+issuers:
+  - name: central
+    kind: keystone
+    url: ${plan.keystoneUrl}
+    login: { password: { username: validator, project: service, password_file: ${join(plan.dir, 'password')} } }
+    accepts: [fernet]
+    calls: ${plan.calls}
+    max_token_life: 24h
+    revoke_upstream: true
+caching:
+  shared: { servers: [${plan.servers.join(', ')}] }
+${plan.caching}
+limits: { unverified_revokes: 1000 }
+journal: { dir: ${join(plan.dir, 'journal')} }
+logging: { level: info }
+shutdown: { drain: 500ms }
+`;
+}
+
+/** A directory of deployment keys, with one. */
+export function newKeyDir(parent: string, name: string): string {
+  const keyDir = join(parent, name);
+  mkdirSync(keyDir);
+  writeFileSync(join(keyDir, 'key-0'), randomBytes(32).toString('base64url'));
+  return keyDir;
+}
+
+/** VmRSS. */
+export function residentBytesOf(pid: number): number | undefined {
+  try {
+    const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+    return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
+  } catch {
+    // It has ended between two looks.
+    return undefined;
+  }
+}
+
+/** User and system time of a process, in seconds; Linux counts hundredths. */
+export function cpuSecondsOf(pid: number): number {
+  // The name in parentheses may hold anything.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}

@@ -1,0 +1,90 @@
+// Questions to the authorities: each issuer's gate and deadline, what they took, and how its clock stands to ours.
+
+import { SidecarError } from '../core/errors.ts';
+import type { Clock, Reading, ReadOptions, Telemetry } from '../ports.ts';
+import type { Degradations } from './degradation.ts';
+import { Gate } from './gate.ts';
+import type { Issuer } from './issuer.ts';
+import { Pace } from './pace.ts';
+import { orAborted } from './wakeup.ts';
+
+/** What asking needs. */
+export interface AuthoritiesParts {
+  readonly issuers: readonly Issuer[];
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly degradations: Degradations;
+}
+
+/** What is taken for the pace of an authority that has not answered yet, in milliseconds. */
+const unknownPaceMs = 500;
+
+/** Whoever can tell of a token. */
+export class Authorities {
+  readonly #parts: AuthoritiesParts;
+  readonly #gates: ReadonlyMap<string, Gate>;
+  readonly #paces: ReadonlyMap<string, Pace>;
+
+  constructor(parts: AuthoritiesParts) {
+    this.#parts = parts;
+    this.#gates = new Map(parts.issuers.map((issuer) => [issuer.name, new Gate(`issuer "${issuer.name}"`, issuer.calls)]));
+    this.#paces = new Map(parts.issuers.map((issuer) => [issuer.name, new Pace()]));
+  }
+
+  queued(issuer: string): number {
+    return this.#gates.get(issuer)?.queued ?? 0;
+  }
+
+  /** What 99 of 100 questions to it took lately, in milliseconds. */
+  p99Ms(issuer: Issuer): number {
+    return this.#paces.get(issuer.name)?.p99(unknownPaceMs) ?? unknownPaceMs;
+  }
+
+  /** What the issuer says. Throws as TokenFormat.read and Gate.run, and UNAVAILABLE / UPSTREAM_TIMEOUT when `deadline` aborts. */
+  async read(issuer: Issuer, raw: string, deadline: AbortSignal, options: ReadOptions): Promise<Reading> {
+    const gate = this.#gates.get(issuer.name);
+    if (!gate) throw new SidecarError('INTERNAL', `no gate for issuer "${issuer.name}"`, { reason: 'NO_GATE' });
+    const startedMs = this.#parts.clock.monotonicMs();
+    try {
+      const reading = await gate.run(deadline, () => orDeadline(issuer.format.read(raw, deadline, options), deadline, issuer.name));
+      this.#watchClock(issuer, reading);
+      this.#paces.get(issuer.name)?.observe(this.#parts.clock.monotonicMs() - startedMs);
+      this.#count(issuer, reading.kind === 'facts' ? 'good' : 'bad', startedMs);
+      return reading;
+    } catch (error) {
+      this.#count(issuer, (error instanceof SidecarError ? outcomes[error.reason] : undefined) ?? 'error', startedMs);
+      throw error;
+    }
+  }
+
+  #watchClock(issuer: Issuer, { clockOffsetMs }: Reading): void {
+    if (clockOffsetMs === undefined) return;
+    const { degradations, clock, telemetry } = this.#parts;
+    const off = Math.abs(clockOffsetMs) > issuer.life.skewMs;
+    if (degradations.set(issuer.name, 'CLOCK', off, clock.nowMs())) {
+      telemetry.log.warn({ issuer: issuer.name, offsetMs: clockOffsetMs, degraded: off }, 'our clock against the authority’s');
+    }
+  }
+
+  #count({ name }: Issuer, outcome: string, startedMs: number): void {
+    const { telemetry, clock } = this.#parts;
+    telemetry.counter('sidegate_upstream_calls_total', { issuer: name, outcome }).add();
+    telemetry.histogram('sidegate_upstream_duration_seconds', { issuer: name, outcome }).observe((clock.monotonicMs() - startedMs) / 1000);
+  }
+}
+
+/** The label of a metric for each machine reason that is not simply an error. */
+const outcomes: Readonly<Record<string, string>> = {
+  OUR_CREDENTIAL_REFUSED: 'our_credential',
+  OUR_CREDENTIAL_FORBIDDEN: 'our_credential',
+  UPSTREAM_BUSY: 'shed',
+  UPSTREAM_TIMEOUT: 'timeout',
+};
+
+function orDeadline<Value>(reading: Promise<Value>, deadline: AbortSignal, issuer: string): Promise<Value> {
+  return orAborted(reading, deadline).catch((error: unknown) => {
+    if (error instanceof SidecarError || !deadline.aborted) throw error;
+    const message = `issuer "${issuer}" did not answer in time`;
+    throw new SidecarError('UNAVAILABLE', message, { reason: 'UPSTREAM_TIMEOUT', retryAfterMs: 1000, cause: error });
+  });
+}

@@ -1,0 +1,283 @@
+// What the commands send and print where a sidecar does what a test says: handles, service tokens, access, catalogs, forwarding, find.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import {
+  FindTokenResponse,
+  Forward,
+  Forwarding,
+  GetStatusResponse,
+  InactiveReason,
+  Provenance,
+  RevokeResponse,
+  Token,
+  ValidateResponse,
+} from '../../src/gen/sidegate/v1/token_service.ts';
+import { Refusal, ScriptedSidecar } from '../fakes/scripted-sidecar.ts';
+import { misfits } from './json-mapping.ts';
+import { allOutput, endAll, type RunOptions, sidegate } from './program.ts';
+
+let sidecar: ScriptedSidecar;
+/** Every request, in its order. */
+const requests: unknown[] = [];
+const folder = mkdtempSync(join(tmpdir(), 'sidegate-scripted-'));
+const file = (name: string, text: string): string => {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+};
+const [user, service, handle] = ['tok-of-the-user-4711', 'tok-of-the-service-0815', 'a0'.repeat(32)];
+const userFile = file('user', `${user}\n`);
+const serviceFile = file('service', `${service}\n`);
+
+const asOf = { journal: 'J', revision: 5n };
+const answer = ValidateResponse.fromPartial({
+  active: true,
+  asOf,
+  fingerprint: 'f1',
+  provenance: Provenance.SHARED,
+  maxAge: { seconds: 1n },
+  token: Token.fromPartial({
+    issuer: 'central',
+    format: 'fernet',
+    user: { id: 'u1', name: 'alice' },
+    applicationCredential: { id: 'c', accessRules: [{ id: 'r', service: 'compute', method: 'GET', path: '/v2.1/**' }] },
+    catalog: [
+      {
+        id: 's',
+        type: 'compute',
+        name: 'nova',
+        endpoints: [
+          { id: 'e', interface: 'public', regionId: 'R1', url: 'https://nova.r1' },
+          { id: 'e', interface: 'internal', regionId: 'R1', url: 'http://nova.r1' },
+        ],
+      },
+    ],
+  }),
+  service: Token.fromPartial({
+    issuer: 'central',
+    format: 'fernet',
+    user: { id: 'u2', name: 'glance' },
+    roles: [{ id: 'x', name: 'service' }],
+  }),
+});
+
+beforeAll(async () => {
+  sidecar = await ScriptedSidecar.start();
+});
+beforeEach(() => {
+  requests.length = 0;
+  sidecar.on.validate = (request) => said(request, answer);
+  sidecar.on.revoke = (request) => said(request, RevokeResponse.fromPartial({ asOf, entryId: 'e1' }));
+  sidecar.on.findToken = (request) => said(request, FindTokenResponse.create());
+});
+afterAll(async () => {
+  await endAll();
+  sidecar.stop();
+  rmSync(folder, { recursive: true });
+});
+
+function said<Response>(request: unknown, response: Response): Response {
+  requests.push(request);
+  return response;
+}
+
+const ask = (args: readonly string[], options: RunOptions = {}) =>
+  sidegate(args, { ...options, env: { SIDEGATE_ADDRESS: sidecar.address, ...options.env } });
+
+test('validate sends the service token, the request at hand, and what a stale answer may be', async () => {
+  const { code, stdout } = await ask([
+    ...['validate', '--token-file', userFile, '--service-token-file', serviceFile, '--stale', '90s'],
+    ...['--access', 'compute:get:/v2.1/servers/a:b', '--role', 'member'],
+  ]);
+  expect(code).toBe(0);
+  expect(requests).toMatchObject([
+    {
+      credential: { $case: 'token', value: user },
+      serviceToken: service,
+      staleIfUnavailable: { seconds: 90n },
+      demand: { access: { service: 'compute', method: 'GET', path: '/v2.1/servers/a:b' }, anyOfRoles: ['member'] },
+      include: { catalog: false, handle: false },
+    },
+  ]);
+  expect(stdout).toMatch(/^active {3}alice /);
+  expect(stdout).toContain('\n         service token of glance   roles service\n');
+  expect(stdout).toContain(' shared tier · ');
+});
+
+test('a part of the catalog is asked for by naming it, and told endpoint by endpoint', async () => {
+  const { stdout } = await ask([
+    'validate',
+    '--token-file',
+    userFile,
+    '--catalog-region',
+    'R1',
+    '--catalog-region',
+    'R2',
+    '--catalog-service',
+    'compute',
+  ]);
+  await ask(['validate', '--token-file', userFile, '--catalog']);
+  expect(requests).toMatchObject([
+    { include: { catalog: true, catalogRegions: ['R1', 'R2'], catalogServices: ['compute'] } },
+    { include: { catalog: true, catalogRegions: [], catalogServices: [] } },
+  ]);
+  expect(stdout).toContain(
+    '\n         compute (nova)  R1  public  https://nova.r1\n         compute (nova)  R1  internal  http://nova.r1\n',
+  );
+});
+
+test('--json of validate is ValidateResponse with the catalog, the handle, the access rules and the service token', async () => {
+  sidecar.on.validate = (request) => said(request, { ...answer, handle });
+  const { stdout } = await ask(['validate', '--token-file', userFile, '--catalog', '--print-handle', '--json']);
+  const words = await ask(['validate', '--token-file', userFile, '--print-handle']);
+  expect(requests).toMatchObject([{ include: { handle: true, catalog: true } }, { include: { handle: true } }]);
+  expect(misfits(JSON.parse(stdout), 'ValidateResponse')).toEqual([]);
+  expect(JSON.parse(stdout)).toMatchObject({
+    handle,
+    provenance: 'PROVENANCE_SHARED',
+    service: { user: { name: 'glance' } },
+    token: { catalog: [{ endpoints: [{ regionId: 'R1' }, {}] }], applicationCredential: { accessRules: [{ method: 'GET' }] } },
+  });
+  expect(words.stdout).toContain(`\n         handle ${handle}\n`);
+});
+
+test('what is read is a handle where that is said', async () => {
+  await ask(['validate', '--handle'], { stdin: `${handle}\n` });
+  await ask(['revoke', '--handle', '-'], { stdin: handle });
+  expect(requests).toMatchObject([{ credential: { $case: 'handle', value: handle } }, { target: { $case: 'handle', value: handle } }]);
+});
+
+test.each([
+  ['UNKNOWN_HANDLE', 'present the token itself'],
+  ['BAD_SERVICE_TOKEN', 'service_roles'],
+  ['ACCESS_DENIED', '--access'],
+] as const)('%s is told with what may help', async (reason, help) => {
+  sidecar.on.validate = () => ValidateResponse.fromPartial({ reason: InactiveReason[reason], asOf });
+  const { code, stdout } = await ask(['validate', '--token-file', userFile]);
+  expect(code).toBe(1);
+  expect(stdout).toMatch(new RegExp(`^inactive ${reason}\n {9}.*${help}`));
+});
+
+test.each([
+  ['accepted', Forwarding.ACCEPTED, 'has revoked it too'],
+  ['pending', Forwarding.PENDING, 'is told as soon as it can be reached'],
+  ['rejected', Forwarding.REJECTED, 'refuses to revoke it: it is dead here'],
+])('a revocation that the authority has %s is exit code 0, in words and in JSON', async (_, forwarding, words) => {
+  sidecar.on.revoke = (request) => said(request, RevokeResponse.fromPartial({ asOf, entryId: 'e1', forwarding }));
+  const [told, json] = [
+    await ask(['revoke', '--token-file', userFile, '--forward']),
+    await ask(['revoke', '--token-file', userFile, '--no-forward', '--json']),
+  ];
+  expect(requests).toMatchObject([{ forward: Forward.ALWAYS }, { forward: Forward.NEVER }]);
+  expect([told.code, json.code]).toEqual([0, 0]);
+  expect(told.stdout).toMatch(new RegExp(`^REVOKE .*entry e1\n {9}its authority .*${words}.*\n$`));
+  expect(misfits(JSON.parse(json.stdout), 'RevokeResponse')).toEqual([]);
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    forwarding: `FORWARDING_${Object.entries(Forwarding).find(([, it]) => it === forwarding)?.[0]}`,
+  });
+});
+
+test('a revocation is forwarded as configured where nothing is said, and says nothing of it', async () => {
+  const { stdout } = await ask(['revoke', '--token-file', userFile]);
+  await ask(['revoke', '--user', 'u', '--no-forward', '--yes']);
+  expect(requests).toMatchObject([{ forward: Forward.UNSPECIFIED }, { forward: Forward.NEVER, target: { $case: 'selector' } }]);
+  expect(stdout.trim().split('\n')).toHaveLength(1);
+});
+
+test('--dry-run says what would be forwarded, shows no handle and sends nothing', async () => {
+  const words = await ask(['revoke', '--token-file', userFile, '--forward', '--dry-run']);
+  const json = await ask(['revoke', '--handle', '--no-forward', '--dry-run', '--json'], { stdin: handle });
+  expect(words.stdout).toBe('would revoke the given token, and tell its authority; nothing was sent\n');
+  expect(JSON.parse(json.stdout)).toEqual({ dryRun: true, handle: '(not shown)', waitFor: 'REACH_SIDECAR', forward: 'FORWARD_NEVER' });
+  expect(requests).toEqual([]);
+});
+
+test('find tells the facts of what is found, with exit code 0', async () => {
+  sidecar.on.findToken = (request) => said(request, FindTokenResponse.fromPartial({ found: answer }));
+  const words = await ask(['find', '--issuer', 'central', '--user', 'u1', '--project', 'p1']);
+  const json = await ask(['find', '--user', 'u1', '--json', '--print-handle', '--claims', '--catalog-service', 'compute']);
+  expect([words.code, json.code]).toEqual([0, 0]);
+  expect(words.stdout).toMatch(/^active {3}alice (.*\n)+.*fingerprint f1/);
+  expect(misfits(JSON.parse(json.stdout), 'FindTokenResponse')).toEqual([]);
+  expect(JSON.parse(json.stdout)).toMatchObject({ found: { active: true, fingerprint: 'f1' } });
+  expect(requests).toMatchObject([
+    { issuer: 'central', userId: 'u1', projectId: 'p1', include: { handle: false } },
+    { issuer: '', userId: 'u1', projectId: '', include: { handle: true, claims: true, catalog: true, catalogServices: ['compute'] } },
+  ]);
+});
+
+test('find with nothing found is exit code 1, and one who may not ask gets no answer', async () => {
+  const words = await ask(['find', '--user', 'u1']);
+  const json = await ask(['find', '--user', 'u1', '--json']);
+  sidecar.on.findToken = () => {
+    throw new Refusal(status.PERMISSION_DENIED, { reason: 'CALLER_UNKNOWN' });
+  };
+  const refused = await ask(['find', '--user', 'u1']);
+  expect([words.code, json.code, refused.code]).toEqual([1, 1, 3]);
+  expect(words.stdout).toMatch(/^none {5}no active token/);
+  expect(JSON.parse(json.stdout)).toEqual({});
+  expect(refused).toMatchObject({ stdout: '', stderr: expect.stringContaining('CALLER_UNKNOWN') });
+});
+
+test('status tells the servers of the shared tier and what waits for the authorities', async () => {
+  const longAgo = (ms: number) => new Date(Date.now() - ms);
+  sidecar.on.getStatus = () =>
+    GetStatusResponse.fromPartial({
+      sidecar: 's',
+      version: '1.0.0',
+      serving: true,
+      dependencies: [
+        { name: 'journal', reachable: true },
+        { name: 'memcached/10.0.0.7:11211', reachable: true },
+        { name: 'memcached/10.0.0.9:11211', reachable: false, problem: 'timed out', lastAnswerAt: longAgo(41_000) },
+      ],
+      tiers: [
+        { name: 'memory', tokenCount: 3n, maxSizeBytes: 67_108_864n },
+        { name: 'shared', lookupCount: 10n, hitCount: 9n },
+      ],
+      upstreamOutboxCount: 4n,
+      forwardings: [
+        { issuer: 'central', pendingCount: 3n, acceptedCount: 1234n, rejectedCount: 1n, expiredCount: 2n, oldestAt: longAgo(300_000) },
+        { issuer: 'corp' },
+      ],
+    });
+  const words = await ask(['status']);
+  const json = await ask(['status', '--json']);
+  expect(words.stdout.split('\n').slice(2)).toEqual([
+    '  caches    memory        3 tokens, 0 of 64 MiB',
+    '            shared        1 of 2 servers (10.0.0.9:11211 out: timed out, last answer 41 s ago), 90.0 % hits of 10',
+    '  waiting   upstream      4',
+    '            central       3 wait (the oldest for 5 min), 1,234 accepted, 1 refused, 2 ended before they could be told',
+    '  watchers                0',
+    '',
+  ]);
+  expect(misfits(JSON.parse(json.stdout), 'GetStatusResponse')).toEqual([]);
+  expect(JSON.parse(json.stdout)).toMatchObject({ upstreamOutboxCount: '4', forwardings: [{ issuer: 'central', pendingCount: '3' }, {}] });
+});
+
+test.each([
+  ['an access without a path', ['validate', '--access', 'compute:GET']],
+  ['an access with a query', ['validate', '--access', 'compute:GET:/v2.1/servers?all=1']],
+  ['an access that is a token', ['validate', '--access', user]],
+  ['a stale time that is none', ['validate', '--stale', 'long']],
+  ['a stale time of more than a day', ['validate', '--stale', '25h']],
+  ['a service token in a file that is not there', ['validate', '--service-token-file', join(folder, 'absent')]],
+  ['an empty service token', ['validate', '--service-token-file', file('empty', '\n')]],
+  ['forwarding of all that fit', ['revoke', '--user', 'u', '--forward', '--yes']],
+  ['a handle beside a selector', ['revoke', '--user', 'u', '--handle', '--yes']],
+  ['nobody to find', ['find']],
+  ['an empty user', ['find', '--user', '']],
+])('exit code 2, and nothing is sent: %s', async (_, args) => {
+  const { code, stdout, stderr } = await ask(args, { stdin: user });
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(stderr).toMatch(/^sidegate: .+\n$/);
+  expect(requests).toEqual([]);
+});
+
+test('no token stands in any output, and a handle only where it was asked for', () => {
+  expect(allOutput().length).toBeGreaterThan(2_000);
+  expect([user, service].filter((secret) => allOutput().includes(secret))).toEqual([]);
+  expect(allOutput().split(handle)).toHaveLength(3);
+});

@@ -1,0 +1,45 @@
+// The configurations that deploy/ holds: each is one that `serve` takes without a word.
+import { describe, expect, test } from 'vitest';
+import { configIn, documentsOf, judged, said, textOf } from './manifests.ts';
+
+const inConfigMap = (path: string): string =>
+  said(
+    documentsOf(path).find(({ kind, metadata }) => said(kind) === 'ConfigMap' && said(metadata?.['name']) === 'sidegate')?.['data']?.[
+      'sidegate.yaml'
+    ],
+  );
+
+// memcached on other hosts without TLS: what that leaves open is on the page.
+const clear = ['caching.shared.servers'];
+
+const all: readonly (readonly [string, string, readonly string[]])[] = [
+  ['compose', textOf('deploy/compose/sidegate.yaml'), []],
+  ['systemd', textOf('deploy/systemd/sidegate.yaml'), clear],
+  ['kubernetes/sidecar', inConfigMap('deploy/kubernetes/sidecar.yaml'), []],
+  ['kubernetes/daemonset', inConfigMap('deploy/kubernetes/daemonset.yaml'), []],
+  ['kubernetes/region', textOf('deploy/kubernetes/region/sidegate.yaml'), clear],
+];
+
+describe.each(all)('the configuration of %s', (_name, text, doubted) => {
+  test('is one that serve takes, and doubts where the page says so', () => {
+    const found = judged(text);
+    expect(found.config.issuers.map(({ kind }) => kind)).toEqual(['keystone']);
+    expect(found.doubted).toEqual(doubted);
+  });
+
+  test('keeps its journal, has keys that a neighbour can have too, and Keystone over TLS', () => {
+    const config = configIn(text);
+    expect(config.journal.dir).toBe('/var/lib/sidegate/journal');
+    expect(config.deploymentKeyDir).toMatch(/^\/(run\/secrets|etc\/sidegate)\//);
+    const [issuer] = config.issuers;
+    expect(issuer && 'url' in issuer ? issuer.url : '').toMatch(/^https:/);
+  });
+
+  test('a name that is no setting would have been found', () => {
+    expect(() => configIn(text.replace('max_token_life', 'max_token_live'))).toThrow('max_token_life');
+  });
+
+  test('a file that is not there would have been found', () => {
+    expect(() => configIn(text.replace(/\S*keystone-ca.pem"?/, '/nowhere/keystone-ca.pem'))).toThrow('ca_file');
+  });
+});
