@@ -16,8 +16,8 @@ export function sharedRules({ caching, deploymentKeys, issuers }: Parts): readon
     const message = 'is needed by caching.shared: only sidecars with the same key can read what another one has stored';
     found.push({ path: ['deployment_key_dir'], message });
   }
-  if (handles.enabled && !(isThere && caching.enabled)) {
-    const message = 'needs caching.shared.servers and caching.enabled: what a handle stands for is kept there';
+  if (handles.enabled && !(isThere && caching.enabled && caching.token.enabled)) {
+    const message = 'needs caching.shared.servers, caching.enabled and caching.token.enabled: what a handle stands for is kept there';
     found.push({ path: ['caching', 'handles', 'enabled'], message });
   }
   for (const [index, issuer] of issuers.entries()) {

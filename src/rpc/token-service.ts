@@ -305,7 +305,8 @@ class TokenService {
     const line = { act, actor: actor.name, selector, ...(reason ? { reason } : {}) };
     try {
       const done = await run({ actor: actor.name, caller: actor.id, requestId, reason });
-      telemetry.audit({ ...line, outcome: 'done', cursor: formatCursor(done.asOf), entryId: done.entryId });
+      const outcome = done.forwarding === undefined ? 'done' : `done, forwarded: ${done.forwarding}`;
+      telemetry.audit({ ...line, outcome, cursor: formatCursor(done.asOf), entryId: done.entryId });
       return done;
     } catch (error) {
       telemetry.audit({ ...line, outcome: outcomeOf(error) });

@@ -1,4 +1,5 @@
 // memjs's client over our own servers: it keeps the opcodes, the statuses and the calls; where a key lies and its numbers are ours.
+/// <reference path="./memjs.d.ts" />
 
 import { Client as MemjsClient } from 'memjs';
 import { createRing, type Ring } from './ring.ts';

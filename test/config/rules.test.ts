@@ -418,12 +418,23 @@ describe('the shared tier', () => {
     [
       'that is off, with handles',
       { caching: { handles: { enabled: true } } },
-      ['caching.handles.enabled: needs caching.shared.servers and caching.enabled: what a handle stands for is kept there'],
+      [
+        'caching.handles.enabled: needs caching.shared.servers, caching.enabled and caching.token.enabled: what a handle stands for is kept there',
+      ],
     ],
     [
       'that is not used, with handles',
       shared({}, { enabled: false, handles: { enabled: true } }),
-      ['caching.handles.enabled: needs caching.shared.servers and caching.enabled: what a handle stands for is kept there'],
+      [
+        'caching.handles.enabled: needs caching.shared.servers, caching.enabled and caching.token.enabled: what a handle stands for is kept there',
+      ],
+    ],
+    [
+      'without tokens in it, with handles',
+      shared({}, { token: { enabled: false }, handles: { enabled: true } }),
+      [
+        'caching.handles.enabled: needs caching.shared.servers, caching.enabled and caching.token.enabled: what a handle stands for is kept there',
+      ],
     ],
     [
       'without a port',

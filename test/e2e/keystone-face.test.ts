@@ -1,10 +1,10 @@
 // The Keystone face beside Keystone itself: both asked over HTTP, and Debian's unmodified auth_token over both.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { startMiddleware } from '../foreign/middleware-live.ts';
+import { type Middleware, startMiddleware } from '../foreign/middleware-live.ts';
 import { endedToken } from './lab/ended-token.ts';
 import { byPassword, keystoneCall, keystoneLogin } from './lab/keystone-api.ts';
 import { describeWithKeystone, type Lab, startKeystone, type TokenKind } from './lab.ts';
-import { forged, type LabSidecar, startSidecar } from './sidecar.ts';
+import { forged, type LabSidecar, spellingsOf, startSidecar } from './sidecar.ts';
 
 const kinds = [
   'unscoped',
@@ -40,12 +40,16 @@ describeWithKeystone('the Keystone face beside Keystone itself', () => {
   let admin: string;
   let sidecar: LabSidecar;
   let tokens: Readonly<Record<Kind, string>>;
+  /** Alice's, past its end. */
+  let ended: string;
 
   beforeAll(async () => {
     lab = await startKeystone();
     admin = await lab.token('admin');
+    const ending = endedToken(lab);
     tokens = Object.fromEntries(await Promise.all(kinds.map(async (kind) => [kind, await lab.token(kind)] as const))) as typeof tokens;
     sidecar = await startSidecar(lab, { faces: true });
+    ended = (await ending).token;
   }, 240_000);
   afterAll(async () => {
     await sidecar?.close();
@@ -89,15 +93,26 @@ describeWithKeystone('the Keystone face beside Keystone itself', () => {
     test.each(kinds)('of kind %s, with its catalog and without, from Keystone and from memory', async (kind) => {
       const rules = '1.0';
       const theirs = await Promise.all(['?nocatalog', ''].map((query) => keystone(tokens[kind], { query, rules })));
-      lab.proxy.forget();
-      for (const query of ['?nocatalog', '', '?nocatalog', '']) {
-        const ours = await face(tokens[kind], { query, rules });
-        const [bare, whole] = theirs.map(relevant);
-        expect(ours.status).toBe(200);
-        expect(relevant(ours)).toEqual(query === '' ? whole : bare);
-        expect(ours.headers['x-openstack-request-id']).toMatch(/^req-[0-9a-f-]{36}$/);
+      const asked = () => lab.proxy.count('GET', '/v3/auth/tokens');
+      const [bare, whole] = theirs.map(relevant);
+      for (const { from, most } of [
+        { from: 'Keystone', most: 2 },
+        { from: 'memory', most: 0 },
+      ]) {
+        lab.proxy.forget();
+        const ours = [await face(tokens[kind], { query: '?nocatalog', rules }), await face(tokens[kind], { query: '', rules })];
+        expect(ours.map(relevant), from).toEqual([bare, whole]);
+        expect(ours.map(({ status }) => status)).toEqual([200, 200]);
+        for (const { headers } of ours) expect(headers['x-openstack-request-id']).toMatch(/^req-[0-9a-f-]{36}$/);
+        expect(asked()).toBeLessThanOrEqual(most);
       }
-      expect(lab.proxy.count('GET', '/v3/auth/tokens')).toBe(2);
+    });
+
+    test('however it is spelt: with padding, in the other alphabet, with white space around it', async () => {
+      const spellings = [...spellingsOf(tokens.project).slice(-4), ` ${tokens.project}`, `${tokens.project} `];
+      const [ours, theirs] = await Promise.all([face, keystone].map((ask) => Promise.all(spellings.map((token) => ask(token)))));
+      expect(theirs?.map(({ status }) => status)).toEqual(spellings.map(() => 200));
+      expect(ours?.map(relevant)).toEqual(theirs?.map(relevant));
     });
 
     test('to HEAD: the same headers, and no body', async () => {
@@ -132,14 +147,16 @@ describeWithKeystone('the Keystone face beside Keystone itself', () => {
     });
 
     test('of a token that has ended, unless an ended one is asked for: then it says what Keystone says', async () => {
-      const { token } = await endedToken(lab);
+      const token = ended;
       expect(await statuses(token)).toEqual([404, 404]);
       for (const query of ['?allow_expired=1&nocatalog', '?allow_expired=1']) {
         const [ours, theirs] = [await face(token, { query }), await keystone(token, { query })];
         expect(theirs.status).toBe(200);
         expect(relevant(ours)).toEqual(relevant(theirs));
       }
-      expect(await statuses(token, { query: '?allow_expired=0' })).toEqual([404, 404]);
+      const words = ['true', 'T', 'yes', '0', '01', '', '0&allow_expired=1'];
+      const said = await Promise.all(words.map((word) => statuses(token, { query: `?allow_expired=${word}` })));
+      expect(said).toEqual([...words.slice(0, 3).map(() => [200, 200]), ...words.slice(3).map(() => [404, 404])]);
       expect(await statuses(token)).toEqual([404, 404]);
     });
 
@@ -207,29 +224,45 @@ describeWithKeystone('the Keystone face beside Keystone itself', () => {
   });
 
   describe.skipIf(noMiddleware)(`under auth_token${noMiddleware ? ` (skipped: ${noMiddleware})` : ''}`, () => {
-    test('a service is told by the face what Keystone tells it', async () => {
-      const middleware = startMiddleware();
-      try {
-        const common = { auth_type: 'admin_token', token_cache_time: '-1', www_authenticate_uri: 'http://keystone.example/v3' };
-        await middleware.make('direct', { ...common, endpoint: lab.url, token: admin });
-        await middleware.make('faced', { ...common, endpoint: sidecar.keystoneUrl, token: 'unused' });
-        for (const kind of ['project', 'trust_impersonating', 'federated_unscoped'] as const) {
-          const [direct, faced] = await Promise.all(
-            ['direct', 'faced'].map((name) => middleware.call(name, { 'X-Auth-Token': tokens[kind] })),
-          );
-          expect(direct?.reached?.headers['X_IDENTITY_STATUS']).toBe('Confirmed');
-          expect(faced).toEqual(direct);
-        }
-        const refused = await Promise.all(
-          ['direct', 'faced'].map((name) => middleware.call(name, { 'X-Auth-Token': forged(tokens.project, 2) })),
-        );
-        expect(refused.map(({ status, reached }) => [status, reached])).toEqual([
-          [401, null],
-          [401, null],
-        ]);
-      } finally {
-        await middleware.close();
-      }
+    const services = {
+      direct: () => ({ endpoint: lab.url, token: admin }),
+      faced: () => ({ endpoint: sidecar.keystoneUrl, token: 'unused' }),
+    };
+    let middleware: Middleware;
+
+    beforeAll(async () => {
+      middleware = startMiddleware();
+      const common = { auth_type: 'admin_token', token_cache_time: '-1', www_authenticate_uri: 'http://keystone.example/v3' };
+      const roles = { service_token_roles: 'service', service_token_roles_required: 'true' };
+      for (const [name, where] of Object.entries(services)) await middleware.make(name, { ...common, ...roles, ...where() });
+    });
+    afterAll(() => middleware?.close());
+
+    /** What the service that asks Keystone answers, and what the one that asks the face does. */
+    const both = (headers: Readonly<Record<string, string>>) =>
+      Promise.all([middleware.call('direct', headers), middleware.call('faced', headers)] as const);
+
+    test.each(['project', 'trust_impersonating', 'federated_unscoped'] as const)('a service is told the same, of kind %s', async (kind) => {
+      const [direct, faced] = await both({ 'X-Auth-Token': tokens[kind] });
+      expect(direct.reached?.headers['X_IDENTITY_STATUS']).toBe('Confirmed');
+      expect(faced).toEqual(direct);
+    });
+
+    test('a service is told the same of a user’s token that has ended, beside the token of a service', async () => {
+      const [direct, faced] = await both({ 'X-Auth-Token': ended, 'X-Service-Token': tokens.nova });
+      expect(direct.reached?.headers).toMatchObject({ X_IDENTITY_STATUS: 'Confirmed', X_SERVICE_IDENTITY_STATUS: 'Confirmed' });
+      expect(faced).toEqual(direct);
+    });
+
+    test.each([
+      ['nobody issued', () => ({ 'X-Auth-Token': forged(tokens.project, 2) })],
+      ['has ended', () => ({ 'X-Auth-Token': ended })],
+      ['has ended, beside one of a user', () => ({ 'X-Auth-Token': ended, 'X-Service-Token': tokens.project })],
+      ['has access rules that nobody enforces', () => ({ 'X-Auth-Token': tokens.application_credential_access_rules })],
+    ])('a service lets nobody in with a token that %s', async (_, headers) => {
+      const [direct, faced] = await both(headers());
+      expect([direct.status, direct.reached]).toEqual([401, null]);
+      expect(faced).toEqual(direct);
     });
   });
 });

@@ -130,6 +130,38 @@ describeWithKeystone('sidecars that share a tier', () => {
         expect(asked()).toBe(1);
       });
 
+      test('and what all of them ask at once is asked of Keystone once', async () => {
+        const token = await lab.token('project');
+        const asking = [one, other].flatMap(({ client }) => Array.from({ length: 10 }, () => client.validate(token)));
+        expect(new Set((await Promise.all(asking)).map(wordOf))).toEqual(new Set(['active']));
+        expect(asked()).toBe(1);
+      });
+
+      test('a catalog that was fetched with one token is that of the user’s other tokens on the project, at the other too', async () => {
+        const [first, second] = [await lab.token('dave'), await lab.token('dave')];
+        const include = { catalog: true };
+        const { catalog } = activeOf(await one.client.validate(first, { include })).token;
+        await one.client.validate(second);
+        const answer = activeOf(await other.client.validate(second, { include }));
+        expect([answer.provenance, answer.token.catalog]).toEqual(['shared', catalog]);
+        expect(catalog).toHaveLength(3);
+        expect(asked()).toBe(2);
+      });
+
+      test('and no other: what lies there for two scopes does not mix', async () => {
+        const both = [await lab.token('nova'), await lab.token('admin')];
+        const include = { catalog: true };
+        const at = async ({ client }: LabSidecar) => {
+          const answers: ActiveAnswer[] = [];
+          for (const token of both) answers.push(activeOf(await client.validate(token, { include })));
+          return answers;
+        };
+        const [first, second] = [await at(one), await at(other)];
+        expect(second.map(({ provenance }) => provenance)).toEqual(['shared', 'shared']);
+        expect(second.map(({ token }) => token)).toEqual(first.map(({ token }) => token));
+        expect(first[0]?.token.catalog).not.toEqual(first[1]?.token.catalog);
+      });
+
       test('its refusals are its own: each asks Keystone about a token that nobody issued', async () => {
         const token = forged(await lab.token('project'), 1);
         expect([await verdict(one.client, token), await verdict(other.client, token), asked()]).toEqual(['REFUSED', 'REFUSED', 2]);
@@ -284,7 +316,8 @@ describeWithKeystone('sidecars that share a tier', () => {
       const [token, handle] = await lab.token('dave').then(async (dave) => [dave, await handleOf(one, dave)] as const);
       const target = { userId: lab.seed.users.dave.id, projectId: lab.seed.projects.db };
       const known = await one.client.validate(token);
-      await vi.waitFor(async () => expect(await other.client.findToken(target)).toBeDefined(), { timeout: 10_000, interval: 50 });
+      const newestAt = async (sidecar: LabSidecar) => (await sidecar.client.findToken(target))?.fingerprint;
+      await vi.waitFor(async () => expect(await newestAt(other)).toBe(known.fingerprint), { timeout: 10_000, interval: 50 });
       const found = activeOf((await other.client.findToken(target, { include: { handle: true, claims: true } })) ?? expect.unreachable());
       expect([found.fingerprint, found.handle, found.token.user?.id]).toEqual([known.fingerprint, handle, target.userId]);
       expect(JSON.stringify(found, (_name, value) => (typeof value === 'bigint' ? `${value}` : value))).not.toContain(token);
@@ -293,8 +326,8 @@ describeWithKeystone('sidecars that share a tier', () => {
       expect(asked()).toBe(1);
 
       await other.client.revoke({ handle });
-      expect(await other.client.findToken(target)).toBe(undefined);
-      expect((await one.client.findToken(target))?.fingerprint).toBe(known.fingerprint);
+      expect(await newestAt(other)).not.toBe(known.fingerprint);
+      expect(await newestAt(one)).toBe(known.fingerprint);
     });
 
     test('memcached is killed: answers go on, and so does the tier when it is back', async () => {

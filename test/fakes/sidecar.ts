@@ -9,6 +9,8 @@ import { defaultConfig } from '../../src/config/load.ts';
 import { secretFile } from '../../src/config/secrets.ts';
 import type { CallerRule, Config, IssuerConfig } from '../../src/config/types.ts';
 import {
+  FindTokenRequest,
+  FindTokenResponse,
   GetStatusRequest,
   GetStatusResponse,
   RefreshRequest,
@@ -141,6 +143,8 @@ export async function startSidecar(plan: SidecarPlan = {}) {
       typed(call('Revoke', RevokeRequest.encode(RevokeRequest.fromPartial(request)).finish(), options), RevokeResponse),
     refresh: (request: Parameters<typeof RefreshRequest.fromPartial>[0], options?: CallOptions) =>
       typed(call('Refresh', RefreshRequest.encode(RefreshRequest.fromPartial(request)).finish(), options), RefreshResponse),
+    findToken: (request: Parameters<typeof FindTokenRequest.fromPartial>[0], options?: CallOptions) =>
+      typed(call('FindToken', FindTokenRequest.encode(FindTokenRequest.fromPartial(request)).finish(), options), FindTokenResponse),
     getStatus: (options?: CallOptions) =>
       typed(call('GetStatus', GetStatusRequest.encode(GetStatusRequest.create()).finish(), options), GetStatusResponse),
     metrics: async () => (await fetch(`http://${running.operations}/metrics`)).text(),
