@@ -91,8 +91,8 @@ export function serve(ready: Readonly<Record<string, unknown>>): void {
   process.send?.(ready);
 }
 
-/** `external` holds the buffers too (`arrayBuffers` is a part of it). */
-function memoryBytes(): number {
+/** Bytes on and beside the heap. `external` holds the buffers too (`arrayBuffers` is a part of it). */
+export function memoryBytes(): number {
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
 }

@@ -3,33 +3,16 @@
 // The real road, facts and validator in one process, without gRPC around them, so that nothing hides the difference: append, wait until
 // it is applied, then time one hit. Both sides in turn.
 
-import { createTagger } from '../src/core/tag.js';
-import { createMemoryJournal } from '../src/journal/memory.js';
-import type { Telemetry, TokenFormat } from '../src/ports.js';
-import { Authorities } from '../src/service/authorities.js';
-import { Catalogs } from '../src/service/catalogs.js';
-import { Degradations } from '../src/service/degradation.js';
-import { FactsStore } from '../src/service/facts.js';
-import { Invalidations } from '../src/service/invalidations.js';
-import type { Issuer } from '../src/service/issuer.js';
+import type { TokenFormat } from '../src/ports.js';
 import { Validator } from '../src/service/validator.js';
 import { systemClock } from '../src/sidecar.js';
-import { tokenCodec } from '../src/wire/token-codec.js';
+import { memoryTier, silent } from './memory-tier.js';
 import { median, readOptions, report } from './report.js';
 
 const options = readOptions();
 const many = options.quick ? 200_000 : 1_000_000;
 const rounds = options.quick ? 5 : 15;
 const hits = options.quick ? 1_000 : 5_000;
-
-const silent: Telemetry = {
-  counter: () => ({ add: () => undefined }),
-  histogram: () => ({ observe: () => undefined }),
-  gauge: () => undefined,
-  log: { info: () => undefined, warn: () => undefined, error: () => undefined, debug: () => undefined },
-  audit: () => undefined,
-};
-const life = { maxTokenLifeMs: 3_600_000, skewMs: 0, leewayMs: 0, endless: false, needsIssueTime: false, audiences: [] };
 
 interface Side {
   hit(n: number): Promise<bigint>;
@@ -69,30 +52,7 @@ async function side(live: number): Promise<Side> {
       },
     }),
   };
-  const issuer: Issuer = {
-    name: 'bench',
-    accepts: ['opaque'],
-    format,
-    life,
-    expiredWithinMs: 0,
-    serviceRoles: [],
-    hasCatalogs: false,
-    revokeUpstream: false,
-    canAsk: true,
-    movesEnds: false,
-    calls: { deadlineMs: 5000, concurrency: 1, queue: 1 },
-  };
-  const journal = createMemoryJournal({ clock });
-  const tagger = createTagger([{ id: 'k', secret: Buffer.alloc(32, 7) }]);
-  const invalidations = new Invalidations({
-    journal,
-    tagger,
-    clock,
-    telemetry: silent,
-    settleMs: 2000,
-    factsLifeMs: 302_000,
-    ring: 65_536,
-  });
+  const { issuer, journal, invalidations, degradations, facts, catalogs } = memoryTier(format, { facts: 64 << 20, catalogs: 0 });
   const dimensions = ['user', 'project', 'session', 'trust', 'application_credential'] as const;
   const entry = (n: number) => ({
     effect: 'REVOKE' as const,
@@ -118,27 +78,6 @@ async function side(live: number): Promise<Side> {
   }
   await invalidations.load();
   void invalidations.run(new AbortController().signal);
-  const degradations = new Degradations();
-  const catalogs = new Catalogs({ clock, invalidations, settleMs: 2000, limits: { enabled: false, timeMs: 0, memoryBytes: 1 } });
-  const facts = new FactsStore({
-    issuers: [issuer],
-    invalidations,
-    authorities: new Authorities({ issuers: [issuer], clock, telemetry: silent, degradations }),
-    catalogs,
-    tagger,
-    codec: tokenCodec,
-    clock,
-    telemetry: silent,
-    random: () => 0,
-    limits: {
-      enabled: true,
-      timeMs: 300_000,
-      jitter: 0,
-      refreshAhead: 1,
-      memoryBytes: 64 << 20,
-      refusals: { enabled: true, timeMs: 5000, maxEntries: 100 },
-    },
-  });
   const validator = new Validator({
     issuers: [issuer],
     facts,

@@ -1,12 +1,18 @@
 // What every program of bench/ shares: its options, its questions, and how an answer is printed.
 
-/** One question with its answer. `wanted`: `<= 1.3`, `>= 10` or null where nothing is promised. */
+/** One question with its answer. `wanted`: `<= 1.3`, `>= 10`, both with ` and ` between, or null where nothing is promised. */
 export interface Answer {
   readonly name: string;
   readonly value: number;
   readonly unit: string;
   readonly wanted: string | null;
   readonly met: boolean | null;
+}
+
+/** One row of a table: an answer, and what it was measured on. */
+export interface Row {
+  readonly answer: Omit<Answer, 'met'>;
+  readonly note: string;
 }
 
 /** The options of the command line: `--quick` for a run of seconds, `--json` for one object a question. */
@@ -35,8 +41,10 @@ export function report(options: Options, answer: Omit<Answer, 'met'>, note: stri
 
 function judged(value: number, wanted: string | null): boolean | null {
   if (wanted === null) return null;
-  const [relation, limit] = wanted.split(' ');
-  return relation === '<=' ? value <= Number(limit) : value >= Number(limit);
+  return wanted.split(' and ').every((one) => {
+    const [relation, limit] = one.split(' ');
+    return relation === '<=' ? value <= Number(limit) : value >= Number(limit);
+  });
 }
 
 /** The middle one. */

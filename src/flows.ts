@@ -6,15 +6,16 @@ import type { Clock, Journal, SharedCache, Telemetry } from './ports.ts';
 import { Authorities } from './service/authorities.ts';
 import { Catalogs } from './service/catalogs.ts';
 import { Degradations } from './service/degradation.ts';
-import { type CachingLimits, FactsStore } from './service/facts.ts';
+import { FactsStore } from './service/facts.ts';
 import { Finder } from './service/finder.ts';
-import { Forwarding } from './service/forwarding.ts';
-import { Handles } from './service/handles.ts';
 import { Invalidations } from './service/invalidations.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
-import { Leases } from './service/leases.ts';
+import type { CachingLimits } from './service/kept-facts.ts';
 import { Revoker } from './service/revoker.ts';
-import { SharedTier } from './service/shared-facts.ts';
+import { Forwarding } from './service/telling/forwarding.ts';
+import { Handles } from './service/tier/handles.ts';
+import { Leases } from './service/tier/leases.ts';
+import { SharedTier } from './service/tier/shared-tier.ts';
 import { Validator } from './service/validator.ts';
 import { Watchers } from './service/watch.ts';
 import { tokenCodec } from './wire/token-codec.ts';
@@ -109,7 +110,6 @@ export function createFlows(parts: FlowParts): Flows {
     });
   const finder = new Finder({ issuers, shared, lifeMs: keepMs });
   const facts = new FactsStore({
-    issuers,
     invalidations,
     authorities: new Authorities({ issuers, clock, telemetry, degradations }),
     catalogs,

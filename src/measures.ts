@@ -3,7 +3,7 @@
 import type { Flows } from './flows.ts';
 import type { Clock, Telemetry } from './ports.ts';
 import { degradedReasons } from './service/degradation.ts';
-import type { RecipientStatus } from './service/recipient.ts';
+import type { RecipientStatus } from './service/telling/recipient.ts';
 
 /** Binds the gauges: each is read when somebody scrapes. */
 export function measure(

@@ -22,9 +22,18 @@ import type { Issuer } from './service/issuer.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
 
 // What an adapter outside of this repository is written with. What is of the core itself is in `sidegate/core`.
-export { type AdapterDeps, type Adapters, adapters, type OpenIssuer } from './adapters.ts';
+export { type AdapterDeps, type Adapters, adapters, type OpenIssuer, type SharedCacheDeps } from './adapters.ts';
 export { type ConfigSource, defaultConfig, formatProblems, type LoadedConfig, type LoadResult, loadConfig } from './config/load.ts';
-export type { CachingConfig, Config, IntrospectionIssuer, IssuerConfig, JwtIssuer, KeystoneIssuer, LimitsConfig } from './config/types.ts';
+export type {
+  CachingConfig,
+  Config,
+  IntrospectionIssuer,
+  IssuerConfig,
+  JwtIssuer,
+  KeystoneIssuer,
+  LimitsConfig,
+  SharedConfig,
+} from './config/types.ts';
 export type {
   AuditLine,
   Clock,

@@ -5,14 +5,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Memcached, startMemcached } from '../bench/region/memcached.ts';
-import { type ScriptedKeystone, startScriptedKeystone } from '../bench/region/scripted-keystone.ts';
-import { newKeyDir, type SidecarProcess, sidecarProcess } from '../bench/region/sidecar-process.ts';
+import { type ScriptedKeystone, startScriptedKeystone } from '../bench/servers/scripted-keystone.ts';
+import { newKeyDir, type SidecarProcess, sidecarProcess } from '../bench/servers/sidecar-process.ts';
 import { type Answer, type Client, connect } from '../src/client/index.ts';
 import { formatProblems, loadConfig } from '../src/config/load.ts';
 import { createSidecar } from '../src/sidecar.ts';
 import { builtPackage } from './cli/program.ts';
-import { describeWithMemcached } from './fakes/memcached.ts';
+import { describeWithMemcached, type Memcached, startMemcached } from './fakes/memcached.ts';
 
 const password = 'the-password';
 const dir = mkdtempSync(join(process.env['SIDEGATE_TEST_RUN'] ?? tmpdir(), 'sidegate-leases-'));
@@ -88,7 +87,7 @@ describeWithMemcached('twenty sidecars on one memcached', () => {
   afterAll(async () => {
     for (const client of clients) client.close();
     stopping.abort();
-    await Promise.all([...stopped, mortal?.end('SIGKILL'), memcached?.kill(), keystone?.close()]);
+    await Promise.all([...stopped, mortal?.end('SIGKILL'), memcached?.close(), keystone?.close()]);
     rmSync(dir, { recursive: true, force: true });
   });
 

@@ -1,8 +1,7 @@
 // What a request costs whose token is known, by each way: rounds in turn, so that other load on the machine falls on all alike.
 
-import { cpuSecondsOf } from '../region/sidecar-process.ts';
-import type { Row } from '../region/summary.ts';
-import { median, quantile } from '../report.ts';
+import { median, quantile, type Row } from '../report.ts';
+import { cpuSecondsOf } from '../servers/sidecar-process.ts';
 import type { Stage, WayName } from './stage.ts';
 import type { Subject } from './subject.ts';
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { byPassword, keystoneCall, keystoneLogin } from '../../test/e2e/lab/keystone-api.ts';
 import { seedKeystone } from '../../test/e2e/lab/seed.ts';
-import { startScriptedKeystone } from '../region/scripted-keystone.ts';
+import { startScriptedKeystone } from '../servers/scripted-keystone.ts';
 
 /** A Keystone, and what is needed to use it. */
 export interface Keystone {

@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Memcached, startMemcached } from '../region/memcached.ts';
-import { newKeyDir, type SidecarProcess, sidecarProcess } from '../region/sidecar-process.ts';
+import { type MemcachedProcess, startMemcachedProcess } from '../../test/fakes/memcached-process.ts';
+import { newKeyDir, type SidecarProcess, sidecarProcess } from '../servers/sidecar-process.ts';
 import { type Gate, startGate } from './gate.ts';
 import { type Keystone, startPlayedKeystone, startRealKeystone } from './keystone.ts';
 import { type Subject, startSubject, type Way } from './subject.ts';
@@ -18,9 +18,9 @@ export interface Stage {
   readonly keystone: Keystone;
   readonly gate: Gate;
   /** The middleware's own memcached, as deployed today. */
-  readonly theirs: Memcached;
+  readonly theirs: MemcachedProcess;
   /** The sidecar's shared tier. */
-  readonly ours: Memcached;
+  readonly ours: MemcachedProcess;
   readonly sidecar: SidecarProcess;
   readonly ways: ReadonlyMap<WayName, Way>;
   /** A Python process; ended with the stage at the latest. */
@@ -43,8 +43,8 @@ export async function startStage(root: string, quick: boolean): Promise<Stage> {
     const url = `http://127.0.0.1:${gate.port}/v3`;
     await keystone.reachedAt(url);
     // One for each: what one stores must not serve the other.
-    const [theirs, ours] = await Promise.all([startMemcached(), startMemcached()]);
-    cleanup.push(() => Promise.all([theirs.kill(), ours.kill()]));
+    const [theirs, ours] = await Promise.all([startMemcachedProcess(), startMemcachedProcess()]);
+    cleanup.push(() => Promise.all([theirs.close(), ours.close()]));
     const sidecar = sidecarProcess({
       name: 'sidecar',
       cli: join(root, 'dist', 'cli.js'),

@@ -4,11 +4,11 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Mood, ScriptedKeystone } from '../servers/scripted-keystone.ts';
+import type { SidecarProcess } from '../servers/sidecar-process.ts';
 import type { Bend, BendingProxy } from './bending-proxy.ts';
 import type { Judge } from './judge.ts';
 import type { Memcached, Stored } from './memcached.ts';
-import type { Mood, ScriptedKeystone } from './scripted-keystone.ts';
-import type { SidecarProcess } from './sidecar-process.ts';
 
 /** What can be hurt. */
 export interface Victims {
@@ -67,20 +67,20 @@ async function untilOver(signal: AbortSignal): Promise<void> {
 async function killed(them: readonly Memcached[], signal: AbortSignal): Promise<void> {
   await Promise.all(them.map((one) => one.kill()));
   await untilOver(signal);
-  await Promise.all(them.map((one) => one.start()));
+  await Promise.all(them.map((one) => one.restart()));
 }
 
 async function stopped(them: readonly Memcached[], signal: AbortSignal): Promise<void> {
-  for (const one of them) one.stop();
+  await Promise.all(them.map((one) => one.freeze()));
   await untilOver(signal);
-  for (const one of them) one.continue();
+  for (const one of them) one.thaw();
 }
 
 async function flap({ memcached: [one] }: Victims, signal: AbortSignal): Promise<void> {
   while (one && !signal.aborted) {
     await one.kill();
     await pause(200, signal);
-    await one.start();
+    await one.restart();
     await pause(200, signal);
   }
 }

@@ -2,9 +2,9 @@
 
 import { randomUUID } from 'node:crypto';
 import { NoAnswerError } from '../../src/client/index.ts';
+import { fernetLike, type ScriptedKeystone } from '../servers/scripted-keystone.ts';
+import type { SidecarProcess } from '../servers/sidecar-process.ts';
 import type { Judge, Outcome } from './judge.ts';
-import { fernetLike, type ScriptedKeystone } from './scripted-keystone.ts';
-import type { SidecarProcess } from './sidecar-process.ts';
 
 /** How much is asked. */
 export interface LoadPlan {

@@ -1,22 +1,10 @@
-// Real memcached processes, and somebody who reads and writes in them past every sidecar.
+// A real memcached, and somebody who reads and writes in it past every sidecar.
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createServer, connect as dial, type Socket } from 'node:net';
+import { connect as dial, type Socket } from 'node:net';
+import { type MemcachedProcess, startMemcachedProcess } from '../../test/fakes/memcached-process.ts';
 
 /** One process, always at the same address. */
-export interface Memcached {
-  readonly port: number;
-  /** 0 while it is not there. */
-  readonly pid: number;
-  /** `host:port`. */
-  readonly address: string;
-  /** SIGKILL; resolves when the port is closed. */
-  kill(): Promise<void>;
-  /** Empty, at the same port; resolves when it answers. */
-  start(): Promise<void>;
-  /** SIGSTOP: the kernel still takes connections, nothing is answered. */
-  stop(): void;
-  continue(): void;
+export interface Memcached extends MemcachedProcess {
   /** What is in it now, at most `limit` records; none where it does not answer within half a second. */
   records(limit?: number): Promise<readonly Stored[]>;
   /** Puts it there, for a minute. */
@@ -31,73 +19,37 @@ export interface Stored {
   readonly value: Buffer;
 }
 
-/** Starts Debian's memcached on a free port of loopback. End it with `kill`. */
+/** Starts one on a free port of loopback. */
 export async function startMemcached(): Promise<Memcached> {
-  const port = await freePort();
-  let child: ChildProcess | undefined;
-  // memcached refuses to be root unless it is told whom to be instead.
-  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
-
+  const memcached = await startMemcachedProcess();
   const ask = async (request: Buffer | string, isWhole: (answer: Buffer) => boolean): Promise<Buffer> => {
-    const socket = dial({ port, host: '127.0.0.1' });
+    const socket = dial({ port: memcached.port, host: memcached.host });
     try {
       return await exchange(socket, request, isWhole);
+    } catch {
+      // It is frozen, killed or restarted at any time: then there is nothing in it that anybody could read.
+      return Buffer.alloc(0);
     } finally {
       socket.destroy();
     }
   };
-  const quiet = (request: Buffer | string, isWhole: (answer: Buffer) => boolean): Promise<Buffer> =>
-    // It is stopped, killed or restarted at any time: then there is nothing in it that anybody could read.
-    ask(request, isWhole).catch(() => Buffer.alloc(0));
-
-  const memcached: Memcached = {
-    port,
-    get pid() {
-      return child?.pid ?? 0;
-    },
-    address: `127.0.0.1:${port}`,
-    async start() {
-      if (child) return;
-      const started = spawn('memcached', ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-m', '64', ...user], { stdio: 'ignore' });
-      const failed = new Promise<never>((_, reject) => started.once('error', reject));
-      child = started;
-      for (let attempt = 0; attempt < 100; attempt += 1) {
-        const answer = quiet('version\r\n', endsWith('\r\n'));
-        if ((await Promise.race([answer, failed])).length > 0) return;
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-      throw new Error(`memcached does not answer on port ${port}`);
-    },
-    async kill() {
-      const killed = child;
-      if (!killed) return;
-      child = undefined;
-      const ended = new Promise((resolve) => killed.once('exit', resolve));
-      killed.kill('SIGKILL');
-      await ended;
-    },
-    stop: () => void child?.kill('SIGSTOP'),
-    continue: () => void child?.kill('SIGCONT'),
+  // `pid` is a getter, which a spread would read once.
+  return Object.assign(memcached, {
     async records(limit = 1000) {
-      const dump = await quiet(
+      const dump = await ask(
         'lru_crawler metadump all\r\n',
         (it) => endsWith('END\r\n')(it) || /^(BUSY|ERROR)/.test(it.toString('latin1')),
       );
       const keys = [...dump.toString('latin1').matchAll(/^key=(\S+) /gm)].map(([, key]) => decodeURIComponent(key ?? '')).slice(0, limit);
-      return keys.length === 0 ? [] : valuesIn(await quiet(`get ${keys.join(' ')}\r\n`, endsWith('END\r\n')));
+      return keys.length === 0 ? [] : valuesIn(await ask(`get ${keys.join(' ')}\r\n`, endsWith('END\r\n')));
     },
-    async write(records) {
+    async write(records: readonly Stored[]) {
       for (const { key, flags, value } of records) {
-        await quiet(
-          Buffer.concat([Buffer.from(`set ${key} ${flags} 60 ${value.length}\r\n`), value, Buffer.from('\r\n')]),
-          endsWith('\r\n'),
-        );
+        await ask(Buffer.concat([Buffer.from(`set ${key} ${flags} 60 ${value.length}\r\n`), value, Buffer.from('\r\n')]), endsWith('\r\n'));
       }
     },
-    flush: async () => void (await quiet('flush_all\r\n', endsWith('\r\n'))),
-  };
-  await memcached.start();
-  return memcached;
+    flush: async () => void (await ask('flush_all\r\n', endsWith('\r\n'))),
+  });
 }
 
 const endsWith =
@@ -134,20 +86,4 @@ function valuesIn(answer: Buffer): readonly Stored[] {
     found.push({ key, flags, value: Buffer.from(answer.subarray(begin, begin + Number(length))) });
     at = begin + Number(length) + 2;
   }
-}
-
-/** Outside the kernel's ephemeral range: nobody's outgoing connection takes it while memcached is away. */
-async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((done) => {
-      server.on('error', () => done(false));
-      server.listen(port, '127.0.0.1', () => done(true));
-    });
-    if (!isFree) continue;
-    await new Promise<void>((done) => server.close(() => done()));
-    return port;
-  }
-  throw new Error('no free port between 20000 and 32000');
 }

@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type ScriptedKeystone, startScriptedKeystone } from '../servers/scripted-keystone.ts';
+import { newKeyDir, type SidecarPlan, type SidecarProcess, sidecarProcess } from '../servers/sidecar-process.ts';
 import { startBendingProxy } from './bending-proxy.ts';
 import { type Fault, faults, type Victims } from './faults.ts';
 import { Judge, type Rules, type Seen, type Violation } from './judge.ts';
 import { type LoadPlan, type Sample, startLoad } from './load.ts';
 import { type Stored, startMemcached } from './memcached.ts';
-import { type ScriptedKeystone, startScriptedKeystone } from './scripted-keystone.ts';
-import { newKeyDir, type SidecarPlan, type SidecarProcess, sidecarProcess } from './sidecar-process.ts';
 
 /** How long, and how much. */
 export interface RegionPlan {
@@ -87,7 +87,7 @@ async function startRegion(plan: RegionPlan, dir: string, cleanup: (() => unknow
   const keystone = await startScriptedKeystone({ password });
   cleanup.push(() => keystone.close());
   const memcached = await Promise.all([startMemcached(), startMemcached(), startMemcached()]);
-  cleanup.push(() => Promise.all(memcached.map((one) => one.kill())));
+  cleanup.push(() => Promise.all(memcached.map((one) => one.close())));
   const [first, second, third] = memcached;
   if (!first || !second || !third) throw new Error('three memcached were started');
   const proxy = await startBendingProxy(third.port);

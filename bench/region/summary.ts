@@ -1,15 +1,9 @@
 // What a run of the region shows, in rows: answers that were wrong, hits and misses under faults, memory.
 
-import { type Answer, median, quantile } from '../report.ts';
+import { median, quantile, type Row } from '../report.ts';
 import type { Violation } from './judge.ts';
 import type { Sample } from './load.ts';
 import type { RegionResult, Stretch, Weight } from './region.ts';
-
-/** One row of the table. */
-export interface Row {
-  readonly answer: Omit<Answer, 'met'>;
-  readonly note: string;
-}
 
 /** The rows, and a line for each kind of wrong answer. */
 export interface Summary {

@@ -10,9 +10,9 @@ import {
   Provenance,
   ValidateResponse,
 } from '../gen/sidegate/v1/token_service.ts';
-import { handleOf } from '../service/handles.ts';
 import type { Known } from '../service/known.ts';
 import type { Answer } from '../service/question.ts';
+import { handleOf } from '../service/tier/handles.ts';
 import { cursorToMessage } from '../wire/cursor.ts';
 import { invalidationToMessage } from '../wire/invalidation.ts';
 import { dateFromMs, durationFromMs } from '../wire/time.ts';

@@ -1,14 +1,6 @@
-// Who asks for a revocation or a refresh, what that needs, and what comes of it.
+// Who asks for a revocation or a refresh, and what comes of it.
 
 import type { Cursor, Origin } from '../core/invalidation.ts';
-import type { Tagger } from '../core/tag.ts';
-import type { Clock, Telemetry } from '../ports.ts';
-import type { FactsStore } from './facts.ts';
-import type { Forwarding } from './forwarding.ts';
-import type { Handles } from './handles.ts';
-import type { Invalidations } from './invalidations.ts';
-import type { Issuer } from './issuer.ts';
-import type { UnverifiedLimits } from './unverified-budget.ts';
 
 /** Who asks, under which id, and why. */
 export interface Asked {
@@ -35,26 +27,6 @@ export type Forwarded = 'accepted' | 'pending' | 'rejected';
 
 /** Whether the authority is told of a revocation too; `as-configured`: where its issuer says so. */
 export type Forward = 'always' | 'never' | 'as-configured';
-
-/** What the revoker needs. */
-export interface RevokerParts {
-  readonly issuers: readonly Issuer[];
-  readonly facts: FactsStore;
-  readonly invalidations: Invalidations;
-  readonly tagger: Tagger;
-  readonly clock: Clock;
-  readonly telemetry: Telemetry;
-  /** Between our hosts. */
-  readonly skewMs: number;
-  /** How long facts serve: what a REFRESH has to outlive. */
-  readonly factsTimeMs: number;
-  readonly tokenSizeBytes: number;
-  readonly forwarding: Forwarding;
-  /** What the shared tier keeps of tokens by their handles; absent: nothing. */
-  readonly handles?: Pick<Handles, 'open'> | undefined;
-  /** By possession, of tokens of which only the shape is known: a second and listener, and alive at once. */
-  readonly unverified: UnverifiedLimits;
-}
 
 /** Who asked, as an entry tells it. */
 export function originOf(asked: Asked): Origin {

@@ -3,8 +3,13 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../ports.ts';
 import type { Invalidations } from './invalidations.ts';
-import type { Known } from './known.ts';
-import type { FetchedCatalog } from './shared-facts.ts';
+import type { FetchBegin, Known } from './known.ts';
+
+/** A catalog, and when it was fetched. */
+export interface FetchedCatalog {
+  readonly catalog: Uint8Array;
+  readonly began: FetchBegin;
+}
 
 /** How catalogs are kept. */
 export interface CatalogLimits {

@@ -1,62 +1,41 @@
-// Facts by digest: the memory tier, the remembered refusals, and one flight per digest to the shared tier and to whoever can tell.
+// Where facts come from: what is kept, and one flight per digest to the shared tier and to whoever can tell.
 
-import { LRUCache } from 'lru-cache';
 import type { InactiveReason } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Covering } from '../core/invalidation-index.ts';
 import { signedContentOf } from '../core/raw.ts';
 import { deriveKey } from '../core/sealed.ts';
-import type { Tagger } from '../core/tag.ts';
-import type { Clock, Reading, Telemetry } from '../ports.ts';
+import type { Reading } from '../ports.ts';
 import type { Authorities } from './authorities.ts';
 import type { Catalogs } from './catalogs.ts';
-import type { Handles } from './handles.ts';
-import type { Invalidations } from './invalidations.ts';
 import type { Issuer } from './issuer.ts';
-import { type FactsTimes, type FetchBegin, type Known, knownOf, lifeWith, namesOf, sizeOf, type TokenCodec } from './known.ts';
-import type { Leases } from './leases.ts';
-import { type RefusalLimits, Refusals } from './refusals.ts';
-import type { SharedFacts, SharedTier } from './shared-facts.ts';
+import { type AskedToken, KeptFacts, type KeptFactsParts } from './kept-facts.ts';
+import { type FetchBegin, type Known, knownOf, lifeWith, namesOf, type TokenCodec } from './known.ts';
+import type { Handles } from './tier/handles.ts';
+import type { Leases } from './tier/leases.ts';
+import type { SharedFacts, SharedTier } from './tier/shared-tier.ts';
 import { orAborted } from './wakeup.ts';
 
-/** How facts are kept. */
-export interface CachingLimits extends FactsTimes {
-  /** Facts are kept at all. */
-  readonly enabled: boolean;
-  readonly memoryBytes: number;
-  readonly refusals: RefusalLimits;
-}
-
 /** What the store needs. */
-export interface FactsParts {
-  readonly issuers: readonly Issuer[];
-  readonly invalidations: Invalidations;
+export interface FactsParts extends KeptFactsParts {
   readonly authorities: Authorities;
   readonly catalogs: Catalogs;
   /** Where sidecars share a tier. */
   readonly shared?: { readonly tier: SharedTier; readonly leases: Leases; readonly handles: Handles | undefined } | undefined;
   /** Is told of all facts that are learned: from an authority (`isNews`), or from the shared tier. */
   readonly learned?: ((known: Known, isNews: boolean) => void) | undefined;
-  readonly tagger: Tagger;
   readonly codec: TokenCodec;
-  readonly clock: Clock;
-  readonly telemetry: Telemetry;
-  readonly limits: CachingLimits;
   /** 0 to 1, for jitter. */
   readonly random: () => number;
 }
 
 /** Whose facts are wanted. */
-export interface Wanted {
-  readonly digest: string;
+export interface Wanted extends AskedToken {
   readonly raw: string;
-  readonly issuer: Issuer;
   /** Whether facts that were fetched before this call are good enough for it; absent: those of a flight under way are. */
   readonly suits?: (known: Known) => boolean;
   /** The service catalog too. */
   readonly catalog?: boolean;
-  /** Also where the token has ended. */
-  readonly allowExpired?: boolean;
 }
 
 /** What a fetch gave. `catalog`: where it was wanted. */
@@ -76,40 +55,26 @@ interface Flight {
 /** An authority that has always been quick may not be this time. */
 const shortestWaitMs = 100;
 
-/** lru-cache makes an object of options for every call that brings none. */
-const asItIs = {};
-
 /** Where facts come from. */
 export class FactsStore {
   readonly #parts: FactsParts;
-  readonly #memory: LRUCache<string, Known>;
-  readonly #refusals: Refusals;
+  readonly #kept: KeptFacts;
   readonly #flights = new Map<string, Flight>();
   /** Who keeps nothing shares nothing. */
   readonly #shared: FactsParts['shared'];
-  #silentUntilMs = -Infinity;
 
   constructor(parts: FactsParts) {
     this.#parts = parts;
-    this.#memory = new LRUCache({
-      maxSize: parts.limits.memoryBytes,
-      // What is larger than a hundredth of the tier would push out too much that is good.
-      maxEntrySize: Math.max(65_536, Math.floor(parts.limits.memoryBytes / 100)),
-      sizeCalculation: sizeOf,
-      dispose: (_known, _digest, why) => {
-        if (why === 'evict') this.#evictions.add();
-      },
-    });
-    this.#refusals = new Refusals(parts.limits.refusals);
+    this.#kept = new KeptFacts(parts);
     this.#shared = parts.limits.enabled ? parts.shared : undefined;
   }
 
   entries(tier: 'memory' | 'unknown'): number {
-    return tier === 'memory' ? this.#memory.size : this.#refusals.size;
+    return this.#kept.entries(tier);
   }
 
   get bytes(): number {
-    return this.#memory.calculatedSize;
+    return this.#kept.bytes;
   }
 
   /** Fetches under way. */
@@ -128,7 +93,12 @@ export class FactsStore {
 
   /** Facts in memory, however old. */
   find(digest: string): Known | undefined {
-    return this.#memory.get(digest, asItIs);
+    return this.#kept.find(digest);
+  }
+
+  /** A refusal that still holds: not older than its time, and no REFRESH about what the token was has been applied since. */
+  refused(token: AskedToken): boolean {
+    return this.#kept.refused(token);
   }
 
   /** Facts in the shared tier, however old; `missing` where there is no such tier. By a digest they are in memory then, too. */
@@ -137,22 +107,19 @@ export class FactsStore {
     if (!tier) return 'missing';
     if ('fingerprint' in by) return this.#unlessRefused(await tier.findByFingerprint(by.fingerprint));
     const found = this.#unlessRefused(await tier.find(by.digest, ''));
-    if (typeof found !== 'string') this.#remember(by.digest, found);
+    if (typeof found !== 'string') this.#adopt(by.digest, found);
     return found;
   }
 
-  /** What another sidecar learned before this one was told that the token is refused is no better for being shared. */
   #unlessRefused(found: SharedFacts): SharedFacts {
-    if (typeof found === 'string') return found;
-    return this.#refusals.isOutdated(found.fingerprint, found.began.monotonicMs) ? 'missing' : found;
+    return typeof found !== 'string' && this.#kept.isOutdated(found) ? 'missing' : found;
   }
 
-  /** A refusal that still holds: not older than its time, and no REFRESH about what the token was has been applied since. */
-  refused({ digest, issuer, allowExpired }: Pick<Wanted, 'digest' | 'issuer' | 'allowExpired'>): boolean {
-    const refusal = this.#refusals.find(digest, refusedBy(issuer, allowExpired), this.#parts.clock.monotonicMs());
-    if (!refusal) return false;
-    if (!refusal.formerly) return true;
-    return this.#parts.invalidations.coveringOf(refusal.formerly).refreshRevision <= refusal.revision;
+  /** Facts out of the shared tier; answers them. */
+  #adopt(digest: string, known: Known): Known {
+    this.#kept.remember(digest, known);
+    this.#parts.learned?.(known, false);
+    return known;
   }
 
   /**
@@ -260,7 +227,7 @@ export class FactsStore {
     } catch (error) {
       void turn.done();
       // Past their time, but better than none to whoever says so (`stale_if_unavailable`).
-      if (stale) this.#remember(digest, stale);
+      if (stale) this.#adopt(digest, stale);
       throw error;
     }
   }
@@ -276,7 +243,7 @@ export class FactsStore {
     const found = inMemory && serves(inMemory) ? inMemory : this.#unlessRefused(await shared.tier.find(digest, raw, issuer));
     if (typeof found === 'string') return undefined;
     if (!serves(found)) return { stale: found };
-    const known = found === inMemory ? found : this.#remember(digest, found);
+    const known = found === inMemory ? found : this.#adopt(digest, found);
     if (!wanted.catalog) return { kind: 'known', known, from: 'shared' };
     const inTier = catalogs.find(known) === undefined ? await shared.tier.findCatalog(known) : undefined;
     if (inTier) catalogs.keep(known, inTier);
@@ -292,21 +259,19 @@ export class FactsStore {
   ): Promise<{ readonly fetched: Fetched; readonly kept: Promise<unknown> }> {
     const { issuer, raw, catalog = false, allowExpired = false } = wanted;
     const reading = await this.#parts.authorities.read(issuer, raw, deadline, { catalog, allowExpired });
-    if (reading.kind === 'inactive') return { fetched: this.#refuse(wanted, reading, began), kept: Promise.resolve() };
-    return this.#keep(wanted, reading, began);
+    if (reading.kind === 'inactive') return { fetched: this.#refused(wanted, reading, began), kept: Promise.resolve() };
+    return this.#told(wanted, reading, began);
   }
 
-  #keep(wanted: Wanted, reading: Told, began: FetchBegin): { readonly fetched: Fetched; readonly kept: Promise<unknown> } {
+  #told(wanted: Wanted, reading: Told, began: FetchBegin): { readonly fetched: Fetched; readonly kept: Promise<unknown> } {
     const { tagger, codec, limits, random, clock, catalogs } = this.#parts;
     const shared = this.#shared;
     const { digest, raw, issuer } = wanted;
     const names = namesOf(digest, raw, tagger);
     const parts = { issuer, names, facts: reading.facts, provenance: reading.provenance, began };
     const known = knownOf({ ...parts, ...lifeWith(limits, random) }, tagger, codec);
-    const before = this.#memory.peek(digest);
-    if (before && this.#wasAlive(before)) this.#refusals.witness(false, clock.monotonicMs());
-    for (const allowExpired of [false, true]) this.#refusals.forget(digest, refusedBy(issuer, allowExpired));
-    this.#remember(digest, known, true);
+    this.#kept.learn(wanted, known);
+    this.#parts.learned?.(known, shared?.tier.mayUse(issuer) === true);
     const catalog = reading.catalog === undefined ? undefined : Buffer.from(reading.catalog, 'utf8');
     if (catalog) catalogs.keep(known, { catalog, began });
     const kept = shared?.tier.mayUse(issuer)
@@ -325,52 +290,10 @@ export class FactsStore {
     return { fetched, kept: Promise.all(kept) };
   }
 
-  /** A slow fetch must not put older facts over newer ones. Answers what is to be used. */
-  #remember(digest: string, known: Known, isNews = false): Known {
-    const before = this.#memory.peek(digest);
-    // The same facts out of the shared tier are none, either: what is kept with them here would begin again.
-    const newer = before && (before.began.monotonicMs > known.began.monotonicMs || (!isNews && before.began.wallMs === known.began.wallMs));
-    if (this.#parts.limits.enabled && !newer) this.#memory.set(digest, known);
-    this.#parts.learned?.(known, isNews && this.#shared?.tier.mayUse(known.issuer) === true);
-    return known;
-  }
-
-  #refuse({ digest, issuer, allowExpired }: Wanted, { reason, byOldKeys }: Refused, began: FetchBegin): Fetched {
-    const { clock, telemetry, tagger } = this.#parts;
-    const before = this.#memory.peek(digest);
-    this.#refusals.noteRefused(tagger.fingerprints(digest), began.monotonicMs);
-    if (this.#shared?.tier.serves(issuer)) void this.#shared.tier.forget(digest);
-    const nowMs = clock.monotonicMs();
-    if (before) {
-      if (this.#wasAlive(before)) this.#refusals.witness(reason === 'REFUSED', nowMs);
-      // A slow answer must not put out newer facts.
-      if (before.began.monotonicMs <= began.monotonicMs) this.#memory.delete(digest);
-    }
-    if (reason === 'REFUSED') {
-      const refusal = { revision: began.revision, formerly: before };
-      const kept = this.#refusals.remember(digest, refusedBy(issuer, allowExpired), refusal, nowMs);
-      if (!kept && this.#refusals.inMassRefusal(nowMs)) {
-        telemetry.counter('sidegate_refusals_forgotten_total', { issuer: issuer.name }).add();
-        this.#sayMassRefusal(issuer, nowMs);
-      }
-    }
+  #refused(wanted: Wanted, { reason, byOldKeys }: Refused, began: FetchBegin): Fetched {
+    this.#kept.refuse(wanted, reason === 'REFUSED', began);
+    if (this.#shared?.tier.serves(wanted.issuer)) void this.#shared.tier.forget(wanted.digest);
     return { kind: 'inactive', reason, revision: began.revision, byOldKeys: byOldKeys === true };
-  }
-
-  /** A token that has ended by itself is refused as a matter of course: it says nothing about the authority (S9). */
-  #wasAlive(before: Known): boolean {
-    return this.#parts.clock.nowMs() < before.standing.endsAtMs;
-  }
-
-  /** One line in ten seconds: there is one such refusal for every call. */
-  #sayMassRefusal(issuer: Issuer, nowMs: number): void {
-    if (nowMs < this.#silentUntilMs) return;
-    this.#silentUntilMs = nowMs + 10_000;
-    this.#parts.telemetry.log.warn({ issuer: issuer.name }, 'most tokens that were active are refused now: refusals are not remembered');
-  }
-
-  get #evictions(): { add(n?: number): void } {
-    return this.#parts.telemetry.counter('sidegate_cache_evictions_total', { tier: 'memory' });
   }
 
   #waiters(issuer: Issuer): { add(n?: number): void } {
@@ -386,11 +309,6 @@ function leaseOf(digest: string): string {
 /** One flight for those who want the same. */
 function flightOf({ digest, catalog, allowExpired }: Wanted): string {
   return `${catalog ? 'c' : ''}${allowExpired ? 'e' : ''}${digest}`;
-}
-
-/** What is refused as it is may be good beyond its end, so the two are remembered apart (S9). */
-function refusedBy(issuer: Issuer, allowExpired: boolean | undefined): string {
-  return allowExpired ? `${issuer.name} expired` : issuer.name;
 }
 
 /** The caller leaves; the flight goes on for the others. */

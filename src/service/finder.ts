@@ -8,7 +8,7 @@ import type { FactsStore } from './facts.ts';
 import type { Issuer } from './issuer.ts';
 import type { Known } from './known.ts';
 import type { Answer, Provenance } from './question.ts';
-import { decodeRecord, encodeRecord, type NamesRecord } from './shared-records.ts';
+import { decodeRecord, encodeRecord, type NamesRecord } from './tier/records.ts';
 import type { Validator } from './validator.ts';
 
 /** Whose token. */

@@ -4,12 +4,13 @@ import { dispatch } from '../core/dispatch.ts';
 import { SidecarError } from '../core/errors.ts';
 import { revision as revisionOf } from '../core/invalidation.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
-import type { Asked, Done, Forward, RevokerParts } from './asked.ts';
-import { digestOfHandle } from './handles.ts';
+import type { Asked, Done, Forward } from './asked.ts';
 import { type Issuer, longestLifeMs } from './issuer.ts';
 import { type Killing, kill, lifeOf, type Victim } from './killing.ts';
 import type { Known } from './known.ts';
-import { Telling } from './telling.ts';
+import type { RevokerParts } from './revoker-parts.ts';
+import { Telling } from './telling/telling.ts';
+import { digestOfHandle } from './tier/handles.ts';
 import { UnverifiedBudget } from './unverified-budget.ts';
 import { orAborted } from './wakeup.ts';
 

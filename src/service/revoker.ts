@@ -3,10 +3,11 @@
 import { hash } from 'node:crypto';
 import { SidecarError } from '../core/errors.ts';
 import type { Selector } from '../core/selector.ts';
-import type { Asked, Done, Forward, RevokerParts } from './asked.ts';
+import type { Asked, Done, Forward } from './asked.ts';
 import { originOf } from './asked.ts';
 import { type Issuer, longestLifeMs } from './issuer.ts';
 import { Possession } from './possession.ts';
+import type { RevokerParts } from './revoker-parts.ts';
 
 /** Kills tokens and has facts fetched again. */
 export class Revoker {

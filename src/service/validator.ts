@@ -10,9 +10,9 @@ import { Currency, type CurrencyParts } from './currency.ts';
 import type { Degradations } from './degradation.ts';
 import type { FactsStore, Fetched, Wanted } from './facts.ts';
 import { Freshness, type FreshnessParts } from './freshness.ts';
-import { digestOfHandle, type Handles } from './handles.ts';
 import type { Known } from './known.ts';
 import type { Answer, Provenance, Question } from './question.ts';
+import { digestOfHandle, type Handles } from './tier/handles.ts';
 
 /** What the validator needs. */
 export interface ValidatorParts extends CurrencyParts, FreshnessParts {

@@ -73,9 +73,7 @@ export function tokenFromMessage(message: TokenMessage): Token {
             impersonation: trust.impersonation,
           },
         }),
-    ...(credential === undefined
-      ? {}
-      : { applicationCredential: credentialFromMessage(credential) }),
+    ...(credential === undefined ? {} : { applicationCredential: credentialFromMessage(credential) }),
     ...(message.accessTokenId === '' ? {} : { accessTokenId: message.accessTokenId }),
     ...(message.certificateThumbprint === '' ? {} : { certificateThumbprint: message.certificateThumbprint }),
     isAdminProject: message.isAdminProject,

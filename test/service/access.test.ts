@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Access } from '../../src/core/access-rules.ts';
 import type { FactsSaid } from '../fakes/issuer.ts';
-import { createRegion, type Region, type RegionOptions } from './region.ts';
+import { createRegion, type Region, type RegionOptions } from './sidecars.ts';
 import { settled, verdict } from './validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];

@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Answer } from '../../src/service/question.ts';
 import { createFakeIssuer, type FactsSaid } from '../fakes/issuer.ts';
-import { createRegion, type Region, type RegionOptions } from './region.ts';
+import { createRegion, type Region, type RegionOptions } from './sidecars.ts';
 import type { ValidationStage } from './validation-stage.ts';
 import { settled, verdict } from './validation-stage.ts';
 

@@ -1,9 +1,9 @@
 // FindToken: the newest active token of a user on a project that the tiers know, and never a dead one.
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { encodeRecord } from '../../src/service/shared-records.ts';
+import { encodeRecord } from '../../src/service/tier/records.ts';
 import { createFakeIssuer, type FactsSaid } from '../fakes/issuer.ts';
-import { createRegion, type Region, type RegionOptions } from './region.ts';
+import { createRegion, type Region, type RegionOptions } from './sidecars.ts';
 import { settled, verdict } from './validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];

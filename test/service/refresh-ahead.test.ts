@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, it } from 'vitest';
 import { createFakeIssuer } from '../fakes/issuer.ts';
-import { createRegion, type Region, type RegionOptions } from './region.ts';
+import { createRegion, type Region, type RegionOptions } from './sidecars.ts';
 import type { StageOptions, ValidationStage } from './validation-stage.ts';
 import { settled, verdict } from './validation-stage.ts';
 

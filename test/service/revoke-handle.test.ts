@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { PlacedEntry } from '../../src/core/invalidation.ts';
 import { digestOf } from '../../src/core/raw.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
-import { handleOf } from '../../src/service/handles.ts';
+import { handleOf } from '../../src/service/tier/handles.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { createFakeIssuer, type FakeIssuerOptions } from '../fakes/issuer.ts';
 import { createFakeSharedStore } from '../fakes/shared-cache.ts';

@@ -5,7 +5,7 @@ import { SidecarError } from '../../src/core/errors.ts';
 import { digestOf } from '../../src/core/raw.ts';
 import type { Question } from '../../src/service/question.ts';
 import { createFakeIssuer } from '../fakes/issuer.ts';
-import { createRegion, type Region, type RegionOptions } from './region.ts';
+import { createRegion, type Region, type RegionOptions } from './sidecars.ts';
 import { settled, verdict } from './validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];

@@ -1,15 +1,15 @@
 // S15: one fetch for many sidecars, whatever becomes of the one that fetches.
 
 import { afterEach, describe, expect, it } from 'vitest';
-import type { SidecarError } from '../../src/core/errors.ts';
-import type { SharedCache } from '../../src/ports.ts';
-import { Leases, type Wait } from '../../src/service/leases.ts';
-import { createFakeClock } from '../fakes/clock.ts';
-import { createFakeIssuer } from '../fakes/issuer.ts';
-import { createFakeSharedStore } from '../fakes/shared-cache.ts';
-import { createFakeTelemetry } from '../fakes/telemetry.ts';
-import { atOnce, createRegion, inTime, type Region, type RegionOptions } from './region.ts';
-import { always, settled, verdict } from './validation-stage.ts';
+import type { SidecarError } from '../../../src/core/errors.ts';
+import type { SharedCache } from '../../../src/ports.ts';
+import { Leases, type Wait } from '../../../src/service/tier/leases.ts';
+import { createFakeClock } from '../../fakes/clock.ts';
+import { createFakeIssuer } from '../../fakes/issuer.ts';
+import { createFakeSharedStore } from '../../fakes/shared-cache.ts';
+import { createFakeTelemetry } from '../../fakes/telemetry.ts';
+import { atOnce, createRegion, inTime, type Region, type RegionOptions } from '../sidecars.ts';
+import { always, settled, verdict } from '../validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {

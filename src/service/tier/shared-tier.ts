@@ -1,13 +1,14 @@
 // Facts and catalogs in the tier that sidecars share: found, judged, kept.
 
-import type { Covering } from '../core/invalidation-index.ts';
-import type { Tagger } from '../core/tag.ts';
-import type { Facts } from '../core/token.ts';
-import type { Clock, SharedCache, SharedFinding, Telemetry } from '../ports.ts';
-import type { Degradations } from './degradation.ts';
-import type { Invalidations } from './invalidations.ts';
-import type { Issuer } from './issuer.ts';
-import { type FactsTimes, type FetchBegin, type Known, knownOf, lifeWith, namesOf, type TokenCodec, type TokenNames } from './known.ts';
+import type { Covering } from '../../core/invalidation-index.ts';
+import type { Tagger } from '../../core/tag.ts';
+import type { Facts } from '../../core/token.ts';
+import type { Clock, SharedCache, SharedFinding, Telemetry } from '../../ports.ts';
+import type { FetchedCatalog } from '../catalogs.ts';
+import type { Degradations } from '../degradation.ts';
+import type { Invalidations } from '../invalidations.ts';
+import type { Issuer } from '../issuer.ts';
+import { type FactsTimes, type FetchBegin, type Known, knownOf, lifeWith, namesOf, type TokenCodec, type TokenNames } from '../known.ts';
 import {
   afterRefreshes,
   beganHere,
@@ -17,7 +18,7 @@ import {
   type FactsRecord,
   type Here,
   type WrittenBegin,
-} from './shared-records.ts';
+} from './records.ts';
 
 /** What the tier's user needs. */
 export interface SharedFactsParts {
@@ -43,12 +44,6 @@ export interface SharedFactsParts {
 
 /** `unreachable`: a server did not answer, so nobody knows. */
 export type SharedFacts = Known | 'missing' | 'unreachable';
-
-/** A catalog, and when it was fetched. */
-export interface FetchedCatalog {
-  readonly catalog: Uint8Array;
-  readonly began: FetchBegin;
-}
 
 /** The shared tier as the facts store uses it. Nothing in here throws because of the tier, nor waits longer than its deadline. */
 export class SharedTier {

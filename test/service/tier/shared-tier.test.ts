@@ -2,14 +2,14 @@
 
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { SidecarError } from '../../src/core/errors.ts';
-import { createMemoryJournal } from '../../src/journal/memory.ts';
-import type { Journal } from '../../src/ports.ts';
-import type { Answer } from '../../src/service/question.ts';
-import type { FakeClock } from '../fakes/clock.ts';
-import { createFakeIssuer } from '../fakes/issuer.ts';
-import { atOnce, createRegion, inTime, type Region, type RegionOptions } from './region.ts';
-import { settled, type ValidationStage, verdict } from './validation-stage.ts';
+import { SidecarError } from '../../../src/core/errors.ts';
+import { createMemoryJournal } from '../../../src/journal/memory.ts';
+import type { Journal } from '../../../src/ports.ts';
+import type { Answer } from '../../../src/service/question.ts';
+import type { FakeClock } from '../../fakes/clock.ts';
+import { createFakeIssuer } from '../../fakes/issuer.ts';
+import { atOnce, createRegion, inTime, type Region, type RegionOptions } from '../sidecars.ts';
+import { settled, type ValidationStage, verdict } from '../validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {

@@ -1,15 +1,15 @@
 // Handles: a token's digest in its place, at any sidecar, for as long as the token lives (S5).
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { digestOf } from '../../src/core/raw.ts';
-import type { SharedCache } from '../../src/ports.ts';
-import { digestOfHandle, handleOf } from '../../src/service/handles.ts';
-import type { Answer, More, Question } from '../../src/service/question.ts';
-import { createPlaces } from '../../src/shared-cache/sealing.ts';
-import { createFakeIssuer } from '../fakes/issuer.ts';
-import { createRegion, type Region, type RegionOptions } from './region.ts';
-import type { ValidationStage } from './validation-stage.ts';
-import { settled, verdict } from './validation-stage.ts';
+import { digestOf } from '../../../src/core/raw.ts';
+import type { SharedCache } from '../../../src/ports.ts';
+import type { Answer, More, Question } from '../../../src/service/question.ts';
+import { digestOfHandle, handleOf } from '../../../src/service/tier/handles.ts';
+import { createPlaces } from '../../../src/shared-cache/sealing.ts';
+import { createFakeIssuer } from '../../fakes/issuer.ts';
+import { createRegion, type Region, type RegionOptions } from '../sidecars.ts';
+import type { ValidationStage } from '../validation-stage.ts';
+import { settled, verdict } from '../validation-stage.ts';
 
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {

@@ -1,8 +1,8 @@
 // A limit for work that nobody waits for: by the injected clock, and by the end of the process.
 
-import { SidecarError } from '../core/errors.ts';
-import type { Clock } from '../ports.ts';
-import { orAborted } from './wakeup.ts';
+import { SidecarError } from '../../core/errors.ts';
+import type { Clock } from '../../ports.ts';
+import { orAborted } from '../wakeup.ts';
 
 /**
  * What `work` gives within `ms`. Its signal aborts then, and when `stop` does; it is not waited for any longer.

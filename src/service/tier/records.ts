@@ -1,8 +1,8 @@
 // What the shared tier holds: facts and catalogs with the moment that they were fetched, and what that moment means on this sidecar.
 
-import type { Covering } from '../core/invalidation-index.ts';
-import type { Facts } from '../core/token.ts';
-import type { FetchBegin, TokenNames } from './known.ts';
+import type { Covering } from '../../core/invalidation-index.ts';
+import type { Facts } from '../../core/token.ts';
+import type { FetchBegin, TokenNames } from '../known.ts';
 
 /** Changes with the meaning of any field: sidecars of two versions do not read each other's records. */
 const recordVersion = 1;

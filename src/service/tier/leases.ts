@@ -1,7 +1,7 @@
 // One fetch for many sidecars: who holds the lease asks the authority, the others look again (S15).
 
 import { randomUUID } from 'node:crypto';
-import type { Clock, SharedCache, Telemetry } from '../ports.ts';
+import type { Clock, SharedCache, Telemetry } from '../../ports.ts';
 
 /** What leases need. */
 export interface LeasesParts {

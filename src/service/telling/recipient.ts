@@ -1,12 +1,12 @@
 // One authority that letters wait for: which of them is next, and how it has gone.
 
-import { SidecarError } from '../core/errors.ts';
-import type { Clock, Telemetry } from '../ports.ts';
-import type { Forwarded } from './asked.ts';
+import { SidecarError } from '../../core/errors.ts';
+import type { Clock, Telemetry } from '../../ports.ts';
+import type { Forwarded } from '../asked.ts';
+import type { Issuer } from '../issuer.ts';
 import { backoffMs } from './backoff.ts';
-import type { Issuer } from './issuer.ts';
 import type { LetterHead } from './letter.ts';
-import type { Kept } from './outbox.ts';
+import type { Kept } from './letters.ts';
 
 /** One letter on its way. */
 export interface Delivery {

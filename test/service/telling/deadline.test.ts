@@ -1,8 +1,8 @@
 // Work that nobody waits for ends by the clock, or with the process.
 
 import { describe, expect, it } from 'vitest';
-import { within } from '../../src/service/deadline.ts';
-import { createFakeClock } from '../fakes/clock.ts';
+import { within } from '../../../src/service/telling/deadline.ts';
+import { createFakeClock } from '../../fakes/clock.ts';
 
 const never = (): Promise<never> => new Promise(() => undefined);
 

@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { SidecarError } from '../../src/core/errors.ts';
-import { digestOf } from '../../src/core/raw.ts';
-import { openLevelJournal } from '../../src/journal/leveldb.ts';
-import { createMemoryJournal } from '../../src/journal/memory.ts';
-import type { Outbox } from '../../src/ports.ts';
-import { createFakeClock } from '../fakes/clock.ts';
-import { createFakeIssuer, type FakeIssuerOptions, factsOf, lifeRules } from '../fakes/issuer.ts';
-import { always, askedBy, createValidationStage, type StageOptions, settled, type ValidationStage, verdict } from './validation-stage.ts';
+import { SidecarError } from '../../../src/core/errors.ts';
+import { digestOf } from '../../../src/core/raw.ts';
+import { openLevelJournal } from '../../../src/journal/leveldb.ts';
+import { createMemoryJournal } from '../../../src/journal/memory.ts';
+import type { Outbox } from '../../../src/ports.ts';
+import { createFakeClock } from '../../fakes/clock.ts';
+import { createFakeIssuer, type FakeIssuerOptions, factsOf, lifeRules } from '../../fakes/issuer.ts';
+import { always, askedBy, createValidationStage, type StageOptions, settled, type ValidationStage, verdict } from '../validation-stage.ts';
 
 const ends: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

@@ -1,9 +1,9 @@
 // The letters that wait, sealed: bounded, on disk before they count, and there again after a restart (S5).
 
-import { SidecarError } from '../core/errors.ts';
-import { deriveKey } from '../core/sealed.ts';
-import type { DeploymentKey } from '../core/tag.ts';
-import type { Outbox, Telemetry } from '../ports.ts';
+import { SidecarError } from '../../core/errors.ts';
+import { deriveKey } from '../../core/sealed.ts';
+import type { DeploymentKey } from '../../core/tag.ts';
+import type { Outbox, Telemetry } from '../../ports.ts';
 import { type Envelope, envelopeOf, type Letter, type LetterHead, type LetterKey, letterId, openLetter, sealLetter } from './letter.ts';
 
 /** How much may wait. */

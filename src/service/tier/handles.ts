@@ -1,9 +1,9 @@
 // Handles: a token's digest in its place. What it stands for is kept in the shared tier, under a key that only the handle gives (S5).
 
-import { SidecarError } from '../core/errors.ts';
-import { canonical, digestOf } from '../core/raw.ts';
-import { deriveKey, openWith, sealWith } from '../core/sealed.ts';
-import type { SharedCache } from '../ports.ts';
+import { SidecarError } from '../../core/errors.ts';
+import { canonical, digestOf } from '../../core/raw.ts';
+import { deriveKey, openWith, sealWith } from '../../core/sealed.ts';
+import type { SharedCache } from '../../ports.ts';
 
 /** What a handle stands for. `unreachable`: nobody can tell now. */
 export type OpenedHandle = { readonly kind: 'found'; readonly raw: string } | { readonly kind: 'missing' | 'unreachable' };

@@ -1,16 +1,16 @@
 // Telling the authorities what was revoked here, and learning from them what else names it: from the outbox, until it is done.
 
 import { LRUCache } from 'lru-cache';
-import { SidecarError } from '../core/errors.ts';
-import { digestOf } from '../core/raw.ts';
-import type { Forwarded } from './asked.ts';
+import { SidecarError } from '../../core/errors.ts';
+import { digestOf } from '../../core/raw.ts';
+import type { Forwarded } from '../asked.ts';
+import type { Issuer } from '../issuer.ts';
+import { type KillingParts, learn } from '../killing.ts';
+import { Wakeup } from '../wakeup.ts';
 import { within } from './deadline.ts';
-import type { Issuer } from './issuer.ts';
-import { type KillingParts, learn } from './killing.ts';
 import { type Letter, type LetterHead, letterId } from './letter.ts';
-import { type Kept, Letters, type LettersParts } from './outbox.ts';
+import { type Kept, Letters, type LettersParts } from './letters.ts';
 import { type Delivery, Recipient, type RecipientParts, type RecipientStatus } from './recipient.ts';
-import { Wakeup } from './wakeup.ts';
 
 /** What forwarding needs. */
 export interface ForwardingParts extends KillingParts, LettersParts, RecipientParts {

@@ -1,7 +1,7 @@
 // A letter to an authority: what it is to be told, or asked, as soon as it can be reached. Its token is sealed while it waits (S5).
 
-import { openWith, sealWith } from '../core/sealed.ts';
-import type { Asked } from './asked.ts';
+import { openWith, sealWith } from '../../core/sealed.ts';
+import type { Asked } from '../asked.ts';
 
 /** What a letter wants: that the authority kills the token, or that it tells what else names one that is dead here. */
 export type Errand = 'forward' | 'learn';

@@ -1,7 +1,7 @@
 // How long is waited before another try.
 
 import { describe, expect, it } from 'vitest';
-import { backoffMs } from '../../src/service/backoff.ts';
+import { backoffMs } from '../../../src/service/telling/backoff.ts';
 
 describe('the wait after failures', () => {
   it('is doubled from one second to five minutes, however many there were', () => {

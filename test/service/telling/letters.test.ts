@@ -1,12 +1,12 @@
 // The letters that wait: what is on disk of them, who can open them, and how many there may be.
 
 import { describe, expect, it } from 'vitest';
-import { createMemoryJournal } from '../../src/journal/memory.ts';
-import type { Outbox } from '../../src/ports.ts';
-import type { Letter, LetterHead } from '../../src/service/letter.ts';
-import { Letters, type OutboxLimits } from '../../src/service/outbox.ts';
-import { createFakeClock } from '../fakes/clock.ts';
-import { createFakeTelemetry } from '../fakes/telemetry.ts';
+import { createMemoryJournal } from '../../../src/journal/memory.ts';
+import type { Outbox } from '../../../src/ports.ts';
+import type { Letter, LetterHead } from '../../../src/service/telling/letter.ts';
+import { Letters, type OutboxLimits } from '../../../src/service/telling/letters.ts';
+import { createFakeClock } from '../../fakes/clock.ts';
+import { createFakeTelemetry } from '../../fakes/telemetry.ts';
 
 const older = { id: 'older', secret: Buffer.alloc(32, 1) };
 const newer = { id: 'newer', secret: Buffer.alloc(32, 2) };

@@ -1,8 +1,9 @@
 // What a revocation by possession means for the authority: whether it is told, and whether it is asked what else names the token (S4, S5).
 
-import { SidecarError } from '../core/errors.ts';
-import type { Forward, Forwarded, RevokerParts } from './asked.ts';
-import type { Killing, Victim } from './killing.ts';
+import { SidecarError } from '../../core/errors.ts';
+import type { Forward, Forwarded } from '../asked.ts';
+import type { Killing, Victim } from '../killing.ts';
+import type { RevokerParts } from '../revoker-parts.ts';
 import type { Errand, Letter } from './letter.ts';
 
 /** Writes the letters of revocations. */
