@@ -8,13 +8,12 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type ActiveAnswer, type Answer, type Client, connect } from '../src/client/index.ts';
-import { secretFile } from '../src/config/secrets.ts';
-import type { KeystoneIssuer } from '../src/config/types.ts';
 import { openLevelJournal } from '../src/journal/leveldb.ts';
 import type { Journal } from '../src/ports.ts';
 import { systemClock } from '../src/sidecar.ts';
 import { endAll, sidegate } from './cli/program.ts';
 import { createHttpAuthority, type HttpAuthority, type ReceivedRequest, type ScriptedAnswer } from './fakes/http-authority.ts';
+import { keystoneIssuer } from './fakes/keystone-issuer.ts';
 import { describeWithMemcached, type Memcached, startMemcached } from './fakes/memcached.ts';
 import { startSidecar, type TestSidecar } from './fakes/sidecar.ts';
 import captured from './vectors/keystone-tokens.json' with { type: 'json' };
@@ -130,30 +129,7 @@ describeWithMemcached('the longest tokens', () => {
 
   const asked = (method = 'GET'): readonly ReceivedRequest[] => keystone.requests.filter((one) => one.method === method);
 
-  const issuer = (): KeystoneIssuer => ({
-    kind: 'keystone',
-    name: 'central',
-    url: `${keystone.url}/v3`,
-    tls: { caFile: undefined, serverName: undefined },
-    // Its `Date` has whole seconds.
-    skewMs: 5000,
-    maxTokenLifeMs: 86_400_000,
-    serviceRoles: ['service'],
-    revokeUpstream: false,
-    login: {
-      kind: 'password',
-      username: 'sidegate',
-      userDomain: 'Default',
-      project: 'service',
-      projectDomain: 'Default',
-      password: secretFile(join(folder, 'password')),
-    },
-    accepts: ['fernet', 'keystone-jws', 'uuid', 'pki'],
-    prefix: undefined,
-    calls: { deadlineMs: 20_000, concurrency: 16, queue: 64, attempts: 1 },
-    expiredWithinMs: 0,
-    endless: false,
-  });
+  const patient = { deadlineMs: 20_000, concurrency: 16, queue: 64, attempts: 1 };
 
   interface Started {
     readonly sidecar: TestSidecar;
@@ -170,7 +146,8 @@ describeWithMemcached('the longest tokens', () => {
     readonly elapsedMs?: () => number;
   } = {}): Promise<Started> {
     const sidecar = await startSidecar({
-      issuers: [issuer()],
+      // Its `Date` has whole seconds.
+      issuers: [keystoneIssuer(keystone.url, join(folder, 'password'), { skewMs: 5000, calls: patient })],
       ...(journal && { journal }),
       clock: { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + elapsedMs() },
       config: (base) => ({

@@ -1,6 +1,6 @@
 // The Keystone face beside Keystone itself: both asked over HTTP, and Debian's unmodified auth_token over both.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { type Middleware, startMiddleware } from '../foreign/middleware-live.ts';
+import { type Middleware, startMiddleware } from '../foreign/middleware-process.ts';
 import { endedToken } from './lab/ended-token.ts';
 import { byPassword, keystoneCall, keystoneLogin } from './lab/keystone-api.ts';
 import { describeWithKeystone, type Lab, startKeystone, type TokenKind } from './lab.ts';

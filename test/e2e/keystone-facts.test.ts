@@ -116,7 +116,7 @@ describeWithKeystone('a sidecar before a real Keystone', () => {
       expect(asked()).toBe(1);
     });
 
-    test('a token with access rules is inactive: nothing here can check the request', async () => {
+    test('a token with access rules is inactive where the demand names no request', async () => {
       const token = await lab.token('application_credential_access_rules');
       const answer = await sidecar.client.validate(token, { include: { details: true } });
       expect(wordOf(answer)).toBe('ACCESS_DENIED');

@@ -1,18 +1,16 @@
 // Debian's unmodified auth_token, side by side: asking a scripted Keystone itself, and asking the face of a sidecar that asks that Keystone.
 
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { hash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { secretFile } from '../../src/config/secrets.ts';
-import type { Config, KeystoneIssuer } from '../../src/config/types.ts';
+import type { Config } from '../../src/config/types.ts';
 import { type Clock, systemClock } from '../../src/sidecar.ts';
 import { createHttpAuthority } from '../fakes/http-authority.ts';
+import { keystoneIssuer } from '../fakes/keystone-issuer.ts';
 import { startSidecar, type TestSidecar } from '../fakes/sidecar.ts';
 import vectors from '../vectors/keystone-tokens.json' with { type: 'json' };
 import captured from '../vectors/middleware-headers.json' with { type: 'json' };
@@ -25,65 +23,26 @@ import {
   startMiddlewareKeystone,
   tokenOf,
 } from './middleware-keystone.ts';
+import { type Middleware, type MiddlewareReply, type RequestLine, startMiddleware } from './middleware-process.ts';
 
 const run = promisify(execFile);
 const python = '/usr/bin/python3';
 const skipped = process.env['SIDEGATE_SKIP_FOREIGN'];
 const env = { ...process.env, PYTHONDONTWRITEBYTECODE: '1' };
 
-/** What came of a request to the service. */
-interface Reply {
-  readonly status: number;
-  readonly www_authenticate: string | null;
-  readonly body: string;
-  /** What the application saw, where it was reached. */
-  readonly reached: {
-    readonly headers: Readonly<Record<string, string | null>>;
-    readonly token_info: Readonly<Record<string, unknown>> | null;
-  } | null;
-}
-
 type Headers = Readonly<Record<string, string>>;
 
 interface Service {
-  call(headers: Headers, how?: { readonly method?: string; readonly path?: string }): Promise<Reply>;
+  call(headers: Headers, how?: RequestLine): Promise<MiddlewareReply>;
 }
 
-let application: ChildProcess;
-let command: (what: object) => Promise<Reply>;
+let middleware: Middleware | undefined;
 let secrets = '';
 const ends: (() => Promise<unknown>)[] = [];
 
 afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
-
-function startApplication(): void {
-  const child = spawn(python, [fileURLToPath(new URL('middleware_app.py', import.meta.url))], { env, stdio: 'pipe' });
-  application = child;
-  const waiting = new Map<number, { resolve(said: Reply): void; reject(error: Error): void }>();
-  let complaints = '';
-  let made = 0;
-  child.stderr.on('data', (chunk) => {
-    complaints = `${complaints}${chunk}`.slice(-4000);
-  });
-  child.once('close', () => {
-    for (const { reject } of waiting.values()) reject(new Error(`the application has ended: ${complaints}`));
-  });
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    const { id, error, ...said } = JSON.parse(line);
-    const waiter = waiting.get(id);
-    waiting.delete(id);
-    if (error === undefined) waiter?.resolve(said);
-    else waiter?.reject(new Error(error));
-  });
-  command = (what) =>
-    new Promise((resolve, reject) => {
-      made += 1;
-      waiting.set(made, { resolve, reject });
-      child.stdin.write(`${JSON.stringify({ id: made, ...what })}\n`);
-    });
-}
 
 let services = 0;
 
@@ -101,34 +60,10 @@ async function service(endpoint: string, token: string, options: Headers): Promi
     http_request_max_retries: '0',
     ...options,
   };
-  await command({ do: 'make', name, options: conf });
-  return { call: (headers, how) => command({ do: 'call', name, headers, ...how }) };
-}
-
-function issuerAt(url: string): KeystoneIssuer {
-  return {
-    kind: 'keystone',
-    name: 'central',
-    url: `${url}/v3`,
-    tls: { caFile: undefined, serverName: undefined },
-    skewMs: 0,
-    maxTokenLifeMs: 86_400_000,
-    serviceRoles: ['service'],
-    revokeUpstream: false,
-    login: {
-      kind: 'password',
-      username: 'sidegate',
-      userDomain: 'Default',
-      project: 'service',
-      projectDomain: 'Default',
-      password: secretFile(join(secrets, 'password')),
-    },
-    accepts: ['fernet', 'keystone-jws', 'uuid', 'pki'],
-    prefix: undefined,
-    calls: { deadlineMs: 1_000, concurrency: 16, queue: 64, attempts: 1 },
-    expiredWithinMs: 172_800_000,
-    endless: false,
-  };
+  const program = middleware;
+  if (!program) throw new Error('the middleware has not been started');
+  await program.make(name, conf);
+  return { call: (headers, how) => program.call(name, headers, how) };
 }
 
 interface Rig {
@@ -151,7 +86,7 @@ async function createRig({ clock, allowExpired = true, config = (same) => same }
   const keystone = await startMiddlewareKeystone();
   ends.push(() => keystone.close());
   const sidecar = await startSidecar({
-    issuers: [issuerAt(keystone.url)],
+    issuers: [keystoneIssuer(keystone.url, join(secrets, 'password'), { expiredWithinMs: 172_800_000 })],
     ...(clock && { clock }),
     config: (base) =>
       config({
@@ -186,12 +121,11 @@ describe.skipIf(skipped)(`auth_token through the Keystone face${skipped ? ` (ski
     });
     secrets = mkdtempSync(join(tmpdir(), 'sidegate-secrets-'));
     writeFileSync(join(secrets, 'password'), 'correct-horse', { mode: 0o600 });
-    startApplication();
+    middleware = startMiddleware();
   });
 
   afterAll(async () => {
-    application?.stdin?.end();
-    application?.kill();
+    await middleware?.close();
     rmSync(secrets, { recursive: true, force: true });
   });
 

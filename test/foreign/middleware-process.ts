@@ -7,6 +7,8 @@ import { createInterface } from 'node:readline';
 /** What came of a request to a service. */
 export interface MiddlewareReply {
   readonly status: number;
+  readonly www_authenticate: string | null;
+  readonly body: string;
   /** What the application behind the middleware saw, where it was reached. */
   readonly reached: {
     readonly headers: Readonly<Record<string, string | null>>;
@@ -14,12 +16,18 @@ export interface MiddlewareReply {
   } | null;
 }
 
+/** What of a request is not said is GET and the path of a list of servers. */
+export interface RequestLine {
+  readonly method?: string;
+  readonly path?: string;
+}
+
 /** The program. */
 export interface Middleware {
   /** A service with these options of auth_token. */
   make(name: string, options: Readonly<Record<string, string>>): Promise<void>;
   /** A request to it. */
-  call(name: string, headers: Readonly<Record<string, string>>): Promise<MiddlewareReply>;
+  call(name: string, headers: Readonly<Record<string, string>>, how?: RequestLine): Promise<MiddlewareReply>;
   close(): Promise<void>;
 }
 
@@ -54,7 +62,7 @@ export function startMiddleware(): Middleware {
     async make(name, options) {
       await command({ do: 'make', name, options });
     },
-    call: (name, headers) => command({ do: 'call', name, headers }),
+    call: (name, headers, how) => command({ do: 'call', name, headers, ...how }),
     async close() {
       child.stdin.end();
       await ended;
