@@ -87,7 +87,7 @@ async function settledBytes(): Promise<number> {
 /** Nothing is pushed out. */
 const size = { facts: 1 << 30, catalogs: 1 << 30 };
 // The code is compiled, and what is made once is made.
-await fill(memoryTier(format, size), 500);
+await fill(memoryTier(format, size), 1000);
 const tier = memoryTier(format, size);
 const before = await settledBytes();
 const residentBefore = process.memoryUsage.rss();

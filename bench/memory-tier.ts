@@ -58,6 +58,7 @@ export function memoryTier(format: TokenFormat, maxBytes: { readonly facts: numb
     telemetry: silent,
     settleMs: 2000,
     factsLifeMs: 302_000,
+    refreshLifeMs: 302_000,
     ring: 65_536,
   });
   const degradations = new Degradations();

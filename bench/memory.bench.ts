@@ -8,7 +8,7 @@ import { start } from './children.ts';
 import { readOptions, report } from './report.ts';
 
 const options = readOptions();
-const tokens = options.quick ? 2_000 : 10_000;
+const tokens = options.quick ? 4_000 : 10_000;
 /** A catalog is some twenty times as large as a token. */
 const catalogs = tokens / 4;
 

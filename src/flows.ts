@@ -61,6 +61,9 @@ export function createFlows(parts: FlowParts): Flows {
   const caches = caching.enabled && caching.token.enabled;
   const factsTimeMs = Number.isFinite(caching.token.timeMs) ? caching.token.timeMs : longestLifeMs(issuers);
   const keepMs = factsTimeMs + caching.token.staleWhileDownMs;
+  const cachesCatalogs = caching.enabled && caching.catalog.enabled;
+  // A REFRESH has to outlive all that it makes stale (S12).
+  const refreshableMs = Math.max(keepMs, cachesCatalogs ? caching.catalog.timeMs : 0);
   const degradations = new Degradations();
   const invalidations = new Invalidations({
     journal,
@@ -69,9 +72,9 @@ export function createFlows(parts: FlowParts): Flows {
     telemetry,
     settleMs: caching.settleMs,
     factsLifeMs: keepMs + limits.skewMs,
+    refreshLifeMs: refreshableMs + limits.skewMs,
     ring: config.watch.ring,
   });
-  const cachesCatalogs = caching.enabled && caching.catalog.enabled;
   const catalogBytes = cachesCatalogs ? Math.floor(caching.memory.maxSizeBytes * catalogsPart) : 1;
   const catalogs = new Catalogs({
     clock,
@@ -108,7 +111,7 @@ export function createFlows(parts: FlowParts): Flows {
       skewMs: limits.skewMs,
       handles: handles !== undefined,
     });
-  const finder = new Finder({ issuers, shared, lifeMs: keepMs });
+  const finder = new Finder({ issuers, shared, lifeMs: keepMs, remembers: config.callers.some(({ may }) => may.includes('find')) });
   const facts = new FactsStore({
     invalidations,
     authorities: new Authorities({ issuers, clock, telemetry, degradations }),
@@ -157,7 +160,7 @@ export function createFlows(parts: FlowParts): Flows {
     clock,
     telemetry,
     skewMs: limits.skewMs,
-    factsTimeMs: keepMs,
+    factsTimeMs: refreshableMs,
     forwarding,
     handles,
     tokenSizeBytes: limits.tokenSizeBytes,

@@ -3,10 +3,11 @@
 import type { Address, Config } from './config/types.ts';
 import type { Opened } from './opened.ts';
 import type { Telemetry } from './ports.ts';
+import type { FaceOptions } from './rpc/face.ts';
 import type { HttpListener } from './rpc/http-listener.ts';
 import { startIntrospectionFace } from './rpc/introspection-face.ts';
 import { startKeystoneFace } from './rpc/keystone-face.ts';
-import { type Health, type Listener, listen, type ServerParts } from './rpc/server.ts';
+import { type Health, listen, type ServerParts } from './rpc/server.ts';
 import type { TokenServiceParts } from './rpc/token-service.ts';
 
 /** What listeners need. */
@@ -26,37 +27,56 @@ export interface Faces {
 /** Beyond the drain's own limit, for what comes after it. */
 const afterDrainMs = 5000;
 
-/** Opens the socket and loopback TCP. Throws as `listen`. */
+/** Where it listens; undefined where that is not configured. Throws as `listen` and the faces. */
 export async function openListeners(
-  { config, opened }: ListenerParts,
+  { config, telemetry, opened }: ListenerParts,
   served: ServerParts,
   health: Health,
-): Promise<{ readonly socket: string | undefined; readonly tcp: string | undefined }> {
+): Promise<Faces & { readonly socket: string | undefined; readonly tcp: string | undefined }> {
   const { drainMs } = config.shutdown;
-  const listeners: Listener[] = [];
+  const closing: (() => Promise<void>)[] = [];
+  // All at once: a stop takes one drain, however many listen, and nobody takes new calls while another drains.
   const closeAll = async (): Promise<void> => {
-    await Promise.all(listeners.map((listener) => listener.close(drainMs)));
+    await Promise.all(closing.map((close) => close()));
   };
-  opened.keep(listeners, 'listeners', closeAll, drainMs + afterDrainMs);
+  opened.keep(closing, 'listeners', closeAll, drainMs + afterDrainMs);
   const open = async (address: Parameters<typeof listen>[0]): Promise<string> => {
     const listener = await listen(address, served, health);
-    listeners.push(listener);
+    closing.push(() => listener.close(drainMs));
     return listener.address;
   };
-  const { socket, tcp } = config.listen;
+  const openFace = async (start: (signal: AbortSignal) => Promise<HttpListener>): Promise<string> => {
+    const stop = new AbortController();
+    const face = await start(stop.signal);
+    closing.push(() => {
+      stop.abort();
+      return face.closed;
+    });
+    return formatAddress({ host: face.address, port: face.port });
+  };
+  const { socket, tcp, keystone, introspection } = config.listen;
+  const options = faceOptions(config, telemetry, served.service);
+  const issuers = config.issuers.filter((issuer) => issuer.kind === 'keystone').map((issuer) => issuer.name);
   return {
     socket: socket && (await open({ kind: 'socket', ...socket })),
     tcp: tcp && (await open({ kind: 'tcp', ...tcp })),
+    keystone:
+      keystone &&
+      (await openFace((signal) =>
+        startKeystoneFace({ ...options, address: formatAddress(keystone.address), issuers, allowExpired: keystone.allowExpired }, signal),
+      )),
+    introspection:
+      introspection && (await openFace((signal) => startIntrospectionFace({ ...options, address: formatAddress(introspection) }, signal))),
   };
 }
 
-/** Opens Keystone's API and RFC 7662, where they are configured: on the same validator, for whoever reaches the loopback. */
-export async function openFaces(
-  { config, telemetry, opened }: ListenerParts,
+/** What both faces are made of: the same validator, for whoever reaches the loopback. */
+function faceOptions(
+  { limits, shutdown }: Config,
+  telemetry: Telemetry,
   { validator, callers, monotonicMs }: TokenServiceParts,
-): Promise<Faces> {
-  const { listen: listens, limits, shutdown } = config;
-  const common = {
+): Omit<FaceOptions, 'address'> {
+  return {
     validator,
     mayValidate: () => callers.allowsAnyone('tcp', 'validate'),
     telemetry,
@@ -64,27 +84,6 @@ export async function openFaces(
     tokenSizeBytes: limits.tokenSizeBytes,
     callsInFlight: limits.callsInFlight,
     drainMs: shutdown.drainMs,
-  };
-  type Start = (options: typeof common & { readonly address: string }, signal: AbortSignal) => Promise<HttpListener>;
-  const open = async (name: string, address: Address, start: Start): Promise<string> => {
-    const stop = new AbortController();
-    const face = await start({ ...common, address: formatAddress(address) }, stop.signal);
-    const close = (): Promise<void> => {
-      stop.abort();
-      return face.closed;
-    };
-    opened.keep(face, `${name} face`, close, shutdown.drainMs + afterDrainMs);
-    return formatAddress({ host: face.address, port: face.port });
-  };
-  const { keystone, introspection } = listens;
-  const issuers = config.issuers.filter((issuer) => issuer.kind === 'keystone').map((issuer) => issuer.name);
-  return {
-    keystone:
-      keystone &&
-      (await open('Keystone', keystone.address, (options, signal) =>
-        startKeystoneFace({ ...options, issuers, allowExpired: keystone.allowExpired }, signal),
-      )),
-    introspection: introspection && (await open('introspection', introspection, startIntrospectionFace)),
   };
 }
 

@@ -9,7 +9,7 @@ import { SidecarError } from './core/errors.ts';
 import { createTagger, type Tagger } from './core/tag.ts';
 import { deploymentKeys } from './deployment-keys.ts';
 import { createFlows, type Flows } from './flows.ts';
-import { type Faces, formatAddress, openFaces, openListeners } from './listeners.ts';
+import { type Faces, formatAddress, openListeners } from './listeners.ts';
 import { measure, observe } from './measures.ts';
 import { Opened } from './opened.ts';
 import { protoFile, readVersion } from './package.ts';
@@ -157,8 +157,7 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   opened.keep(background, 'background', () => background.close());
   runFlows(flows, background);
   const served = serverParts(parts, state, { flows, tagger });
-  const { socket, tcp } = await openListeners(parts, served, health);
-  const faces = await openFaces(parts, served.service);
+  const { socket, tcp, ...faces } = await openListeners(parts, served, health);
   measure(flows, telemetry, clock);
   const tellHealth = (issuer: string, reachable: boolean): void => health.set(`issuer/${issuer}`, reachable);
   background.run('observe', (stopping) => observe(flows, { telemetry, clock, tellHealth }, stopping));

@@ -15,7 +15,13 @@ const sidecar = createSidecar({
   config: {
     ...defaults,
     name: 'killed',
-    listen: { socket: { path: join(dir, 'sidegate.sock'), mode: 0o600, group: undefined }, tcp: undefined, operations: undefined, keystone: undefined, introspection: undefined },
+    listen: {
+      socket: { path: join(dir, 'sidegate.sock'), mode: 0o600, group: undefined },
+      tcp: undefined,
+      operations: undefined,
+      keystone: undefined,
+      introspection: undefined,
+    },
     callers: [{ who: { kind: 'socket' }, may: ['validate', 'watch', 'status', 'revoke', 'refresh', 'details'] }],
     issuers: [
       {

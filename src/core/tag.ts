@@ -79,7 +79,8 @@ export function createTagger(keys: readonly [DeploymentKey, ...DeploymentKey[]])
   return {
     newestKeyId: newest.id,
     keyIds: keys.map((key) => key.id),
-    fingerprints: (digest) => fingerprintKeys.map((key) => createHmac('sha256', key).update(digest, 'latin1').digest('hex').slice(0, 32)),
+    fingerprints: (digest) =>
+      fingerprintKeys.map((key) => createHmac('sha256', key).update(digest, 'latin1').digest().toString('hex', 0, 16)),
     tag,
     attributes(issuer, attributes, fingerprints) {
       const all = [...attributes, ...fingerprints.map((value): Attribute => ({ dimension: 'fingerprint', value }))];

@@ -6,7 +6,7 @@ import type { Telemetry } from '../ports.ts';
 import { Callers } from '../service/callers.ts';
 import type { Answer, Question } from '../service/question.ts';
 import type { Validator } from '../service/validator.ts';
-import { type HttpLimits, type HttpListener, startHttpListener } from './http-listener.ts';
+import { type HttpLimits, type HttpListener, leaveBody, startHttpListener } from './http-listener.ts';
 import { ValidateMeter } from './validate-meter.ts';
 
 /** What every face is made of. */
@@ -62,7 +62,7 @@ export function startFace(name: string, replies: Replies, options: FaceOptions, 
   };
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     try {
-      const reply = replies(request, response);
+      const reply = isOfAWebPage(request) ? notForPages(request, response) : replies(request, response);
       if (!(reply instanceof Promise)) give(response, reply);
       else reply.then((value) => give(response, value)).catch((error: unknown) => failed(response, error));
     } catch (error) {
@@ -78,6 +78,26 @@ export function startFace(name: string, replies: Replies, options: FaceOptions, 
  */
 function faceLimits({ tokenSizeBytes, drainMs }: FaceOptions): HttpLimits {
   return { connections: 1_024, headerBytes: tokenSizeBytes + besideTokenBytes, requestMs: 5_000, idleMs: 75_000, drainMs };
+}
+
+/** Names of this host. With them a request was addressed here; with others it came by a name that somebody else gives out. */
+export const loopbackHost: RegExp = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
+
+/**
+ * A browser on this host would send what any page tells it to: a page has an origin, or a name of its own for this address (DNS
+ * rebinding). A service has neither.
+ */
+function isOfAWebPage({ headers }: IncomingMessage): boolean {
+  return headers.origin !== undefined || (headers.host !== undefined && !loopbackHost.test(headers.host));
+}
+
+/** Neither 401 nor 404: those say something of a token, or of our credential. */
+function notForPages(request: IncomingMessage, response: ServerResponse): Reply {
+  leaveBody(request, response);
+  const body = Buffer.from(
+    '{"error":{"code":403,"message":"Call this by a name of the loopback, and not from a web page.","title":"Forbidden"}}',
+  );
+  return { status: 403, headers: ['Content-Type', 'application/json', 'Cache-Control', 'no-store'], body: [body] };
 }
 
 /** Asks the validator for a face. */

@@ -6,7 +6,7 @@ import { spliceCatalog } from '../core/catalog-splice.ts';
 import type { Demand } from '../core/decision.ts';
 import { type ErrorCode, SidecarError } from '../core/errors.ts';
 import type { Answer, More } from '../service/question.ts';
-import { FaceCaller, type FaceOptions, type Reply, retryAfterSeconds, startFace } from './face.ts';
+import { FaceCaller, type FaceOptions, loopbackHost, type Reply, retryAfterSeconds, startFace } from './face.ts';
 import { type HttpListener, leaveBody } from './http-listener.ts';
 
 /** What the face is made of. */
@@ -158,13 +158,10 @@ function json(value: object): Reply['body'] {
   return [Buffer.from(JSON.stringify(value))];
 }
 
-/** Only who calls us by a name of the loopback gets links with that name: a link elsewhere would take tokens there. */
-const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
-
 function discovery(path: string, { headers, socket }: IncomingMessage): Reply {
   const { localAddress = '127.0.0.1', localPort } = socket;
   const bound = `${localAddress.includes(':') ? `[${localAddress}]` : localAddress}:${localPort}`;
-  const href = `http://${loopback.test(headers.host ?? '') ? headers.host : bound}/v3/`;
+  const href = `http://${loopbackHost.test(headers.host ?? '') ? headers.host : bound}/v3/`;
   const version = {
     id: 'v3.14',
     status: 'stable',

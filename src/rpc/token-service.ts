@@ -198,6 +198,7 @@ class TokenService {
     rejectUnknownFields(message);
     const signal = call.signal();
     const { issuer, userId, projectId, include } = message;
+    requireShort([issuer, userId, projectId]);
     const line = { act: 'find' as const, selector: { issuer, userId, projectId } };
     const actor = await this.#judged('find', call, {});
     if (include?.details) await this.#require('details', call);
@@ -292,14 +293,14 @@ class TokenService {
     call: Call,
     run: (selector: Selector, asked: Asked) => Promise<Done>,
   ): Promise<Done> {
-    requireShort(message);
+    requireShort([message.requestId, message.reason]);
     const actor = await this.#judged(act, call, { selector, reason: message.reason });
     return this.#acted({ act, actor, selector, message }, (asked) => run(selector, asked));
   }
 
   /** Does it, and writes who did what, and how it went. */
   async #acted({ act, actor, selector, message }: Deed, run: (asked: Asked) => Promise<Done>): Promise<Done> {
-    requireShort(message);
+    requireShort([message.requestId, message.reason]);
     const { requestId, reason } = message;
     const { telemetry } = this.#parts;
     const line = { act, actor: actor.name, selector, ...(reason ? { reason } : {}) };
@@ -337,9 +338,9 @@ function orThrow<Message>(request: Message | SidecarError): Message {
 }
 
 /** Before anything of them is written down. */
-function requireShort({ requestId, reason }: Deed['message']): void {
-  for (const text of [requestId, reason]) {
-    if (text.length > longestText) throw invalid('TEXT_TOO_LONG', `request_id and reason have at most ${longestText} characters`);
+function requireShort(texts: readonly string[]): void {
+  for (const text of texts) {
+    if (text.length > longestText) throw invalid('TEXT_TOO_LONG', `ids and texts have at most ${longestText} characters`);
   }
 }
 

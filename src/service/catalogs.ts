@@ -36,7 +36,7 @@ export class Catalogs {
     this.#parts = parts;
     this.#memory = new LRUCache({
       maxSize: parts.limits.memoryBytes,
-      // About 300 bytes of objects around each (as of facts, measured in bench/).
+      // About 300 bytes of objects around each (`npm run bench -- memory`).
       sizeCalculation: ({ catalog }) => catalog.byteLength + 300,
     });
   }
@@ -55,14 +55,19 @@ export class Catalogs {
    */
   find(known: Known): Uint8Array | undefined {
     if (known.catalogName === undefined) return none;
+    return this.servesMs(known) > 0 ? this.#memory.get(keyOf(known, known.catalogName))?.catalog : undefined;
+  }
+
+  /** For how much longer `find` gives it, in milliseconds: what an answer with it may be repeated for. */
+  servesMs(known: Known): number {
+    if (known.catalogName === undefined) return Infinity;
     const { clock, invalidations, limits, settleMs } = this.#parts;
-    const kept = this.#memory.get(keyOf(known, known.catalogName));
-    if (!kept || clock.monotonicMs() - kept.began.monotonicMs >= limits.timeMs) return undefined;
+    const kept = this.#memory.peek(keyOf(known, known.catalogName));
     const covering = invalidations.covering(known);
+    if (!kept || kept.began.revision < covering.refreshRevision) return 0;
     const settledFromMs = covering.refreshAppliedMs + settleMs;
-    const isProvisional = kept.began.monotonicMs < settledFromMs;
-    if (kept.began.revision < covering.refreshRevision || (isProvisional && clock.monotonicMs() >= settledFromMs)) return undefined;
-    return kept.catalog;
+    const endsAtMs = Math.min(kept.began.monotonicMs + limits.timeMs, kept.began.monotonicMs < settledFromMs ? settledFromMs : Infinity);
+    return Math.max(0, Math.floor(endsAtMs - clock.monotonicMs()));
   }
 
   /** An older one does not replace a newer one. */

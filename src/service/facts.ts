@@ -96,6 +96,11 @@ export class FactsStore {
     return this.#kept.find(digest);
   }
 
+  /** What the shared tier holds of a token that is dead is not to be found by anybody; nobody waits for that. */
+  forgetShared(digest: string, issuer: Issuer | undefined): void {
+    if (this.#shared && (!issuer || this.#shared.tier.serves(issuer))) void this.#shared.tier.forget(digest);
+  }
+
   /** A refusal that still holds: not older than its time, and no REFRESH about what the token was has been applied since. */
   refused(token: AskedToken): boolean {
     return this.#kept.refused(token);
@@ -215,20 +220,24 @@ export class FactsStore {
     if (found) return found;
     // Two leases are waited for: half of the deadline is left for the fetch.
     const waitMs = Math.min(Math.max(2 * authorities.p99Ms(issuer), shortestWaitMs), issuer.calls.deadlineMs / 4);
-    const turn = await shared.leases.take({ name: leaseOf(digest), waitMs, look }, deadline);
-    if (turn.kind === 'found') return turn.found;
-    // A REFRESH may have come while the lease was waited for: what is asked now is asked after it.
-    const { clock, invalidations } = this.#parts;
-    const beganToAsk = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs(), revision: invalidations.applied };
+    let done = async (): Promise<void> => undefined;
     try {
+      const turn = await shared.leases.take({ name: leaseOf(digest), waitMs, look }, deadline);
+      if (turn.kind === 'found') return turn.found;
+      done = turn.done;
+      // A REFRESH may have come while the lease was waited for: what is asked now is asked after it.
+      const { clock, invalidations } = this.#parts;
+      const beganToAsk = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs(), revision: invalidations.applied };
       const { fetched, kept } = await this.#ask(wanted, beganToAsk, deadline);
-      void kept.then(turn.done);
+      void kept.then(done);
       return fetched;
     } catch (error) {
-      void turn.done();
+      void done();
       // Past their time, but better than none to whoever says so (`stale_if_unavailable`).
       if (stale) this.#adopt(digest, stale);
-      throw error;
+      if (error instanceof SidecarError || !deadline.aborted) throw error;
+      const message = `issuer "${issuer.name}" was not asked in time`;
+      throw new SidecarError('UNAVAILABLE', message, { reason: 'UPSTREAM_TIMEOUT', retryAfterMs: 1000, cause: error });
     }
   }
 
@@ -270,9 +279,16 @@ export class FactsStore {
     const names = namesOf(digest, raw, tagger);
     const parts = { issuer, names, facts: reading.facts, provenance: reading.provenance, began };
     const known = knownOf({ ...parts, ...lifeWith(limits, random) }, tagger, codec);
-    this.#kept.learn(wanted, known);
-    this.#parts.learned?.(known, shared?.tier.mayUse(issuer) === true);
     const catalog = reading.catalog === undefined ? undefined : Buffer.from(reading.catalog, 'utf8');
+    const fetched = {
+      kind: 'known' as const,
+      known,
+      from: reading.provenance,
+      ...(wanted.catalog ? { catalog: catalog ?? new Uint8Array() } : {}),
+    };
+    // Who waited for it is told what was true when it was asked; nobody else is.
+    if (!this.#kept.learn(wanted, known)) return { fetched, kept: Promise.resolve() };
+    this.#parts.learned?.(known, shared?.tier.mayUse(issuer) === true);
     if (catalog) catalogs.keep(known, { catalog, began });
     const kept = shared?.tier.mayUse(issuer)
       ? [
@@ -281,18 +297,13 @@ export class FactsStore {
           shared.handles?.keep(digest, raw, known.standing.endsAtMs + issuer.expiredWithinMs - clock.nowMs()),
         ]
       : [];
-    const fetched = {
-      kind: 'known' as const,
-      known,
-      from: reading.provenance,
-      ...(wanted.catalog ? { catalog: catalog ?? new Uint8Array() } : {}),
-    };
     return { fetched, kept: Promise.all(kept) };
   }
 
   #refused(wanted: Wanted, { reason, byOldKeys }: Refused, began: FetchBegin): Fetched {
     this.#kept.refuse(wanted, reason === 'REFUSED', began);
-    if (this.#shared?.tier.serves(wanted.issuer)) void this.#shared.tier.forget(wanted.digest);
+    // In a mass refusal one sidecar must not empty the tier of all.
+    if (!this.#kept.inMassRefusal) this.forgetShared(wanted.digest, wanted.issuer);
     return { kind: 'inactive', reason, revision: began.revision, byOldKeys: byOldKeys === true };
   }
 

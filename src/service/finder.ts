@@ -27,6 +27,8 @@ export interface FinderParts {
   readonly shared: SharedCache | undefined;
   /** How long a list is worth keeping. */
   readonly lifeMs: number;
+  /** Somebody may ask here. Where nobody may, names are only shared. */
+  readonly remembers: boolean;
 }
 
 /** Where facts are, and who judges them. */
@@ -44,14 +46,14 @@ interface Name {
 
 /** Fingerprints under one key; the newest tokens' only. */
 const mostNames = 8;
-/** Users and projects remembered in memory. */
-const mostKeys = 65_536;
+/** Names in memory, of all users and projects: some 17 MB where all are used (bench/memory). */
+const mostInMemory = 65_536;
 
 /** Which tokens a user has on a project, by their public names: each is confirmed by reading its facts when somebody asks. */
 export class Finder {
   readonly #parts: FinderParts;
   /** What this sidecar has learned itself. */
-  readonly #memory = new LRUCache<string, readonly Name[]>({ max: mostKeys });
+  readonly #memory = new LRUCache<string, readonly Name[]>({ maxSize: mostInMemory, sizeCalculation: (names) => names.length });
 
   constructor(parts: FinderParts) {
     this.#parts = parts;
@@ -62,7 +64,7 @@ export class Finder {
     const key = keyOf(known.issuer.name, known.token());
     if (key === undefined) return;
     const name = { fingerprint: known.fingerprint, issuedAtMs: known.issuedAtMs ?? 0, digest: known.digest };
-    this.#memory.set(key, withName(this.#memory.get(key) ?? [], name));
+    if (this.#parts.remembers) this.#memory.set(key, withName(this.#memory.get(key) ?? [], name));
     if (isNews) void this.#share(key, { fingerprint: name.fingerprint, issuedAtMs: name.issuedAtMs });
   }
 

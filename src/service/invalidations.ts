@@ -57,6 +57,8 @@ export interface RoadParts {
   readonly settleMs: number;
   /** How long facts may serve, skew included: what a watcher may still hold (S12, the REFRESH floor). */
   readonly factsLifeMs: number;
+  /** How long a REFRESH matters: as long as anything that it makes stale is kept, skew included. */
+  readonly refreshLifeMs: number;
   /** Entries kept for watchers in memory. */
   readonly ring: number;
 }
@@ -145,7 +147,7 @@ export class Invalidations {
       await this.#write({
         effect: 'REFRESH',
         selector: { kind: 'everything' },
-        lifeMs: this.#parts.factsLifeMs,
+        lifeMs: this.#parts.refreshLifeMs,
         origin: { source: 'journal', reason: journal.corruption },
       });
       await this.#apply();

@@ -72,7 +72,7 @@ export class KeptFacts {
 
   /** Facts that were fetched before their token was refused here are no better for coming from another sidecar. */
   isOutdated({ fingerprint, began }: Known): boolean {
-    return this.#refusals.isOutdated(fingerprint, began.monotonicMs);
+    return began.monotonicMs <= this.#refusals.refusedAtMs(fingerprint);
   }
 
   /** A refusal that still holds: not older than its time, and no REFRESH about what the token was has been applied since. */
@@ -83,20 +83,34 @@ export class KeptFacts {
     return this.#parts.invalidations.coveringOf(refusal.formerly).refreshRevision <= refusal.revision;
   }
 
-  /** Keeps what an authority has just said, or a signature proved. */
-  learn({ digest, issuer }: AskedToken, known: Known): void {
+  /**
+   * Keeps what an authority has just said, or a signature proved. Says whether it does: what was asked before another question that was
+   * refused is old news, however late it comes.
+   */
+  learn({ digest, issuer }: AskedToken, known: Known): boolean {
+    if (known.began.monotonicMs < this.#refusals.refusedAtMs(known.fingerprint)) return false;
     const before = this.#memory.peek(digest);
     if (before && this.#wasAlive(before)) this.#refusals.witness(false, this.#parts.clock.monotonicMs());
     for (const allowExpired of [false, true]) this.#refusals.forget(digest, refusedBy(issuer, allowExpired));
-    this.remember(digest, known, true);
+    this.#set(digest, known, false);
+    return true;
   }
 
-  /** A slow fetch must not put older facts over newer ones. */
-  remember(digest: string, known: Known, isNews = false): void {
+  /** Keeps facts out of the shared tier, unless their token has been refused here since. */
+  remember(digest: string, known: Known): void {
+    if (!this.isOutdated(known)) this.#set(digest, known, true);
+  }
+
+  /** A slow fetch must not put older facts over newer ones, nor a copy over its original: what is kept with that would begin again. */
+  #set(digest: string, known: Known, isCopy: boolean): void {
     const before = this.#memory.peek(digest);
-    // The same facts out of the shared tier are none, either: what is kept with them here would begin again.
-    const newer = before && (before.began.monotonicMs > known.began.monotonicMs || (!isNews && before.began.wallMs === known.began.wallMs));
+    const newer = before && (before.began.monotonicMs > known.began.monotonicMs || (isCopy && before.began.wallMs === known.began.wallMs));
     if (this.#parts.limits.enabled && !newer) this.#memory.set(digest, known);
+  }
+
+  /** Most tokens that were active are refused now: it may be the authority that is wrong (S9). */
+  get inMassRefusal(): boolean {
+    return this.#refusals.inMassRefusal(this.#parts.clock.monotonicMs());
   }
 
   /** Forgets the facts of a token that is refused, and remembers that it is: `began`, when it was asked. */

@@ -14,7 +14,7 @@ import type { Known } from './known.ts';
 
 /** What killing needs. */
 export interface KillingParts {
-  readonly facts: Pick<FactsStore, 'fetch'>;
+  readonly facts: Pick<FactsStore, 'fetch' | 'forgetShared'>;
   readonly invalidations: Pick<Invalidations, 'append'>;
   readonly tagger: Tagger;
   readonly clock: Clock;
@@ -61,6 +61,8 @@ export async function kill(parts: KillingParts, killing: Killing): Promise<Done>
   const first = await append(parts, killing, { dimension: 'fingerprint', value: fingerprint });
   const also = otherName(victim);
   const last = also ? await append(parts, killing, also) : first;
+  // It stays dead here by the entries; the others at least have to ask.
+  parts.facts.forgetShared(victim.digest, victim.issuer);
   return { ...last, entryId: first.entryId };
 }
 

@@ -54,9 +54,9 @@ export class Refusals {
       this.#refusedAt.set(fingerprint, Math.max(beganMs, this.#refusedAt.peek(fingerprint) ?? beganMs));
   }
 
-  /** Whether facts whose fetch began then are older than a refusal of their token. */
-  isOutdated(fingerprint: string, beganMs: number): boolean {
-    return beganMs <= (this.#refusedAt.peek(fingerprint) ?? -Infinity);
+  /** When the newest of them began; `-Infinity`: none is known. */
+  refusedAtMs(fingerprint: string): number {
+    return this.#refusedAt.peek(fingerprint) ?? -Infinity;
   }
 
   forget(digest: string, issuer: string): void {

@@ -199,10 +199,11 @@ export class Validator {
     if (!known || !isService()) return this.#nobody('BAD_SERVICE_TOKEN', subject.digest);
     const more = { ...question.more, allowExpired: true, expiredOf: known.issuer.name };
     const answer = await this.#answer({ ...question, more }, subject, signal);
-    // Both at one moment: while the one was fetched, the other may have been revoked.
+    // Both at one moment: while the one was fetched, the other may have been revoked, and has aged.
     if (!isService()) return this.#nobody('BAD_SERVICE_TOKEN', subject.digest);
-    const degradedBy = [...new Set([...answer.degradedBy, ...service.degradedBy])];
-    return { ...answer, service: known, maxAgeMs: Math.min(answer.maxAgeMs, service.maxAgeMs), degradedBy };
+    const now = this.#decided(known, { raw: '', maxStalenessMs: question.maxStalenessMs }, 'MEMORY');
+    const degradedBy = [...new Set([...answer.degradedBy, ...now.degradedBy])];
+    return { ...answer, service: known, maxAgeMs: Math.min(answer.maxAgeMs, now.maxAgeMs), degradedBy };
   }
 
   #isService(known: Known, { decision }: Answer): boolean {
@@ -254,7 +255,8 @@ export class Validator {
       maxAgeMs,
       degradedBy,
     };
-    return question.more?.catalog && decision.active ? { ...answer, catalog: catalog ?? noCatalog } : answer;
+    if (!question.more?.catalog || !decision.active) return answer;
+    return { ...answer, catalog: catalog ?? noCatalog, maxAgeMs: Math.min(maxAgeMs, this.#parts.catalogs.servesMs(known)) };
   }
 
   /** Without facts. `digest` where an issuer takes it: then it has a name to log. */

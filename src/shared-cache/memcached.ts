@@ -78,7 +78,7 @@ export function createMemcached(options: MemcachedOptions, deps: MemcachedDeps):
         others.push(finding.kind);
       }
       // It is missing only where every place is known to be empty.
-      return { kind: (['unreadable', 'unreachable'] as const).find((kind) => others.includes(kind)) ?? 'missing' };
+      return { kind: (['unreachable', 'unreadable'] as const).find((kind) => others.includes(kind)) ?? 'missing' };
     },
     async set(name, value, lifeMs) {
       if (!isStorable(value, lifeMs)) return false;

@@ -7,9 +7,9 @@ import { createTagger } from '../../src/core/tag.ts';
 import { InactiveReason, ValidateResponse } from '../../src/gen/sidegate/v1/token_service.ts';
 import { type AnswerContext, AnswerWriter } from '../../src/rpc/answer.ts';
 import type { ReadQuestion } from '../../src/rpc/validate-request.ts';
-import { handleOf } from '../../src/service/tier/handles.ts';
 import { type Known, knownOf, namesOf } from '../../src/service/known.ts';
 import type { Answer } from '../../src/service/question.ts';
+import { handleOf } from '../../src/service/tier/handles.ts';
 import { tokenCodec } from '../../src/wire/token-codec.ts';
 import { createFakeIssuer, factsOf } from '../fakes/issuer.ts';
 

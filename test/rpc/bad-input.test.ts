@@ -330,7 +330,11 @@ const requests: readonly (readonly [string, (it: World) => Promise<Outcome<unkno
   ['an unknown field', (it) => raw(it, 'Validate', Buffer.concat([token(it.good), field(200)])), 'INVALID_ARGUMENT UNKNOWN_FIELD'],
   ['a field of a later version', (it) => raw(it, 'Validate', Buffer.concat([token(it.good), field(10)])), 'INVALID_ARGUMENT UNKNOWN_FIELD'],
   ['an empty handle', (it) => raw(it, 'Validate', message(2, Buffer.alloc(0))), 'INVALID_ARGUMENT HANDLE_MALFORMED'],
-  ['a handle that is no digest, where handles are off', (it) => raw(it, 'Validate', message(2, Buffer.from('h'))), 'INVALID_ARGUMENT HANDLES_OFF'],
+  [
+    'a handle that is no digest, where handles are off',
+    (it) => raw(it, 'Validate', message(2, Buffer.from('h'))),
+    'INVALID_ARGUMENT HANDLES_OFF',
+  ],
   ['a handle where handles are off', (it) => raw(it, 'Validate', message(2, Buffer.from('ab'.repeat(32)))), 'INVALID_ARGUMENT HANDLES_OFF'],
   [
     'a revocation by handle where handles are off',

@@ -54,6 +54,7 @@ describe('what covers a token', () => {
             telemetry,
             settleMs: 0,
             factsLifeMs: 1e6,
+            refreshLifeMs: 1e6,
             ring,
           });
           const stop = new AbortController();

@@ -59,6 +59,7 @@ export async function startRoad(options: RoadOptions = {}): Promise<Road> {
     telemetry,
     settleMs: options.settleMs ?? 2000,
     factsLifeMs: options.factsLifeMs ?? 302_000,
+    refreshLifeMs: 602_000,
     ring: options.ring ?? 64,
   });
   const draining = new AbortController();

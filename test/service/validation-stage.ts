@@ -80,20 +80,21 @@ export async function createValidationStage(options: StageOptions = {}) {
     refusals: { enabled: true, timeMs: 5000, maxEntries: 10_000 },
     ...options.limits,
   };
+  const catalogLimits = { enabled: true, timeMs: 600_000, memoryBytes: 1024 * 1024, ...options.catalogs };
   const factsLifeMs = limits.timeMs + 2000;
-  const invalidations = new Invalidations({ journal, tagger, clock, telemetry, settleMs, factsLifeMs, ring: 1024 });
+  const refreshLifeMs = Math.max(limits.timeMs, catalogLimits.enabled ? catalogLimits.timeMs : 0) + 2000;
+  const invalidations = new Invalidations({ journal, tagger, clock, telemetry, settleMs, factsLifeMs, refreshLifeMs, ring: 1024 });
   const random = options.random ?? (() => 0);
   const { shared } = options;
   const skewMs = 2000;
   const keepMs = limits.timeMs + (options.staleWhileDownMs ?? 0);
   const handles = shared && options.handles !== false ? new Handles(shared) : undefined;
-  const catalogLimits = { enabled: true, timeMs: 600_000, memoryBytes: 1024 * 1024, ...options.catalogs };
   const catalogs = new Catalogs({ clock, invalidations, settleMs, limits: catalogLimits });
   const common = { issuers, invalidations, tagger, codec: tokenCodec, clock, telemetry, degradations, limits, random };
   const catalogTimeMs = catalogLimits.enabled ? catalogLimits.timeMs : 0;
   const tierLimits = { keepMs, catalogTimeMs, settleMs, skewMs, handles: handles !== undefined };
   const tier = shared && new SharedTier({ shared, ...common, ...tierLimits });
-  const finder = new Finder({ issuers, shared, lifeMs: keepMs });
+  const finder = new Finder({ issuers, shared, lifeMs: keepMs, remembers: true });
   const facts = new FactsStore({
     ...common,
     authorities: new Authorities(common),
@@ -163,7 +164,7 @@ export async function createValidationStage(options: StageOptions = {}) {
       invalidations.append({
         effect: 'REFRESH',
         selector: { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'user', value }] },
-        lifeMs: 300_000,
+        lifeMs: refreshLifeMs,
         origin: { source: 'rpc' },
       }),
     /** FindToken of `central`. */

@@ -161,11 +161,15 @@ export class SharedTier {
     await shared.set(catalogKey(known.issuer, known.catalogName), encodeRecord(record), lifeMs);
   }
 
-  /** A REFRESH that came while it was fetched, or shortly before, may not be in it yet (S6). */
+  /** A REFRESH that came while it was fetched, or shortly before, may not be in it yet (S6); and nobody is given what is dead here. */
   #isSettled(known: Known, began: FetchBegin): boolean {
     const { invalidations, settleMs } = this.#parts;
     const covering = invalidations.covering(known);
-    return began.revision >= covering.refreshRevision && began.monotonicMs >= covering.refreshAppliedMs + settleMs;
+    return (
+      covering.revoked === undefined &&
+      began.revision >= covering.refreshRevision &&
+      began.monotonicMs >= covering.refreshAppliedMs + settleMs
+    );
   }
 
   /** The one that was fetched last, where sidecars with different newest keys have written several. */

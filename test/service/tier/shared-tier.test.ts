@@ -684,6 +684,7 @@ describe('under rotation of the deployment key', () => {
     await region.first.ask('t');
     await settled();
     expect((await ahead.ask('t')).provenance).toBe('SHARED');
+    expect((await prepared.ask('t')).provenance).toBe('SHARED');
     await ahead.revokeToken('t');
     expect(verdict(await ahead.ask('t'))).toBe('REVOKED');
     await prepared.revokeToken('t');
