@@ -112,6 +112,13 @@ describe('FindToken', () => {
     expect(sidecar.audits().at(-1)).toMatchObject({ act: 'find', outcome: 'none' });
   });
 
+  it('takes no longer ids than what is written down may have', async () => {
+    const { sidecar } = await start();
+
+    expect(shown(await sidecar.findToken({ userId: 'x'.repeat(1025) }))).toBe('INVALID_ARGUMENT TEXT_TOO_LONG');
+    expect(sidecar.audits()).toEqual([]);
+  });
+
   it('is for authorised callers only: loopback is nobody, and a member is not one', async () => {
     const { sidecar } = await start();
     await sidecar.validate({ token: 'raw-token' });

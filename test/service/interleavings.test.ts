@@ -161,3 +161,17 @@ it('W15 max_age of an answer with a catalog ends with the catalog', async () => 
   expect(answer.provenance).toBe('MEMORY');
   expect(answer.maxAgeMs).toBeLessThanOrEqual(10_000);
 });
+
+it('S9 a mass refusal, which may be the authority’s fault, does not empty the shared tier', async () => {
+  const region = await regionOf();
+  const raws = Array.from({ length: 60 }, (_, n) => `t${n}`);
+  for (const raw of raws) region.central.knows(raw, onProject);
+  for (const raw of raws) await region.first.ask(raw);
+  await settled();
+  await region.clock.advance(10_000);
+  for (const raw of raws) region.central.refuses(raw);
+  for (const raw of raws) await region.first.ask(raw, { maxStalenessMs: 1000 });
+  await settled();
+
+  expect(region.store.names().filter((name) => name.startsWith('facts ')).length).toBeGreaterThanOrEqual(40);
+});

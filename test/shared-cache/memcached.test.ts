@@ -3,6 +3,8 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { SharedCache } from '../../src/ports.ts';
 import type { MemcachedOptions } from '../../src/shared-cache/memcached.ts';
+import { createRing } from '../../src/shared-cache/ring.ts';
+import { createPlaces } from '../../src/shared-cache/sealing.ts';
 import { sharedCacheConformance } from '../conformance/shared-cache.ts';
 import { describeWithMemcached, type Memcached, startMemcached } from '../fakes/memcached.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
@@ -59,6 +61,24 @@ describeWithMemcached('a tier whose servers come and go', () => {
   afterEach(async () => {
     await Promise.all(tiers.splice(0).map((tier) => tier.close()));
     for (const server of servers) await server.restart();
+  });
+
+  it('what cannot be read in one place and cannot be asked about in another is unreachable: nobody can tell that it is missing', async () => {
+    const [alive, dead] = servers.slice(0, 2);
+    if (!alive || !dead) throw new Error('two servers are needed');
+    const keys = [keyOf('b'), keyOf('a')] as const;
+    const ring = createRing([alive, dead].map(({ host, port }) => `${host}:${port}`));
+    const names = Array.from({ length: 40 }, (_, n) => `torn ${n}`);
+    const placesOf = createPlaces(keys);
+    const torn = names.filter((name) => new Set(placesOf(name).map(({ key }) => ring(key))).size === 2);
+    for (const { key } of names.flatMap(placesOf)) await alive.command(`set ${key} 0 60 4\r\nnone`);
+    await dead.kill();
+    const tier = open([alive, dead], { keys });
+    const kinds = new Set(await Promise.all(torn.map(async (name) => (await tier.get(name)).kind)));
+    await dead.restart();
+
+    expect(torn.length).toBeGreaterThan(5);
+    expect([...kinds]).toEqual(['unreachable']);
   });
   afterAll(async () => {
     await Promise.all(servers.map((server) => server.close()));
