@@ -3,6 +3,7 @@
 import { decide, type InactiveReason } from '../core/decision.ts';
 import { dispatch } from '../core/dispatch.ts';
 import { SidecarError } from '../core/errors.ts';
+import { uncovered } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Telemetry } from '../ports.ts';
 import type { Catalogs } from './catalogs.ts';
@@ -148,6 +149,9 @@ export class Validator {
     const demanded = question.demand?.anyOfIssuers;
     if (demanded?.length && !demanded.includes(issuer.name)) return this.#nobody('WRONG_ISSUER', digest);
     const { catalog = false, allowExpired = false } = question.more ?? {};
+    // Its name alone is in the journal: dead whatever the authority would say.
+    const { revoked } = known ? uncovered : facts.coveringUnseen({ digest, raw: text, issuer });
+    if (revoked) return { ...this.#nobody('REVOKED', digest), revoked };
     if (facts.refused({ digest, issuer, allowExpired })) {
       this.#refusalHits.add();
       return this.#nobody('REFUSED', digest);
