@@ -41,6 +41,6 @@ describe('unknown fields', () => {
   });
 
   it('one that is kept for what comes is refused', () => {
-    expect(check(ValidateRequest.decode(new Uint8Array(field(2, [0x78]))))).toThrow(refusal('unknown field 2 in the request'));
+    expect(check(WatchRequest.decode(new Uint8Array(field(2, [0x78]))))).toThrow(refusal('unknown field 2 in the request'));
   });
 });
