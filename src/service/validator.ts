@@ -182,6 +182,10 @@ export class Validator {
    */
   #withoutAuthority(wanted: Wanted, question: Question, before: Known | undefined, error: unknown): Answer | undefined {
     const { facts, invalidations, clock, staleWhileDownMs, catalogs } = this.#parts;
+    // Another flight, or another sidecar, may have had more luck while this call waited for its own.
+    const lucky = before && this.#currency.isUsable(before, question) ? before : undefined;
+    const luckyCatalog = lucky && wanted.catalog ? catalogs.find(lucky) : undefined;
+    if (lucky && (luckyCatalog || !wanted.catalog)) return this.#decided(lucky, question, 'MEMORY', luckyCatalog);
     const covering = before ? invalidations.covering(before) : facts.coveringUnseen(wanted);
     if (covering.revoked && before) return this.#decided(before, question, 'MEMORY');
     if (covering.revoked) return { ...this.#nobody('REVOKED', wanted.digest), revoked: covering.revoked };

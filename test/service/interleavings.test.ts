@@ -175,3 +175,21 @@ it('S9 a mass refusal, which may be the authority’s fault, does not empty the 
 
   expect(region.store.names().filter((name) => name.startsWith('facts ')).length).toBeGreaterThanOrEqual(40);
 });
+
+it('a call whose own flight fails is answered from the facts that another flight has brought meanwhile', async () => {
+  const stage = await stageOf();
+  let fail: () => void = () => undefined;
+  stage.central.script(async (_raw, _signal, { catalog }) => {
+    if (catalog) return { kind: 'facts', facts: factsOf('central', onProject), provenance: 'authority', catalog: '[]' };
+    await new Promise<void>((resolve) => {
+      fail = resolve;
+    });
+    throw new SidecarError('UNAVAILABLE', 'nobody answers', { reason: 'KEYSTONE_UNAVAILABLE' });
+  });
+  const unlucky = stage.ask('t');
+  await settled();
+  expect(verdict(await stage.ask('t', catalogToo))).toBe('active');
+  fail();
+
+  expect(verdict(await unlucky)).toBe('active');
+});
