@@ -31,6 +31,8 @@ export interface ScriptedKeystone {
   become(mood: Mood): Promise<void>;
   /** Validations of this token so far, answered or not; of any without one. Logins do not count. */
   validations(token?: string): number;
+  /** By how much every answer is late while it is `slow`, in milliseconds. */
+  slowMs: number;
   /** Resolves when so many validations of it have come. */
   asked(token: string, count: number): Promise<void>;
   /** Where its catalogs say that it is; at first `url`. */
@@ -39,8 +41,6 @@ export interface ScriptedKeystone {
   onRevoked: (token: string) => void;
   close(): Promise<void>;
 }
-
-const slowMs = 300;
 
 /** Starts one on loopback. `login` is the only password it takes. */
 export async function startScriptedKeystone(login: { readonly password: string }): Promise<ScriptedKeystone> {
@@ -101,7 +101,7 @@ export async function startScriptedKeystone(login: { readonly password: string }
     // Decided when it is answered, not when it is asked: what was denied meanwhile is refused.
     const go = (): void => send(outgoing, answer(incoming, Buffer.concat(chunks).toString()));
     if (mood === 'hanging') held.add(go);
-    else if (mood === 'slow') setTimeout(go, slowMs);
+    else if (mood === 'slow') setTimeout(go, keystone.slowMs);
     else go();
   });
   server.keepAliveTimeout = 60_000;
@@ -155,6 +155,7 @@ export async function startScriptedKeystone(login: { readonly password: string }
         looks.add(look);
         look();
       }),
+    slowMs: 300,
     identityUrl: `http://127.0.0.1:${port}/v3`,
     onRevoked: () => undefined,
     close: () => (server.listening ? stop() : Promise.resolve()),

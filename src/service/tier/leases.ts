@@ -48,8 +48,16 @@ export class Leases {
       const lease = `lease ${number} ${name}`;
       const added = await this.#parts.shared.add(lease, Buffer.from(holder, 'utf8'), leaseMs);
       if (added !== 'exists') {
-        this.#count('won');
-        return { kind: 'fetch', done: () => this.#release(lease, holder) };
+        const done = (): Promise<void> => this.#release(lease, holder);
+        // Look again: between the last look and this lease its former holder may have stored what is wanted, and given the lease back.
+        const found = added === 'added' ? await look() : undefined;
+        if (found === undefined) {
+          this.#count('won');
+          return { kind: 'fetch', done };
+        }
+        void done();
+        this.#count('waited');
+        return { kind: 'found', found };
       }
       const { found, isAlone } = await this.#await(lease, waitMs, look, signal);
       if (found !== undefined) {

@@ -292,6 +292,15 @@ describe('Leases', () => {
     expect(looks).toEqual([10, 30, 70, 150, 310]);
   });
 
+  it('what has come between the last look and the lease is found, and the lease is given back', async () => {
+    const { store, leases, wait } = setUp();
+    const turn = await leases().take({ ...wait, look: async () => 'there' }, always);
+    await settled();
+
+    expect(turn).toEqual({ kind: 'found', found: 'there' });
+    expect(store.names()).toEqual([]);
+  });
+
   it('who is told to stop stops waiting', async () => {
     const { clock, leases, wait } = setUp();
     await leases().take(wait, always);
