@@ -130,6 +130,14 @@ describe('no answer', () => {
     expect(judge.answered(at(2000, none(), { withCatalog: true }))).toBeUndefined();
   });
 
+  it('is right beside facts where the authority has refused it before it left: they may have been confirmed again, and dropped', () => {
+    const judge = judgeOfOne();
+    judge.answered(at(1000, active('one', 900)));
+    judge.denied('t', 1500);
+    judge.authorityLeft(2000);
+    expect(judge.answered(at(3000, none()))).toBeUndefined();
+  });
+
   it('is right beside facts where the sidecar has been restarted and lost them', () => {
     const judge = judgeOfOne();
     judge.answered(at(1000, active('one', 900)));

@@ -201,6 +201,8 @@ export class Judge {
     if (!honest.has(outcome.code)) return broken('STRANGE_ERROR', observation, said);
     if (!this.#authorityAway.some(during)) return broken('NO_ANSWER_WHILE_ALL_IS_THERE', observation, said);
     if (observation.withCatalog) return undefined;
+    // Its facts may have been confirmed again beside a hit, and refused: what the sidecar had shown is gone then, and nobody was told.
+    if (life && life.deniedAtMs <= answeredAtMs) return undefined;
     const atHandUntilMs = life?.atHandUntilMs.get(sidecar) ?? -Infinity;
     return answeredAtMs < atHandUntilMs - slackMs ? broken('NO_ANSWER_BESIDE_FACTS', observation, said) : undefined;
   }
