@@ -1,7 +1,9 @@
 // All that Sidegate asks of the world, on one page. Adapters implement these; the comments are their contracts.
 
+import type { Attribute } from './core/attributes.ts';
 import type { InactiveReason } from './core/decision.ts';
-import type { Entry, PlacedEntry, Revision } from './core/invalidation.ts';
+import type { Effect, Entry, PlacedEntry, Revision } from './core/invalidation.ts';
+import type { Condition } from './core/selector.ts';
 import type { Facts } from './core/token.ts';
 
 /** Both clocks. Only the composition root makes one. */
@@ -43,6 +45,24 @@ export interface ReadOptions {
   readonly allowExpired?: boolean;
 }
 
+/** What a token tells of itself, verified by keys at hand, before anybody is asked about it. */
+export type Glance =
+  | {
+      readonly kind: 'inactive';
+      readonly reason: InactiveReason;
+      /** As in `Reading`. */
+      readonly byOldKeys?: true;
+    }
+  | {
+      readonly kind: 'part';
+      /** What invalidations can name of it; of a dimension that it does not tell, one without a value (S2). */
+      readonly attributes: readonly Attribute[];
+      readonly identity: string;
+      /** Whole seconds, in milliseconds since the epoch. */
+      readonly issuedAtMs: number | undefined;
+      readonly expiresAtMs: number | undefined;
+    };
+
 /**
  * Reads tokens of one issuer. Asked only for tokens whose shape the issuer accepts.
  * Answers `inactive` only on evidence. Throws SidecarError (UNAVAILABLE, DEADLINE_EXCEEDED) where there is none.
@@ -52,6 +72,13 @@ export interface TokenFormat {
   /** As Token.format. */
   readonly name: string;
   read(raw: string, signal: AbortSignal, options?: ReadOptions): Promise<Reading>;
+  /**
+   * What can be told without asking anybody; undefined: nothing, as no keys of such tokens are at hand. With `allowExpired` a token
+   * that has ended is told like any other. Never waits for anybody, and never throws.
+   */
+  glance?(raw: string, options?: Pick<ReadOptions, 'allowExpired'>): Promise<Glance | undefined>;
+  /** Every key set that it reads with, where it has several, under names such as `fernet`. Cheap. */
+  keySets?(): readonly { readonly name: string; readonly health: DependencyHealth }[];
   /** The digest of the key set in use, the number of keys, and what is wrong, for status. Cheap. */
   health(): DependencyHealth;
   /**
@@ -169,6 +196,63 @@ export interface Outbox {
   remove(id: string): Promise<void>;
   /** All of them, in the order of their ids. */
   list(): Promise<readonly { readonly id: string; readonly record: Uint8Array }[]>;
+}
+
+/** What news say of the tokens of their issuer. */
+export interface NewsInvalidation {
+  /** REVOKE is a REFRESH of the same tokens too: no skew between clocks keeps one alive (S4). */
+  readonly effect: Effect;
+  /** About tokens that fit all of them; none: every token of the issuer. */
+  readonly conditions: readonly Condition[];
+  /** REVOKE: by the source's clock, whole seconds, inclusive. Absent: the second of the news. */
+  readonly issuedBeforeMs?: number;
+  /** A REFRESH that takes effect token by token, spread over a window (S7). */
+  readonly isWide?: true;
+}
+
+/** One piece of news. */
+export interface News {
+  /** Its id at the source: told again, by whichever sidecar's source, it is the same news. */
+  readonly id: string;
+  /** In the source's words, for example `identity.user.deleted`. */
+  readonly event: string;
+  /** When it happened by the source's clock, in milliseconds since the epoch. */
+  readonly atMs: number;
+  /** Of the request that caused it, where the source tells. */
+  readonly requestId?: string;
+  /** Of whom it is about, by the source's ids: what another source's news about the same are told by. */
+  readonly about: readonly string[];
+  readonly invalidations: readonly NewsInvalidation[];
+  /** It may hide a revocation that only another source names: that is asked first, and where it names nobody, these hold (S7). */
+  readonly lookFirst?: readonly NewsInvalidation[];
+  /** A project that may have been disabled together with what is below it, of which nobody tells (S8). */
+  readonly mayCascadeFrom?: string;
+}
+
+/** Where a source's news go. */
+export interface NewsSink {
+  /** Resolves when all that it means is durable and applied here; rejects where it is not, and then it is to be told again. */
+  tell(news: News): Promise<void>;
+  /** Everything that the source had until `throughMs` (monotonic) has been told. The only sign of life there is. */
+  proven(throughMs: number): void;
+  /** Something may have been missed until now. `why`: for people. */
+  gap(why: string): void;
+  /** Something came that means nothing here. */
+  ignored(why: 'unreadable' | 'duplicate' | 'irrelevant'): void;
+}
+
+/**
+ * Whoever tells of what happens at an issuer. It may tell late, twice, and in any order; what it cannot tell it admits (`gap`), and it
+ * is silent about a moment (`proven`) until it has told everything from before it.
+ */
+export interface NewsSource {
+  /** `bus` or `poll`: with its issuer's name, its name in status, metrics and reasons. */
+  readonly name: string;
+  /** Runs until `signal` aborts; resolves then. What fails is in `health`, and is tried again. */
+  run(sink: NewsSink, signal: AbortSignal): Promise<void>;
+  /** Asks now, beside its schedule. Resolves when everything that was there has been told. Throws SidecarError where nobody answers. */
+  look?(signal: AbortSignal): Promise<void>;
+  health(): DependencyHealth;
 }
 
 /** Names and values of a metric's labels: names of the configuration and closed lists only; never an id, a user or a token. */

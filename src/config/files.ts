@@ -18,7 +18,7 @@ export function isSecretFile(path: Path): boolean {
   return String(path.at(-1)).endsWith('_file') || (path.at(-2) === 'keys' && path.at(-1) === 'file');
 }
 
-/** What is wrong with the files and the directory of deployment keys that `written` names. No message repeats a path. */
+/** What is wrong with the files and the directories of keys that `written` names. No message repeats a path. */
 export function fileFindings(written: unknown, files: Files): readonly Finding[] {
   return settingsOf(written, []).flatMap(({ path, value }) => {
     const message = problemWith(path, value, files);
@@ -46,7 +46,13 @@ function settingsOf(value: unknown, path: Path): readonly { readonly path: Path;
 
 function problemWith(path: Path, value: string, files: Files): string | undefined {
   if (isSecretFile(path)) return secretFileProblem(files.path(value));
-  return path.at(-1) === 'deployment_key_dir' ? directoryProblem(files.path(value)) : undefined;
+  return isKeyDirectory(path) ? directoryProblem(files.path(value)) : undefined;
+}
+
+/** Of this deployment, or a repository of Keystone's. */
+function isKeyDirectory(path: Path): boolean {
+  const [parent, name] = path.slice(-2);
+  return path.at(-1) === 'deployment_key_dir' || (parent === 'keys' && (name === 'fernet' || name === 'jws'));
 }
 
 function directoryProblem(path: string): string | undefined {

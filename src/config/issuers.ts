@@ -20,7 +20,18 @@ import {
   unknownKey,
   url,
 } from './leaves.ts';
-import type { CallsConfig, ClientAuth, IssuerConfig, JwtAlgorithm, KeystoneLogin, RevocationConfig, TlsConfig } from './types.ts';
+import { serverTls, serverTlsOf } from './server-tls.ts';
+import type {
+  CallsConfig,
+  ClientAuth,
+  IssuerConfig,
+  JwtAlgorithm,
+  KeystoneKeys,
+  KeystoneLogin,
+  KeystoneNews,
+  RevocationConfig,
+  TlsConfig,
+} from './types.ts';
 import { parseDuration } from './units.ts';
 
 // Asymmetric ones only: whoever verifies must not be able to issue.
@@ -70,6 +81,32 @@ const revocation = mapping({ url: url('with query'), auth: clientAuth })
   .nullable()
   .default(null);
 
+// Of an AMQP exchange or topic.
+const amqpName = () => text(255);
+const keystoneNews = mapping({
+  bus: mapping({
+    transport_url_file: path(),
+    tls: serverTls().prefault({}),
+    exchange: amqpName().default('keystone'),
+    topics: list(amqpName(), { min: 1, max: 16 }).default(['notifications']),
+    declare_exchange: choice(['never', 'transient', 'durable']).default('never'),
+  })
+    .nullable()
+    .default(null),
+  poll: mapping({
+    every: duration('100ms', '5m').default('2s'),
+    overlap: duration('1s', '10m').default('60s'),
+    sweep: duration('1s', '24h').default('10m'),
+  })
+    .nullable()
+    .default(null),
+}).prefault({});
+const keystoneKeys = mapping({
+  fernet: path().nullable().default(null),
+  jws: path().nullable().default(null),
+  pki: mapping({ signing_cert_file: path(), ca_file: path() }).nullable().default(null),
+}).prefault({});
+
 const keystone = mapping({
   name: label(),
   kind: z.literal('keystone'),
@@ -91,6 +128,8 @@ const keystone = mapping({
   service_roles: serviceRoles,
   revoke_upstream: flag().default(false),
   endless: flag().default(false),
+  keys: keystoneKeys,
+  news: keystoneNews,
 });
 
 const jwt = mapping({
@@ -171,6 +210,8 @@ function meaning(it: z.output<typeof issuer>, files: Files): IssuerConfig {
         url: it.url.replace(/\/+$/, ''),
         login: loginOf(it.login, files),
         expiredWithinMs: parseDuration(it.expired_within),
+        keys: keystoneKeysOf(it.keys, files),
+        news: newsOf(it.news, files),
       };
     case 'jwt':
       return {
@@ -228,6 +269,33 @@ function loginOf({ application_credential, password }: z.output<typeof login>, f
     project: password.project,
     projectDomain: password.project_domain,
     password: files.secret(password.password_file),
+  };
+}
+
+function keystoneKeysOf({ fernet, jws, pki }: z.output<typeof keystoneKeys>, files: Files): KeystoneKeys {
+  return {
+    fernetDir: fernet === null ? undefined : files.path(fernet),
+    jwsDir: jws === null ? undefined : files.path(jws),
+    pki: pki === null ? undefined : { signingCert: files.secret(pki.signing_cert_file), ca: files.secret(pki.ca_file) },
+  };
+}
+
+function newsOf({ bus, poll }: z.output<typeof keystoneNews>, files: Files): KeystoneNews {
+  return {
+    bus:
+      bus === null
+        ? undefined
+        : {
+            transportUrl: files.secret(bus.transport_url_file),
+            tls: serverTlsOf(bus.tls, files),
+            exchange: bus.exchange,
+            topics: bus.topics,
+            declareExchange: bus.declare_exchange,
+          },
+    poll:
+      poll === null
+        ? undefined
+        : { everyMs: parseDuration(poll.every), overlapMs: parseDuration(poll.overlap), sweepMs: parseDuration(poll.sweep) },
   };
 }
 

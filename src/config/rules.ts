@@ -2,7 +2,18 @@
 
 import type { Path } from './document.ts';
 import { sharedDoubts, sharedRules } from './shared-rules.ts';
-import type { Address, CachingConfig, CallerRule, IssuerConfig, LimitsConfig, ListenConfig, Permission, WatchConfig } from './types.ts';
+import type {
+  Address,
+  CachingConfig,
+  CallerRule,
+  IssuerConfig,
+  KeystoneIssuer,
+  LimitsConfig,
+  ListenConfig,
+  Permission,
+  TokenShape,
+  WatchConfig,
+} from './types.ts';
 import { isLoopback } from './units.ts';
 
 /** A rule that does not hold, where it is to be mended. */
@@ -31,6 +42,7 @@ export function brokenRules(parts: Parts, purpose: 'serve' | 'dev'): readonly Fi
     ...(parts.listen ? listenRules(parts.listen, parts.issuers) : []),
     ...callerRules(parts),
     ...issuerRules(parts.issuers),
+    ...newsRules(parts),
     ...(parts.caching ? cachingRules(parts.caching) : []),
     ...sharedRules(parts),
     ...timeAndSizeRules(parts),
@@ -141,6 +153,7 @@ function issuerRules(issuers: readonly (IssuerConfig | undefined)[]): readonly F
     if (later.kind !== 'keystone' && later.revokeUpstream && !later.revocation) {
       found.push({ path: ['issuers', index, 'revoke_upstream'], message: 'needs revocation: where it is told, and who we are there' });
     }
+    if (later.kind === 'keystone') found.push(...keyRules(later, index));
     for (const [earlierIndex, earlier] of issuers.slice(0, index).entries()) {
       if (!earlier) continue;
       const other = `issuers[${earlierIndex}]`;
@@ -151,6 +164,35 @@ function issuerRules(issuers: readonly (IssuerConfig | undefined)[]): readonly F
     }
   }
   return found;
+}
+
+/** Keys of tokens that the issuer does not accept would read nothing. */
+function keyRules({ keys, accepts }: KeystoneIssuer, index: number): readonly Finding[] {
+  const needs: readonly (readonly [name: string, isThere: boolean, shape: TokenShape])[] = [
+    ['fernet', keys.fernetDir !== undefined, 'fernet'],
+    ['jws', keys.jwsDir !== undefined, 'keystone-jws'],
+    ['pki', keys.pki !== undefined, 'pki'],
+  ];
+  return needs
+    .filter(([, isThere, shape]) => isThere && !accepts.includes(shape))
+    .map(([name, , shape]) => ({ path: ['issuers', index, 'keys', name], message: `needs ${shape} in accepts` }));
+}
+
+/** News must come well within the time after which they are missed, or every answer would be degraded between two of them. */
+function newsRules({ issuers, maxLagMs }: Parts): readonly Finding[] {
+  if (maxLagMs === undefined) return [];
+  return issuers.flatMap((issuer, index) => {
+    const poll = issuer?.kind === 'keystone' ? issuer.news.poll : undefined;
+    if (!poll) return [];
+    const found: Finding[] = [];
+    if (2 * poll.everyMs > maxLagMs) {
+      found.push({ path: ['issuers', index, 'news', 'poll', 'every'], message: 'must be at most half of max_lag: one poll may fail' });
+    }
+    if (poll.sweepMs < poll.everyMs) {
+      found.push({ path: ['issuers', index, 'news', 'poll', 'sweep'], message: 'must be at least news.poll.every' });
+    }
+    return found;
+  });
 }
 
 /** What makes both accept one token. Among prefixes the longest wins, so only equal ones clash. */

@@ -16,6 +16,7 @@ export const parts: {
   readonly caching: Section<Config['caching']>;
   readonly journal: Section<Config['journal']>;
   readonly max_lag: Section<Config['maxLagMs']>;
+  readonly when_degraded: Section<Config['whenDegraded']>;
   readonly watch: Section<Config['watch']>;
   readonly limits: Section<Config['limits']>;
   readonly audit: Section<Config['audit']>;
@@ -30,6 +31,7 @@ export const parts: {
   caching: sections.cachingSection,
   journal: sections.journalSection,
   max_lag: sections.maxLagSection,
+  when_degraded: sections.whenDegradedSection,
   watch: sections.watchSection,
   limits: sections.limitsSection,
   audit: sections.auditSection,
@@ -55,6 +57,7 @@ export function configOf(written: Readonly<Record<string, unknown>>, files: File
     caching: bounded(parts.caching.read(written['caching'], files), issuers),
     journal: parts.journal.read(written['journal'], files),
     maxLagMs: parts.max_lag.read(written['max_lag'], files),
+    whenDegraded: parts.when_degraded.read(written['when_degraded'], files),
     watch: parts.watch.read(written['watch'], files),
     limits: parts.limits.read(written['limits'], files),
     audit: parts.audit.read(written['audit'], files),

@@ -6,7 +6,6 @@ import {
   choice,
   count,
   duration,
-  type Files,
   fileMode,
   flag,
   label,
@@ -20,6 +19,7 @@ import {
   size,
   text,
 } from './leaves.ts';
+import { serverTls, serverTlsOf } from './server-tls.ts';
 import type * as config from './types.ts';
 import { parseAddress, parseDuration, parseServer, parseSize } from './units.ts';
 
@@ -95,17 +95,11 @@ export const cachingSection: Section<config.CachingConfig> = section(
   mapping({
     enabled: flag().default(true),
     settle: duration('0s', '60s').default('2s'),
+    wide_window: duration('0s', '1h').default('30s'),
     memory: mapping({ max_size: size('1MiB', '64GiB').default('64MiB') }).prefault({}),
     shared: mapping({
       servers: list(server(), { min: 0, max: 256 }).default([]),
-      tls: mapping({
-        ca_file: path().nullable().default(null),
-        server_name: text(253).nullable().default(null),
-        cert_file: path().nullable().default(null),
-        key_file: path().nullable().default(null),
-      })
-        .nullable()
-        .default(null),
+      tls: serverTls().nullable().default(null),
       deadline: duration('1ms', '5s').default('20ms'),
       breaker: mapping({ failures: count(1, 1000).default(3), retry_after: duration('10ms', '5m').default('1s') }).prefault({}),
     }).prefault({}),
@@ -130,9 +124,10 @@ export const cachingSection: Section<config.CachingConfig> = section(
     }).prefault({}),
     handles: mapping({ enabled: flag().default(false) }).prefault({}),
   }).prefault({}),
-  ({ enabled, settle, memory, shared, token, catalog, keys, unknown, handles }, files) => ({
+  ({ enabled, settle, wide_window: wideWindow, memory, shared, token, catalog, keys, unknown, handles }, files) => ({
     enabled,
     settleMs: parseDuration(settle),
+    wideWindowMs: parseDuration(wideWindow),
     memory: { maxSizeBytes: parseSize(memory.max_size) },
     shared: {
       servers: shared.servers.flatMap((it) => parseServer(it) ?? []),
@@ -158,19 +153,6 @@ export const cachingSection: Section<config.CachingConfig> = section(
   }),
 );
 
-function serverTlsOf(
-  it: { ca_file: string | null; server_name: string | null; cert_file: string | null; key_file: string | null },
-  files: Files,
-): config.ServerTlsConfig {
-  const secret = (file: string | null) => (file === null ? undefined : files.secret(file));
-  return {
-    caFile: secret(it.ca_file),
-    serverName: it.server_name ?? undefined,
-    certFile: secret(it.cert_file),
-    keyFile: secret(it.key_file),
-  };
-}
-
 /** `journal`. */
 export const journalSection: Section<config.JournalConfig> = section(
   mapping({ dir: path().nullable().default('/var/lib/sidegate') }).prefault({}),
@@ -179,6 +161,12 @@ export const journalSection: Section<config.JournalConfig> = section(
 
 /** `max_lag`. */
 export const maxLagSection: Section<number> = section(duration('300ms', '10m').default('10s'), parseDuration);
+
+/** `when_degraded`. */
+export const whenDegradedSection: Section<config.DegradedPolicy> = section(
+  choice(['refuse', 'revalidate', 'serve_marked']).default('revalidate'),
+  (it) => (it === 'serve_marked' ? 'serve-marked' : it),
+);
 
 /** `watch`. */
 export const watchSection: Section<config.WatchConfig> = section(

@@ -16,6 +16,8 @@ export interface Config {
   readonly journal: JournalConfig;
   /** The proof lifetime of Watch: news behind for longer is degraded. At least three checkpoint intervals. */
   readonly maxLagMs: number;
+  /** What is answered about an issuer whose news are behind (S13). */
+  readonly whenDegraded: DegradedPolicy;
   readonly watch: WatchConfig;
   readonly limits: LimitsConfig;
   readonly audit: AuditConfig;
@@ -66,6 +68,12 @@ export type CallerMatch =
   | { readonly kind: 'local' }
   | { readonly kind: 'socket' }
   | { readonly kind: 'token-role'; readonly role: string; readonly issuer: string };
+
+/**
+ * `refuse`: no answer. `revalidate`: facts are confirmed first, where the authority can be asked; what cannot be serves, marked.
+ * `serve-marked`: facts serve as long as ever, marked.
+ */
+export type DegradedPolicy = 'refuse' | 'revalidate' | 'serve-marked';
 
 /** An issuer of tokens. `name` is unique. */
 export type IssuerConfig = KeystoneIssuer | JwtIssuer | IntrospectionIssuer;
@@ -134,6 +142,49 @@ export interface KeystoneIssuer extends IssuerBase {
   readonly expiredWithinMs: number;
   /** Tokens with neither issue nor end are accepted. */
   readonly endless: boolean;
+  /** What its tokens can be read with here; without it they are opaque. */
+  readonly keys: KeystoneKeys;
+  /** Who tells of what happens there. */
+  readonly news: KeystoneNews;
+}
+
+/** Keys of Keystone that are at hand. Each is read again when it changes. */
+export interface KeystoneKeys {
+  /** Absolute: the directory of a Fernet key repository, `[fernet_tokens] key_repository`. */
+  readonly fernetDir: string | undefined;
+  /** Absolute: a directory of public keys (PEM), `[jwt_tokens] jws_public_key_repository`. */
+  readonly jwsDir: string | undefined;
+  /** Certificates (PEM) that PKI and PKIZ tokens are signed with, and who vouches for those. */
+  readonly pki: { readonly signingCert: Secret; readonly ca: Secret } | undefined;
+}
+
+/** Sources of news about a Keystone; undefined: not heard. */
+export interface KeystoneNews {
+  readonly bus: BusConfig | undefined;
+  readonly poll: PollConfig | undefined;
+}
+
+/** Keystone's notifications, out of RabbitMQ (S10). */
+export interface BusConfig {
+  /** As oslo.messaging writes it: `rabbit://user:password@host:port,user:password@host:port/vhost`. */
+  readonly transportUrl: Secret;
+  /** `serverName`: also of every host of the URL, for tunnels. */
+  readonly tls: ServerTlsConfig;
+  /** `[DEFAULT] control_exchange` of Keystone. */
+  readonly exchange: string;
+  /** `[oslo_messaging_notifications] topics` of Keystone. */
+  readonly topics: readonly string[];
+  /** Whether the exchange is made where it is not there, and how; `never`: it is waited for. */
+  readonly declareExchange: 'never' | 'transient' | 'durable';
+}
+
+/** Keystone's list of revocation events (S11). */
+export interface PollConfig {
+  readonly everyMs: number;
+  /** How far each poll reaches back before the one before. */
+  readonly overlapMs: number;
+  /** Between two that reach back over a token's whole life. */
+  readonly sweepMs: number;
 }
 
 /** How the sidecar itself logs in. */
@@ -192,6 +243,8 @@ export interface CachingConfig {
   readonly enabled: boolean;
   /** S6: facts fetched sooner than this after a REFRESH are fetched once more. */
   readonly settleMs: number;
+  /** S7: a REFRESH that names nobody takes effect spread over this. */
+  readonly wideWindowMs: number;
   readonly memory: { readonly maxSizeBytes: number };
   readonly shared: SharedConfig;
   /**

@@ -38,6 +38,8 @@ export interface Entry {
   readonly selector: Selector;
   /** REVOKE of a selector that does not name one token: inclusive, whole seconds, in milliseconds. Absent: whenever issued. */
   readonly issuedBeforeMs?: number;
+  /** REFRESH, also that of a REVOKE by news: it takes effect token by token, spread over so many milliseconds (S7). */
+  readonly spreadMs?: number;
   /** A REVOKE by news is also a REFRESH of its selector, at the same revision (S4). */
   readonly alsoRefreshes: boolean;
   readonly learnedAtMs: number;

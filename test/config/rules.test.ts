@@ -455,6 +455,30 @@ describe('the shared tier', () => {
   });
 });
 
+describe('keys and news of a Keystone', () => {
+  const pki = { signing_cert_file: 'secret', ca_file: 'secret' };
+  const withKeystone = (part: object, more: object = {}): object => ({ issuers: [{ ...keystone, ...part }], ...more });
+
+  it.each<[string, object, readonly string[]]>([
+    ['keys of what is accepted', withKeystone({ keys: { pki } }), []],
+    ['keys of what is not', withKeystone({ keys: { pki }, accepts: ['fernet'] }), ['issuers[0].keys.pki: needs pki in accepts']],
+    ['a directory that is none', withKeystone({ keys: { jws: 'secret' } }), ['issuers[0].keys.jws: must be a directory that can be read']],
+    ['a poll twice within max_lag', withKeystone({ news: { poll: { every: '5s' } } }), []],
+    [
+      'a poll that is slower',
+      withKeystone({ news: { poll: { every: '5001ms' } } }),
+      ['issuers[0].news.poll.every: must be at most half of max_lag: one poll may fail'],
+    ],
+    [
+      'a poll that sweeps oftener than it polls',
+      withKeystone({ news: { poll: { every: '2s', sweep: '1999ms' } } }),
+      ['issuers[0].news.poll.sweep: must be at least news.poll.every'],
+    ],
+  ])('%s', (_, document, messages) => {
+    expect(said(load(document))).toEqual(messages);
+  });
+});
+
 describe('times and sizes', () => {
   it.each<[object, readonly string[]]>([
     [{ caching: { settle: '10s', token: { time: '10s' } } }, ['caching.settle: must be less than caching.token.time']],

@@ -1,6 +1,6 @@
 // All settings, derived from the JSON Schema and the example, so that a new one is covered without being named here.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
@@ -96,7 +96,8 @@ export const removeExampleFiles = (): void => rmSync(directory, { recursive: tru
 export function exampleText(): string {
   const text = readFileSync(new URL('../../sidegate.example.yaml', import.meta.url), 'utf8');
   for (const [, name] of text.matchAll(/\/etc\/sidegate\/([a-z.-]+)/g)) writeFileSync(join(directory, String(name)), `${secretText}\n`);
-  return text.replaceAll('/etc/sidegate/', `${directory}/`);
+  for (const [, name] of text.matchAll(/\/etc\/keystone\/([a-z.-]+)/g)) mkdirSync(join(directory, String(name)), { recursive: true });
+  return text.replaceAll(/\/etc\/(sidegate|keystone)\//g, `${directory}/`);
 }
 
 /** The example as it is, with its commented callers, and once with each other commented line in place of the live one before it. */

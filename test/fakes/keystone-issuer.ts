@@ -27,6 +27,8 @@ export function keystoneIssuer(url: string, passwordFile: string, part: Partial<
     calls: { deadlineMs: 1_000, concurrency: 16, queue: 64, attempts: 1 },
     expiredWithinMs: 0,
     endless: false,
+    keys: { fernetDir: undefined, jwsDir: undefined, pki: undefined },
+    news: { bus: undefined, poll: undefined },
     ...part,
   };
 }
