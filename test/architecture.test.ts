@@ -41,7 +41,10 @@ const table: Readonly<Record<string, Permission>> = {
   // The values that a running sidecar's parts are made of, read from disk once.
   package: { rooms: [], packages: ['node:*'] },
   'deployment-keys': { rooms: ['core'], packages: ['node:*'] },
-  adapters: { rooms: ['service', 'formats', 'upstreams', 'shared-cache', 'journal', 'config', 'ports', 'core'], packages: ['node:*'] },
+  adapters: {
+    rooms: ['service', 'formats', 'news', 'upstreams', 'shared-cache', 'journal', 'config', 'ports', 'core'],
+    packages: ['node:*'],
+  },
   rpc: {
     rooms: ['wire', 'gen', 'service', 'ports', 'core'],
     packages: ['@grpc/grpc-js', '@grpc/proto-loader', '@grpc/reflection', 'grpc-health-check', 'node:*'],
@@ -52,7 +55,8 @@ const table: Readonly<Record<string, Permission>> = {
   telemetry: { rooms: ['config', 'ports', 'core'], packages: ['pino', 'prom-client', 'node:*'] },
   config: { rooms: ['ports', 'core'], packages: ['yaml', 'zod', 'node:*'] },
   service: { rooms: ['ports', 'core'], packages: ['lru-cache', 'node:crypto'] },
-  formats: { rooms: ['ports', 'core'], packages: ['jose', 'undici', 'zod', 'node:*'] },
+  formats: { rooms: ['ports', 'core'], packages: ['@msgpack/msgpack', 'asn1js', 'jose', 'pkijs', 'undici', 'zod', 'node:*'] },
+  news: { rooms: ['ports', 'core'], packages: ['amqplib', 'zod', 'node:*'] },
   upstreams: { rooms: ['ports', 'core'], packages: ['undici', 'zod', 'node:*'] },
   'shared-cache': { rooms: ['ports', 'core'], packages: ['memjs', 'node:*'] },
   journal: { rooms: ['ports', 'core'], packages: ['classic-level', 'node:*'] },
