@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
+import type { KeystoneKeys } from '../../src/config/types.ts';
 import { createKeystoneFormat } from '../../src/formats/keystone.ts';
 import type { DependencyHealth, Glance, Reading, ReadOptions, TokenFormat } from '../../src/ports.ts';
 import { createKeystone } from '../../src/upstreams/keystone.ts';
@@ -25,6 +26,8 @@ import { createFakeTelemetry } from '../fakes/telemetry.ts';
 export interface KeyedOptions {
   readonly keys?: readonly ('fernet' | 'jws')[];
   readonly provider?: 'fernet' | 'jws' | 'uuid';
+  /** What time it is at Keystone; absent: the stage's own clock. */
+  readonly nowMs?: () => number;
 }
 
 export type KeyedKeystone = Awaited<ReturnType<typeof createKeyedKeystone>>;
@@ -37,9 +40,10 @@ const uuid = (): string => randomBytes(16).toString('hex');
 const isoOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}.000000Z`;
 
 /** Starts one: nobody has logged in, and it knows no token. Its keys are on a disk of its own, and mounted as they are. */
-export async function createKeyedKeystone({ keys = ['fernet', 'jws'], provider = 'fernet' }: KeyedOptions = {}) {
+export async function createKeyedKeystone({ keys = ['fernet', 'jws'], provider = 'fernet', nowMs: timeOfDay }: KeyedOptions = {}) {
   const authority = await createHttpAuthority();
   const clock = createFakeClock();
+  const nowMs = timeOfDay ?? clock.nowMs;
   const telemetry = createFakeTelemetry();
   const folders = { fernet: keyFolder(), jws: keyFolder() };
   const node = newNodeKey();
@@ -71,7 +75,7 @@ export async function createKeyedKeystone({ keys = ['fernet', 'jws'], provider =
     part: Partial<MadeToken> & Parameters<typeof make>[1] & { readonly stranger?: true; readonly unscoped?: true } = {},
   ): string {
     const { key, node: by, provider: kind, stranger, unscoped, ...said } = part;
-    const issuedAtMs = said.issuedAtMs ?? Math.floor(clock.nowMs() / 1000) * 1000;
+    const issuedAtMs = said.issuedAtMs ?? Math.floor(nowMs() / 1000) * 1000;
     const whole = { userId: uuid(), ...(unscoped ? {} : { projectId: uuid() }), auditIds: [newAuditId()], ...said, issuedAtMs };
     const told = { ...whole, expiresAtMs: said.expiresAtMs ?? issuedAtMs + 3_600_000 };
     const raw = make(told, { ...(key && { key }), ...(by && { node: by }), ...(kind && { provider: kind }) });
@@ -118,8 +122,9 @@ export async function createKeyedKeystone({ keys = ['fernet', 'jws'], provider =
     { clock, log: telemetry.log, random: () => 0.5 },
   );
   const dirOf = (name: 'fernet' | 'jws'): string | undefined => (keys.includes(name) ? folders[name].dir : undefined);
+  const mounted: KeystoneKeys = { fernetDir: dirOf('fernet'), jwsDir: dirOf('jws'), pki: undefined };
   const format: TokenFormat = createKeystoneFormat(
-    { name: 'central', fernetDir: dirOf('fernet'), jwsDir: dirOf('jws'), leewayMs: 0, skewMs: 2_000 },
+    { name: 'central', ...mounted, leewayMs: 0, skewMs: 2_000 },
     { upstream, own: upstream.own, clock, log: telemetry.log },
   );
   const stopping = new AbortController();
@@ -133,6 +138,8 @@ export async function createKeyedKeystone({ keys = ['fernet', 'jws'], provider =
     format,
     upstream,
     node,
+    /** As a configuration says where they are. */
+    mounted,
     folders: folders as { readonly fernet: KeyFolder; readonly jws: KeyFolder },
     issue,
     primary,
@@ -183,6 +190,16 @@ export async function createKeyedKeystone({ keys = ['fernet', 'jws'], provider =
       for (const folder of Object.values(folders)) folder.remove();
     },
   };
+}
+
+/** Every spelling of a Fernet token: with padding and without, in both alphabets, with each value of the bits that nobody reads. */
+export function spellingsOf(raw: string): readonly string[] {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+  const spare = raw.length % 4 === 2 ? 16 : raw.length % 4 === 3 ? 4 : 1;
+  const last = alphabet.indexOf(raw.at(-1) ?? '');
+  const tails = Array.from({ length: spare }, (_, bits) => raw.slice(0, -1) + alphabet[last - (last % spare) + bits]);
+  const standard = tails.map((one) => one.replaceAll('-', '+').replaceAll('_', '/'));
+  return [...new Set([...tails, ...standard].flatMap((one) => [one, one + '='.repeat((4 - (one.length % 4)) % 4)]))];
 }
 
 /** Waits for what a disk or a server does. */

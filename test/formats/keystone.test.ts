@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { canonical } from '../../src/core/raw.ts';
 import { tokenFormatConformance } from '../conformance/token-format.ts';
 import { newFernetKey, newNodeKey, signJws } from '../fakes/keystone-keys.ts';
-import { createKeyedKeystone, type KeyedKeystone, type KeyedOptions, until } from './keyed-keystone.ts';
+import { createKeyedKeystone, type KeyedKeystone, type KeyedOptions, spellingsOf, until } from './keyed-keystone.ts';
 
 let keystone: KeyedKeystone;
 const begin = async (options?: KeyedOptions): Promise<KeyedKeystone> => {
@@ -452,13 +452,3 @@ const bodyOfAnything = {
     expires_at: '2026-11-21T11:00:00.000000Z',
   },
 };
-
-/** With padding and without, in both alphabets, and with each value of the bits that nobody reads. */
-function spellingsOf(raw: string): readonly string[] {
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-  const spare = raw.length % 4 === 2 ? 16 : raw.length % 4 === 3 ? 4 : 1;
-  const last = alphabet.indexOf(raw.at(-1) ?? '');
-  const tails = Array.from({ length: spare }, (_, bits) => raw.slice(0, -1) + alphabet[last - (last % spare) + bits]);
-  const standard = tails.map((one) => one.replaceAll('-', '+').replaceAll('_', '/'));
-  return [...new Set([...tails, ...standard].flatMap((one) => [one, one + '='.repeat((4 - (one.length % 4)) % 4)]))];
-}
