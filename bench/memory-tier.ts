@@ -48,7 +48,7 @@ export function memoryTier(format: TokenFormat, maxBytes: { readonly facts: numb
     revokeUpstream: false,
     canAsk: true,
     movesEnds: false,
-    calls: { deadlineMs: 5000, concurrency: 1, queue: 1 },
+    calls: { deadlineMs: 5000, concurrency: 64, queue: 64 },
   };
   const journal = createMemoryJournal({ clock });
   const tagger = createTagger([{ id: 'k', secret: Buffer.alloc(32, 7) }]);

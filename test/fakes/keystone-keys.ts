@@ -1,7 +1,7 @@
 // Keystone's side of its keys: repositories on disk, and tokens made with them, for tests.
 
 import { createCipheriv, createHmac, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encode } from '@msgpack/msgpack';
@@ -116,47 +116,3 @@ export function jwsClaims(said: MadeToken): Record<string, unknown> {
     ...(projectId !== undefined && { openstack_project_id: projectId }),
   };
 }
-
-/** Test vectors: `note` in the file says how each was made. */
-export interface KeyVectors {
-  readonly fernetKey: string;
-  readonly issuedAtMs: number;
-  readonly expiresAtMs: number;
-  readonly spec: { readonly secret: string; readonly token: string; readonly now: number; readonly src: string };
-  readonly captured: { readonly fernet: Readonly<Record<string, string>>; readonly jwsPublic: string; readonly jwsPrivate: string };
-  readonly fernet: readonly (Vector & { readonly version: number; readonly payload: string })[];
-  readonly jws: readonly Vector[];
-}
-
-/** One token and what is in it. */
-export interface Vector {
-  readonly name: string;
-  readonly token: string;
-  readonly claims: VectorClaims;
-}
-
-/** In the words of Keystone's own code. */
-export interface VectorClaims {
-  readonly userId: string;
-  readonly auditIds: readonly [string, ...string[]];
-  readonly projectId?: string;
-  readonly domainId?: string;
-  readonly system?: true;
-  readonly trustId?: string;
-  readonly groupIds?: readonly string[];
-  readonly idpId?: string;
-  readonly accessTokenId?: string;
-  readonly applicationCredentialId?: string;
-}
-
-const read = (name: string): unknown => JSON.parse(readFileSync(join(import.meta.dirname, '..', 'vectors', name), 'utf8'));
-
-/** Keys, and tokens made with them. */
-export const keyVectors = read('keystone-keys.json') as KeyVectors;
-
-/** Captured tokens with Keystone's own bodies of them. */
-export const capturedTokens = (
-  read('keystone-tokens.json') as {
-    readonly tokens: Readonly<Record<string, { readonly token: string; readonly body: { readonly token: Record<string, unknown> } }>>;
-  }
-).tokens;

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { openFernet, readFernet, readFernetKey } from '../../src/formats/fernet.ts';
 import { readFernetPayload } from '../../src/formats/fernet-payload.ts';
 import type { KeystoneClaims } from '../../src/formats/keystone-claims.ts';
-import { capturedTokens, keyVectors, type VectorClaims } from '../fakes/keystone-keys.ts';
+import { capturedTokens, keyVectors, type VectorClaims } from '../fakes/keystone-vectors.ts';
 
 const open = (token: string, key: string): Uint8Array => {
   const [envelope, opener] = [readFernet(token), readFernetKey(key)];

@@ -4,7 +4,8 @@ import { createHmac, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { openFernet, readFernet, readFernetKey } from '../../src/formats/fernet.ts';
-import { capturedTokens, keyVectors, newFernetKey, sealFernet } from '../fakes/keystone-keys.ts';
+import { newFernetKey, sealFernet } from '../fakes/keystone-keys.ts';
+import { capturedTokens, keyVectors } from '../fakes/keystone-vectors.ts';
 
 const keyOf = (text: string) => readFernetKey(text) ?? expect.unreachable('that is no key');
 const envelopeOf = (raw: string) => readFernet(raw) ?? expect.unreachable('that is no Fernet token');

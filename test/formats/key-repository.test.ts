@@ -8,7 +8,8 @@ import { fernetTokens } from '../../src/formats/keystone-fernet.ts';
 import { jwsTokens } from '../../src/formats/keystone-jws.ts';
 import type { Clock } from '../../src/ports.ts';
 import { createFakeClock } from '../fakes/clock.ts';
-import { type KeyFolder, keyFolder, keyVectors, newFernetKey, newNodeKey } from '../fakes/keystone-keys.ts';
+import { type KeyFolder, keyFolder, newFernetKey, newNodeKey } from '../fakes/keystone-keys.ts';
+import { keyVectors } from '../fakes/keystone-vectors.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
 
 let folder: KeyFolder;

@@ -6,7 +6,7 @@ import { openFernet, readFernet, readFernetKey } from '../../src/formats/fernet.
 import { readFernetPayload } from '../../src/formats/fernet-payload.ts';
 import { type KeystoneClaims, partOf } from '../../src/formats/keystone-claims.ts';
 import { readKeystoneToken } from '../../src/upstreams/keystone-token.ts';
-import { capturedTokens, keyVectors } from '../fakes/keystone-keys.ts';
+import { capturedTokens, keyVectors } from '../fakes/keystone-vectors.ts';
 
 const key = readFernetKey(keyVectors.captured.fernet['1'] ?? '') ?? expect.unreachable();
 const partOfToken = (token: string) => {

@@ -4,7 +4,8 @@ import { createPrivateKey, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type KeystoneJws, keyOf, readJwsKey, readKeystoneJws } from '../../src/formats/keystone-jws.ts';
-import { jwsClaims, keyVectors, newNodeKey, signJws } from '../fakes/keystone-keys.ts';
+import { jwsClaims, newNodeKey, signJws } from '../fakes/keystone-keys.ts';
+import { keyVectors } from '../fakes/keystone-vectors.ts';
 
 const times = { issuedAtMs: 1_700_000_000_000, expiresAtMs: 1_700_003_600_000 };
 const publicKey = (pem: string) => {
