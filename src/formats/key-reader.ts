@@ -148,10 +148,10 @@ export class KeyReader<Key extends RepositoryKey = RepositoryKey> {
     return nowMs < issuedAtMs - skewMs ? { kind: 'inactive', reason: 'NOT_YET_VALID', byOldKeys: true } : undefined;
   }
 
-  async #judged({ sealed, isCurrent }: UnopenedLook<Key>, allowExpired: boolean): Promise<Glance | undefined> {
+  async #judged({ sealed, isCurrent, inUse }: UnopenedLook<Key>, allowExpired: boolean): Promise<Glance | undefined> {
     await this.#lookAtOwn();
-    const { inUse } = this.#repository;
-    if (!isCurrent || this.isOutOfStep) return undefined;
+    // Other keys may have come with that: these have not been tried.
+    if (!isCurrent || this.isOutOfStep || inUse.generation !== this.#repository.inUse.generation) return undefined;
     const { expiresAtMs = Infinity } = sealed;
     const wrong = { kind: 'inactive', reason: 'BAD_SIGNATURE' } as const;
     // Where it is over by its own words, nobody need be asked who wrote them.
@@ -211,8 +211,10 @@ export class KeyReader<Key extends RepositoryKey = RepositoryKey> {
     const look = isOurs ? await this.look(text) : undefined;
     // Keys that have come meanwhile, or another token, are looked at again.
     if (this.#repository.inUse.generation !== generation || this.#held() !== raw) return;
+    // By keys of a directory that cannot be read nothing is shown: again, then, when it can.
+    if (look?.kind === 'unopened' && !look.isCurrent) return;
     this.#ownLooked = looked;
-    this.#proof.ownIsUnopened(look?.kind === 'unopened' && look.isCurrent);
+    this.#proof.ownIsUnopened(look?.kind === 'unopened');
     const issuedAtMs = look?.kind === 'opened' ? look.part?.issuedAtMs : undefined;
     if (look?.kind === 'opened' && issuedAtMs !== undefined) this.#proof.opened(look.key, issuedAtMs, this.#repository.inUse);
     this.#tellSteps();
