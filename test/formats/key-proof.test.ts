@@ -82,6 +82,7 @@ describe('keys that have opened a token that Keystone vouches for', () => {
     proof.opened(k1, now, set(3, k3, k2));
     expect(proof.isProven(set(3, k3, k2))).toBe(false);
     proof.opened(k3, now + 1_000, set(3, k3, k2));
+    proof.opened(k1, now + 2_000, set(3, k3, k2));
     expect(proof.judge(now, set(3, k3, k2))).toBe('wrong');
   });
 });

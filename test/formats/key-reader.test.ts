@@ -22,27 +22,26 @@ function readerWith(held: () => string | undefined) {
 }
 const life = (nowMs: number) => ({ issuedAtMs: Math.floor(nowMs / 1000) * 1000 - 10_000, expiresAtMs: nowMs + 3_600_000 });
 
-it('a key that comes between the look at a token and the look at our own kills nothing', async () => {
+it('a key that comes between the look at a token and its judgement kills nothing', async () => {
   const [first, second] = [newFernetKey(), newFernetKey()];
   folder.put('1', first);
   let own = '';
   const { clock, reader } = readerWith(() => own);
   const old = fernetToken(first, life(clock.nowMs()));
   const young = fernetToken(second, life(clock.nowMs()));
-  // Asked for our own token, the test puts the other key there.
-  own = fernetToken(second, { ...life(clock.nowMs()), issuedAtMs: clock.nowMs() });
+  own = fernetToken(first, { ...life(clock.nowMs()), issuedAtMs: clock.nowMs() });
   const look = reader.look.bind(reader);
-  let looks = 0;
-  reader.look = (raw) => {
-    looks += 1;
-    if (looks === 2) folder.put('2', second);
-    return look(raw);
+  reader.look = async (raw) => {
+    const found = await look(raw);
+    if (raw !== young) return found;
+    // Somebody else's look finds the other key before this one is judged.
+    folder.put('2', second);
+    await look(fernetToken(newFernetKey(), life(clock.nowMs())));
+    return found;
   };
 
   expect((await reader.glance(old, false))?.kind).toBe('part');
-  looks = 0;
   expect(await reader.glance(young, false)).toBeUndefined();
-  expect(looks).toBe(2);
   expect((await reader.glance(young, false))?.kind).toBe('part');
 });
 

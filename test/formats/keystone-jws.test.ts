@@ -60,6 +60,9 @@ describe('a Keystone JWS', () => {
     const disguised = signJws({ ...p384, algorithm: 'ES384' }, jwsClaims(times), { alg: 'ES384' });
 
     expect(await keyOf(jwsOf(disguised), [publicKey(p256.pem)])).toBeUndefined();
+    // Signed by the key itself, as ES256 does it, and called EdDSA: an algorithm goes by its key, not by what a token says.
+    const renamed = signJws(p256, jwsClaims(times), { alg: 'EdDSA' });
+    expect(await keyOf(jwsOf(renamed), [publicKey(p256.pem)])).toBeUndefined();
     expect(await keyOf(jwsOf(disguised), [publicKey(p384.pem)])).toBeDefined();
   });
 

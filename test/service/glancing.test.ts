@@ -21,7 +21,8 @@ async function keyed(options: StageOptions & { readonly issuer?: Parameters<type
       seen.push({ raw, allowExpired });
       const found = glances.get(raw);
       const glance = typeof found === 'function' ? await found() : found;
-      return glance?.kind === 'inactive' && glance.reason === 'EXPIRED' && allowExpired ? undefined : glance;
+      const isOver = glance?.kind === 'part' && stage.clock.nowMs() >= (glance.expiresAtMs ?? Infinity);
+      return isOver && !allowExpired ? { kind: 'inactive', reason: 'EXPIRED' } : glance;
     },
   });
   const stage = await createValidationStage({ ...options, issuers: [central] });
