@@ -128,10 +128,12 @@ describe('a sidecar with Keystone’s keys at hand', () => {
   it('S8 has the tokens of a public key that leaves looked at again', async () => {
     const subject = await begin({ provider: 'jws' });
     const { keystone, sidecar } = subject;
+    // Learned with the key at hand, or before it was: both have been signed with a key that may be the one.
     const raw = keystone.issue();
     expect(await verdict(subject, raw)).toBe('active');
     expect(await verdict(subject, raw)).toBe('active');
     const before = keystone.asked.length;
+    await vi.waitFor(async () => expect((await keySet(sidecar, 'jws'))?.keySetDigest).not.toBe(''), { timeout: 30_000, interval: 50 });
     keystone.folders.jws.put('another.pem', newNodeKey().pem);
     keystone.folders.jws.take('public.pem');
     keystone.answer(() => ({ status: 404, body: { error: { code: 404, message: 'Could not find token', title: 'Not Found' } } }));

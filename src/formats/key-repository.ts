@@ -34,8 +34,9 @@ export interface KeysInUse<Key extends RepositoryKey> {
 
 /** How often `run` looks. */
 const tickMs = 1_000;
-/** A disk that takes longer is taken for one that does not answer; by the clock of the machine, as a disk knows no other. */
-const lookMs = 1_000;
+/** Nobody waits longer for a disk, by the clock of the machine, as a disk knows no other; and after this it is said. */
+const patienceMs = 1_000;
+const stuckMs = 10_000;
 
 /** The keys of one directory. */
 export class KeyRepository<Key extends RepositoryKey> {
@@ -50,7 +51,8 @@ export class KeyRepository<Key extends RepositoryKey> {
   /** A look under way, and the one that begins after it. */
   #running: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
-  #isStuck = false;
+  /** The look under way takes longer than anybody waits: a disk that hangs, or a machine that has other things to do. */
+  #isLate = false;
   /** Files that were warned of, and in which state. */
   readonly #warned = new Map<string, string>();
   /** Keys that have left, of which nobody has been told yet: few, as each was in a set. */
@@ -79,11 +81,11 @@ export class KeyRepository<Key extends RepositoryKey> {
    * Cost: a listing and one look at each file, which many calls share.
    */
   look(): Promise<boolean> {
-    if (this.#isStuck) return Promise.resolve(false);
+    if (this.#isLate) return Promise.resolve(false);
     if (!this.#running) return this.#begin();
     this.#next ??= this.#running.then(() => {
       this.#next = undefined;
-      return this.#isStuck ? false : this.#begin();
+      return this.#isLate ? false : this.#begin();
     });
     return this.#next;
   }
@@ -137,16 +139,17 @@ export class KeyRepository<Key extends RepositoryKey> {
     let timer: NodeJS.Timeout | undefined;
     const looking = this.#look().finally(() => {
       clearTimeout(timer);
-      this.#isStuck = false;
+      this.#isLate = false;
       this.#hasLooked = true;
     });
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => {
-        // What hangs is left alone: nothing can break off a call to a disk.
-        this.#isStuck = true;
+        // It is left alone until it ends: nothing can break off a call to a disk.
+        this.#isLate = true;
         this.#hasLooked = true;
-        resolve(this.#failed('its directory does not answer'));
-      }, lookMs);
+        timer = setTimeout(() => this.#failed('its directory does not answer'), stuckMs - patienceMs);
+        resolve(false);
+      }, patienceMs);
     });
     const running = Promise.race([looking, late]).finally(() => {
       if (this.#running === running) this.#running = undefined;

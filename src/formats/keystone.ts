@@ -68,8 +68,7 @@ export function createKeystoneFormat(options: KeystoneFormatOptions, deps: Keyst
     const { facts } = reading;
     if (look.kind === 'opened' && look.part && look.part.identity !== facts.identity) throw anotherToken(name);
     reader.vouched(look, facts);
-    const keyId = look.kind === 'opened' ? look.keyId : undefined;
-    return { ...reading, facts: { ...facts, ...(keyId !== undefined && { keyId }) } };
+    return { ...reading, facts: look.kind === 'opened' && look.keyId !== undefined ? { ...facts, keyId: look.keyId } : facts };
   }
 
   async function read(raw: string, signal: AbortSignal, wanted: ReadOptions = {}): Promise<Reading> {
@@ -123,7 +122,9 @@ function called(kind: Exclude<ReturnType<typeof shapeOf>['kind'], 'malformed'>, 
   if (reading.kind !== 'facts') return reading;
   const { facts } = reading;
   const format = kind === 'jwt' ? 'opaque' : kind;
-  return { ...reading, facts: { ...facts, token: { ...facts.token, format } } };
+  // One of some keys has signed it; without them nobody can tell which (S2).
+  const unknown = kind === 'keystone-jws' && facts.keyId === undefined ? [...facts.unknown, 'signing_key' as const] : facts.unknown;
+  return { ...reading, facts: { ...facts, token: { ...facts.token, format }, unknown } };
 }
 
 function anotherToken(name: string): SidecarError {

@@ -244,6 +244,21 @@ describe('the Keystone format with keys', () => {
     expect(fernet.kind === 'facts' && 'keyId' in fernet.facts).toBe(false);
   });
 
+  it.each([
+    ['jws', ['fernet', 'jws'] as const, false],
+    ['jws', ['fernet'] as const, true],
+    ['jws', [] as const, true],
+    ['fernet', [] as const, false],
+  ] as const)(
+    'S2 knows that a token of provider %s, with keys %j, has a signing key that it does not know: %s',
+    async (provider, keys, isUnknown) => {
+      const subject = await begin({ provider, keys });
+      const reading = await subject.read(subject.issue());
+
+      expect(reading.kind === 'facts' && reading.facts.unknown.includes('signing_key')).toBe(isUnknown);
+    },
+  );
+
   it('reads random strings without throwing, at a glance', async () => {
     const subject = await begin();
     await subject.run();
