@@ -1,4 +1,4 @@
-// A Keystone v3 token body read into facts. Pure; follows Keystone's render_token and S2.
+// A Keystone v3 token body read into facts, whoever brought it. Pure; follows Keystone's render_token and S2.
 
 import * as z from 'zod';
 import type { Dimension } from '../core/attributes.ts';
