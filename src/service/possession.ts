@@ -5,7 +5,7 @@ import { SidecarError } from '../core/errors.ts';
 import { revision as revisionOf } from '../core/invalidation.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Asked, Done, Forward } from './asked.ts';
-import { type Issuer, longestLifeMs } from './issuer.ts';
+import { asksAbout, type Issuer, longestLifeMs } from './issuer.ts';
 import { type Killing, kill, lifeOf, type Victim } from './killing.ts';
 import type { Known } from './known.ts';
 import type { RevokerParts } from './revoker-parts.ts';
@@ -106,7 +106,7 @@ export class Possession {
     const to = dispatch(issuers, raw, shapeOf(raw));
     if (to.kind === 'nobody') return undefined;
     const { issuer } = to;
-    if (issuer.canAsk) return shapeOnly(issuer);
+    if (asksAbout(issuer, raw)) return shapeOnly(issuer);
     try {
       // Its keys are at hand, or it is killed without them: nobody waits for an authority to have a token revoked.
       const fetched = await facts.fetch({ digest, raw, issuer }, AbortSignal.timeout(verificationWaitMs));
@@ -122,7 +122,7 @@ export class Possession {
 
   /** Facts past their time may tell an end that the authority has moved since. */
   #isCurrent(known: Known): boolean {
-    return !known.issuer.canAsk || this.#parts.clock.monotonicMs() < known.freshUntilMs;
+    return !known.canAsk || this.#parts.clock.monotonicMs() < known.freshUntilMs;
   }
 
   #unlessEnded(known: Known, digest: string, raw: string): Victim | undefined {
