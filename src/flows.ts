@@ -132,6 +132,7 @@ export function createFlows(parts: FlowParts): Flows {
     handles,
     invalidations,
     degradations,
+    tagger,
     clock,
     telemetry,
     tokenSizeBytes: limits.tokenSizeBytes,

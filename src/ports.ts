@@ -69,7 +69,7 @@ export type Glance =
  * Keeps no raw token longer than the call. Ends, one way or the other, soon after `signal` aborts.
  */
 export interface TokenFormat {
-  /** As Token.format. */
+  /** As Token.format of its tokens; of one that reads several kinds, what they have in common. */
   readonly name: string;
   read(raw: string, signal: AbortSignal, options?: ReadOptions): Promise<Reading>;
   /**

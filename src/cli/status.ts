@@ -19,6 +19,8 @@ const waitMs = 30_000;
 const lookEveryMs = 200;
 const oneLookMs = 2_000;
 const serverPrefix = 'memcached/';
+/** Keys of an issuer that are at hand. */
+const keySetName = /^issuer\/(.+)\/keys\/([^/]+)$/;
 
 /** Adds the command. `done` takes its exit code. */
 export function addStatus(program: Command, done: (code: number) => void): void {
@@ -89,9 +91,11 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
   const ok = output.paint('good', 'ok  ');
   const bad = (word: string): string => output.paint('bad', word);
 
-  const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/'));
+  const keySets = status.dependencies.filter(({ name }) => keySetName.test(name));
+  const issuers = status.dependencies.filter((dependency) => dependency.name.startsWith('issuer/') && !keySets.includes(dependency));
   const servers = status.dependencies.filter(({ name }) => name.startsWith(serverPrefix));
-  const others = status.dependencies.filter((dependency) => !issuers.includes(dependency) && !servers.includes(dependency));
+  const named = new Set([...issuers, ...keySets, ...servers]);
+  const others = status.dependencies.filter((dependency) => !named.has(dependency));
   // Who has not been asked yet is not away: no token of it has come.
   const stateOf = ({ reachable, problem }: Status['dependencies'][number], degraded: boolean): string => {
     if (!reachable) return problem === 'not asked yet' ? output.paint('faint', '–   ') : bad('AWAY');
@@ -111,6 +115,11 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
         ...(degraded ? [`degraded: ${degraded.reasons.join(', ')}`] : []),
       ];
       return row(index === 0 ? 'issuer' : '', name, stateOf(issuer, degraded !== undefined), told);
+    }),
+    ...keySets.map(({ name, reachable, problem, keySetDigest }, index) => {
+      const [, issuer = '', set = ''] = keySetName.exec(name) ?? [];
+      const told = [...(problem === undefined ? [] : [problem]), ...(keySetDigest === undefined ? [] : [`key set ${keySetDigest}`])];
+      return row(index === 0 ? 'keys' : '', `${issuer}/${set}`, reachable ? ok : bad('NOT USED'), told);
     }),
     ...status.sources.map((source, index) => {
       const { degradedSinceMs, lastAliveAtMs } = source;

@@ -1,4 +1,4 @@
-// The types of Web Crypto under the names that browsers have for them, as pkijs writes them: node's own, which lie in a namespace.
+// The types of Web Crypto under the names that browsers have for them, as pkijs and msgpack write them: node's own, which lie in a namespace.
 
 type AesCbcParams = import('node:crypto').webcrypto.AesCbcParams;
 type AesCtrParams = import('node:crypto').webcrypto.AesCtrParams;

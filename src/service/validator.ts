@@ -3,7 +3,7 @@
 import { decide, type InactiveReason } from '../core/decision.ts';
 import { dispatch } from '../core/dispatch.ts';
 import { SidecarError } from '../core/errors.ts';
-import { uncovered } from '../core/invalidation-index.ts';
+import { type Covering, uncovered } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Telemetry } from '../ports.ts';
 import type { Catalogs } from './catalogs.ts';
@@ -11,12 +11,13 @@ import { Currency, type CurrencyParts } from './currency.ts';
 import type { Degradations } from './degradation.ts';
 import type { FactsStore, Fetched, Wanted } from './facts.ts';
 import { Freshness, type FreshnessParts } from './freshness.ts';
+import { deathOf, type GlancingParts, glanceAt, type Seen } from './glancing.ts';
 import type { Known } from './known.ts';
 import type { Answer, Provenance, Question } from './question.ts';
 import { digestOfHandle, type Handles } from './tier/handles.ts';
 
 /** What the validator needs. */
-export interface ValidatorParts extends CurrencyParts, FreshnessParts {
+export interface ValidatorParts extends CurrencyParts, FreshnessParts, GlancingParts {
   readonly facts: FactsStore;
   readonly catalogs: Catalogs;
   /** Where handles are accepted. */
@@ -33,6 +34,13 @@ export interface ValidatorParts extends CurrencyParts, FreshnessParts {
 interface Subject {
   readonly digest: string;
   readonly text: string | undefined;
+}
+
+/** What is known of a token before it is fetched. */
+interface Before {
+  readonly facts: Known | undefined;
+  /** What its keys tell, where there are no facts. */
+  readonly seen?: Seen | undefined;
 }
 
 /** Answers Validate. */
@@ -159,16 +167,33 @@ export class Validator {
     const arrivedMs = clock.monotonicMs();
     const suits = (landed: Known): boolean => this.#currency.suits(landed, arrivedMs, question);
     const wanted: Wanted = { digest, raw: text, issuer, suits, catalog: catalog && issuer.hasCatalogs, allowExpired };
-    return this.#fetched(wanted, question, known, signal());
+    if (!known && issuer.format.glance) return this.#glanced(wanted, question, signal());
+    return this.#fetched(wanted, question, { facts: known }, signal());
   }
 
-  async #fetched(wanted: Wanted, question: Question, before: Known | undefined, signal: AbortSignal): Promise<Answer> {
+  /** What its keys tell comes before the tier, the lease, the flight and the authority: a stream of garbage costs none of them. */
+  async #glanced(wanted: Wanted, question: Question, signal: AbortSignal): Promise<Answer> {
+    const { facts } = this.#parts;
+    const { digest } = wanted;
+    const sight = await glanceAt(wanted, this.#parts);
+    // Look again: meanwhile another call may have brought facts. Without this line a burst of misses asks the authority twice.
+    const known = facts.find(digest);
+    if (known && !wanted.catalog && this.#currency.isUsable(known, question)) return this.#decided(known, question, 'MEMORY');
+    if (sight.kind === 'inactive') return this.#nobody(sight.reason, digest);
+    const seen = sight.kind === 'seen' ? sight.seen : undefined;
+    const dead = seen && deathOf(seen, wanted, this.#parts);
+    if (dead) return { ...this.#nobody(dead.reason, digest), revoked: dead.revoked };
+    return this.#fetched(wanted, question, { facts: known, seen }, signal);
+  }
+
+  async #fetched(wanted: Wanted, question: Question, before: Before, signal: AbortSignal): Promise<Answer> {
     const { facts } = this.#parts;
     let fetched: Fetched;
     try {
       fetched = await facts.fetch(wanted, signal);
     } catch (error) {
-      const answer = this.#withoutAuthority(wanted, question, facts.find(wanted.digest) ?? before, error);
+      const now = { ...before, facts: facts.find(wanted.digest) ?? before.facts };
+      const answer = this.#withoutAuthority(wanted, question, now, error);
       if (answer) return answer;
       throw error;
     }
@@ -180,13 +205,14 @@ export class Validator {
    * Nobody can be asked. The journal itself may say that the token is dead; or the question takes facts past their time, where no
    * REFRESH about them has come since (S7: a precise one blocks while the authority is away). Undefined: there is no answer.
    */
-  #withoutAuthority(wanted: Wanted, question: Question, before: Known | undefined, error: unknown): Answer | undefined {
+  #withoutAuthority(wanted: Wanted, question: Question, { facts: before, seen }: Before, error: unknown): Answer | undefined {
     const { facts, invalidations, clock, staleWhileDownMs, catalogs } = this.#parts;
     // Another flight, or another sidecar, may have had more luck while this call waited for its own.
     const lucky = before && this.#currency.isUsable(before, question) ? before : undefined;
     const luckyCatalog = lucky && wanted.catalog ? catalogs.find(lucky) : undefined;
     if (lucky && (luckyCatalog || !wanted.catalog)) return this.#decided(lucky, question, 'MEMORY', luckyCatalog);
-    const covering = before ? invalidations.covering(before) : facts.coveringUnseen(wanted);
+    const unknown = (): Covering => (seen ? invalidations.coveringOf(seen) : facts.coveringUnseen(wanted));
+    const covering = before ? invalidations.covering(before) : unknown();
     if (covering.revoked && before) return this.#decided(before, question, 'MEMORY');
     if (covering.revoked) return { ...this.#nobody('REVOKED', wanted.digest), revoked: covering.revoked };
     const beyondMs = Math.min(question.more?.staleIfUnavailableMs ?? 0, staleWhileDownMs);

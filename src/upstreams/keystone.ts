@@ -50,6 +50,13 @@ export interface Keystone extends ConnectedUpstream {
    * is refused a second, whether it is dead.
    */
   revoke(raw: string, signal: AbortSignal): ReturnType<NonNullable<Upstream['revoke']>>;
+  /** The token that it asks with, for who has Keystone's keys to hold against it. */
+  readonly own: {
+    /** As it is now, without asking anybody; undefined: there is none. */
+    held(): string | undefined;
+    /** Logs in where there is none, and renews it near its end. Throws as `ask`. */
+    wanted(signal: AbortSignal): Promise<void>;
+  };
 }
 
 /**
@@ -145,6 +152,12 @@ export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): Ke
     async revoke(raw, signal) {
       refuseUnsendable(raw);
       return await tell(raw, http.deadline(signal));
+    },
+    own: {
+      held: () => session.held()?.raw,
+      async wanted(signal) {
+        await session.current(http.deadline(signal));
+      },
     },
     health: () => reachability.health(),
     close: () => http.close(),

@@ -257,6 +257,26 @@ test('status tells the servers of the shared tier and what waits for the authori
   expect(JSON.parse(json.stdout)).toMatchObject({ upstreamOutboxCount: '4', forwardings: [{ issuer: 'central', pendingCount: '3' }, {}] });
 });
 
+test('status tells each set of keys that is at hand, apart from its issuer', async () => {
+  sidecar.on.getStatus = () =>
+    GetStatusResponse.fromPartial({
+      sidecar: 's',
+      version: '1.0.0',
+      serving: true,
+      dependencies: [
+        { name: 'issuer/central', reachable: true },
+        { name: 'issuer/central/keys/fernet', reachable: true, keySetDigest: '0a1b2c' },
+        { name: 'issuer/central/keys/jws', reachable: false, problem: 'there is no key in it' },
+      ],
+    });
+  const words = await ask(['status']);
+  expect(words.stdout.split('\n').slice(1, 4)).toEqual([
+    '  issuer    central       ok',
+    '  keys      central/fernetok     key set 0a1b2c',
+    '            central/jws   NOT USED   there is no key in it',
+  ]);
+});
+
 test.each([
   ['an access without a path', ['validate', '--access', 'compute:GET']],
   ['an access with a query', ['validate', '--access', 'compute:GET:/v2.1/servers?all=1']],

@@ -3,7 +3,7 @@
 import type { LifeRules } from '../../src/core/decision.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { Facts, Token } from '../../src/core/token.ts';
-import type { Reading, ReadOptions } from '../../src/ports.ts';
+import type { Reading, ReadOptions, TokenFormat } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
 
 /** Rules for the lives of tokens: of two days, without skew, where nothing else is said. */
@@ -29,6 +29,8 @@ export interface FakeIssuerOptions extends Partial<Omit<Issuer, 'format'>> {
   readonly provenance?: 'authority' | 'signature';
   /** Tokens that tell all of themselves, by their spelling: they are answered by their signature, whether the authority is down or held. */
   readonly tellsAll?: (raw: string) => boolean;
+  /** What its keys at hand tell of a token; absent: it has none. */
+  readonly glance?: NonNullable<TokenFormat['glance']>;
 }
 
 /** An issuer and what a test does with it. */
@@ -85,7 +87,7 @@ export function factsOf(issuer: string, said: FactsSaid = {}): Facts {
 
 /** A scripted issuer; asked, it looks up what it `knows` and refuses everything else. */
 export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
-  const { provenance = 'authority', tellsAll, ...own } = options;
+  const { provenance = 'authority', glance, tellsAll, ...own } = options;
   const name = own.name ?? 'central';
   const known = new Map<string, Facts>();
   const questions: AskedOfIssuer[] = [];
@@ -137,6 +139,7 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
           running -= 1;
         }
       },
+      ...(glance && { glance }),
       health: () => ({ reachable: down === undefined }),
       ...(tellsAll && { tellsAll }),
     },
