@@ -77,7 +77,8 @@ export function createPkiReader(options: PkiOptions, deps: { readonly clock: Clo
     const held = certificates.held();
     if (held === undefined) return undefined;
     const read = await reading(raw, async () => ({ held, isNew: false }), {});
-    if (read.kind === 'inactive') return read;
+    // A certificate that has come since would make it another one, and a look at the files is not for a glance.
+    if (read.kind === 'inactive') return read.byOldKeys ? undefined : read;
     const { issuedAtMs, expiresAtMs } = read.facts.token;
     const { identity = '' } = read.facts;
     const hasEnded = expiresAtMs !== undefined && clock.nowMs() >= expiresAtMs + leewayMs;

@@ -77,8 +77,12 @@ export async function judge({ signers, links, authorities }: Certificates, atMs:
     // The last one is the one in question.
     const certs = [...links.filter((link) => link !== certificate), certificate];
     const chain = new CertificateChainValidationEngine({ trustedCerts: [...authorities], certs, checkDate: new Date(atMs) });
-    // It throws nothing, whatever it meets in a certificate: that is a result too.
-    if ((await chain.verify()).result) trusted.push(signer);
+    // Whatever is in a certificate that it cannot make out: then it is not trusted.
+    const leads = await chain.verify().then(
+      ({ result }) => result,
+      () => false,
+    );
+    if (leads) trusted.push(signer);
     else problems.push(`${called(fingerprint)} ${whyNot(certificate, atMs)}`);
   }
   const bounds = [...links, ...authorities].flatMap(({ notBefore, notAfter }) => [notBefore.value.getTime(), notAfter.value.getTime() + 1]);

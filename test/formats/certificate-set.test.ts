@@ -97,6 +97,7 @@ describe('when the files change', () => {
     ['is gone', gone],
     ['holds no certificate', 'not a certificate'],
     ['is written halfway', createAuthority().pem.slice(0, 200)],
+    ['holds another one, and a half', `${createAuthority().pem}${createAuthority().pem.slice(0, 200)}`],
     ['holds a certificate that is broken', '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n'],
     ['holds 17 certificates', createAuthority().pem.repeat(17)],
   ])('and one of them %s, what was there goes on, and a wrong signature may be the fault of that', async (_what, content) => {

@@ -61,6 +61,21 @@ describe('another CMS around what was rightly signed', () => {
 });
 
 describe('a CMS of more than it can have', () => {
+  it('of 128 elements is read, and of one more is not', async () => {
+    // 23 of them are the CMS's own.
+    const named = (names: number): Buffer => der(0x30, der(0x30, Buffer.from('0500'.repeat(names), 'hex')), Buffer.from('020101', 'hex'));
+    const read = [104, 105, 106].map((names) => readCms(cmsOf(body, signing, { namedAs: named(names) })));
+    expect((await Promise.all(read)).map((found) => found !== undefined)).toEqual([true, true, false]);
+  });
+
+  it('whose elements are 16 deep in its first one is read, and one deeper is not', async () => {
+    // The name of a signer is five deep.
+    const nested = (depth: number): Buffer =>
+      Array.from({ length: depth }).reduce<Buffer>((inner) => der(0x30, inner), Buffer.from('0500', 'hex'));
+    const read = [10, 11, 12].map((depth) => readCms(cmsOf(body, signing, { namedAs: nested(depth) })));
+    expect((await Promise.all(read)).map((found) => found !== undefined)).toEqual([true, true, false]);
+  });
+
   it('elements without end are not made: a CMS of 20,000 of them is malformed at once', async () => {
     const many = der(0x30, Buffer.from('06092a864886f70d010702', 'hex'), der(0xa0, der(0x30, Buffer.from('0500'.repeat(20_000), 'hex'))));
     const deep = Array.from({ length: 10_000 }).reduce<Buffer>((inner) => der(0x30, inner), Buffer.from('0500', 'hex'));

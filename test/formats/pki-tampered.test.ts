@@ -72,7 +72,7 @@ describe('random input', () => {
         ),
         async (raw) => {
           expect(wordOf(await stage.read(raw))).toEqual(anyWord);
-          expect(await stage.reader.glance(raw)).toMatchObject({ kind: 'inactive' });
+          expect((await stage.reader.glance(raw))?.kind).not.toBe('part');
         },
       ),
       { numRuns: 600 },

@@ -179,6 +179,25 @@ describe('S4 revoked by possession', () => {
   });
 });
 
+describe('S16 one that has ended', () => {
+  it('is good within its window for a service token, by its signature, and dead beyond it', async () => {
+    const central = keystone({ expiredWithinMs: 3_600_000 });
+    const stage = await stageOf(central);
+    const nowMs = stage.clock.nowMs();
+    central.knows(signed, { token: { ...onProject.token, issuedAtMs: nowMs - 7_200_000, expiresAtMs: nowMs - 1000 } });
+    central.knows(other, { token: { user: { id: 'nova' }, roles: [{ id: 'r', name: 'service' }] } });
+    central.isDown();
+    expect(verdict(await stage.ask(signed))).toBe('EXPIRED');
+    const withService = async (): Promise<string> => verdict(await stage.ask(signed, { more: { serviceToken: other } }));
+
+    expect(await withService()).toBe('active');
+    await revoke(stage, by('identity', hashOf('md5', signed)));
+    expect(await withService()).toBe('REVOKED');
+    await stage.clock.advance(3_600_000);
+    expect(await withService()).toBe('EXPIRED');
+  });
+});
+
 describe('no authority’s queue', () => {
   it('holds it up: while everybody waits for the authority it is answered', async () => {
     const central = keystone({ calls: { deadlineMs: 5000, concurrency: 1, queue: 1 } });
