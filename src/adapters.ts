@@ -15,6 +15,7 @@ import type { DeploymentKey } from './core/tag.ts';
 import { createJwtFormat } from './formats/jwt.ts';
 import { createKeystoneFormat } from './formats/keystone.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
+import { createPkiReader } from './formats/pki.ts';
 import { openLevelJournal } from './journal/leveldb.ts';
 import { createMemoryJournal } from './journal/memory.ts';
 import type { Clock, Journal, Logger, SharedCache, Telemetry, TokenFormat, Upstream } from './ports.ts';
@@ -144,10 +145,10 @@ function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterD
     { clock, log },
   );
   const { skewMs, leewayMs } = lifeOf(config, limits);
-  const { fernetDir, jwsDir } = config.keys;
+  const { fernetDir, jwsDir, pki } = config.keys;
   const format = createKeystoneFormat(
     { name: config.name, fernetDir, jwsDir, skewMs, leewayMs },
-    { upstream, own: upstream.own, clock, log },
+    { upstream, own: upstream.own, clock, log, pki: pki && createPkiReader({ name: config.name, ...pki, leewayMs }, { clock, log }) },
   );
   return {
     issuer: askedIssuer({ config, limits, upstream, format, expiredWithinMs: config.expiredWithinMs, movesEnds: false }),

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock, DependencyHealth, Logger } from '../ports.ts';
+import { DepartedKeys } from './departed-keys.ts';
 import { type KeyFileNames, type Listing, readKeyFiles } from './key-files.ts';
 
 /** Any key. `id` tells it from every other, and opens nothing. */
@@ -55,13 +56,13 @@ export class KeyRepository<Key extends RepositoryKey> {
   #isLate = false;
   /** Files that were warned of, and in which state. */
   readonly #warned = new Map<string, string>();
-  /** Keys that have left, of which nobody has been told yet: few, as each was in a set. */
-  readonly #departed = new Set<string>();
+  readonly #departed: DepartedKeys;
 
   constructor(options: KeyRepositoryOptions<Key>, { clock, log }: { readonly clock: Clock; readonly log: Logger }) {
     this.#options = options;
     this.#clock = clock;
     this.#log = log;
+    this.#departed = new DepartedKeys(options.issuer, log);
   }
 
   /** The last good set; empty where there has been none. */
@@ -101,34 +102,15 @@ export class KeyRepository<Key extends RepositoryKey> {
     };
   }
 
-  /**
-   * Looks each second until `signal` aborts. `left` is told of each key that has left, again until it resolves. Resolves when the
-   * signal has aborted.
-   */
+  /** Looks each second until `signal` aborts, and resolves then. `left` is told of each key that has left, again until it resolves. */
   async run(signal: AbortSignal, left: (keyId: string) => Promise<void>): Promise<void> {
-    let telling: Promise<void> | undefined;
+    this.#departed.listener(left);
     while (!signal.aborted) {
       await this.look();
-      // Beside the looks: an append may wait for the end of a settle window.
-      telling ??= this.#tell(left).finally(() => {
-        telling = undefined;
-      });
+      this.#departed.tell();
       await this.#clock.delay(tickMs, signal).catch(() => undefined);
     }
-    await telling;
-  }
-
-  async #tell(left: (keyId: string) => Promise<void>): Promise<void> {
-    for (const keyId of [...this.#departed]) {
-      // Taken out first: should it leave once more meanwhile, that is told too.
-      this.#departed.delete(keyId);
-      try {
-        await left(keyId);
-      } catch (error) {
-        this.#departed.add(keyId);
-        this.#log.error({ ...this.#fields, keyId, error }, 'a key has left, and its tokens could not be invalidated: to be done again');
-      }
-    }
+    this.#departed.listener(undefined);
   }
 
   get #fields(): { readonly issuer: string; readonly keys: string } {

@@ -100,6 +100,7 @@ export function createKeystoneFormat(options: KeystoneFormatOptions, deps: Keyst
     read,
     // Without keys nothing can be told: nobody need try.
     ...((readers.length > 0 || pki) && { glance }),
+    ...(pki && { tellsAll: (raw: string) => shapeOf(raw).kind === 'pki' }),
     keySets: () => [
       ...readers.map((reader) => ({ name: reader.name, health: reader.health() })),
       ...(pki ? [{ name: 'pki', health: pki.health() }] : []),

@@ -6,7 +6,7 @@ import { signedContentOf } from '../core/raw.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock } from '../ports.ts';
 import type { Invalidations } from './invalidations.ts';
-import type { Issuer } from './issuer.ts';
+import { asksAbout, type Issuer } from './issuer.ts';
 
 /** What glancing needs. */
 export interface GlancingParts {
@@ -42,6 +42,8 @@ export type Sight =
 
 /** Never throws, and waits for nobody. Cost: as the format's glance; of a token that is good so far one keyed hash an attribute. */
 export async function glanceAt({ digest, raw, issuer, allowExpired = false }: Glanced, { tagger, clock }: GlancingParts): Promise<Sight> {
+  // What tells all of itself is read as a whole, once: a glance would verify it a second time.
+  if (issuer.canAsk && !asksAbout(issuer, raw)) return { kind: 'nothing' };
   const glance = await issuer.format.glance?.(raw, { allowExpired });
   if (!glance) return { kind: 'nothing' };
   if (glance.kind === 'inactive') return { kind: 'inactive', reason: glance.reason, isFinal: glance.byOldKeys !== true };

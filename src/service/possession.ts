@@ -8,7 +8,7 @@ import type { Covering } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Asked, Done, Forward } from './asked.ts';
 import { type Glanced, glanceAt } from './glancing.ts';
-import { type Issuer, longestLifeMs } from './issuer.ts';
+import { asksAbout, type Issuer, longestLifeMs } from './issuer.ts';
 import { type Killing, kill, lifeOf, type Victim } from './killing.ts';
 import type { Known } from './known.ts';
 import type { RevokerParts } from './revoker-parts.ts';
@@ -110,7 +110,7 @@ export class Possession {
     if (to.kind === 'nobody') return undefined;
     const { issuer } = to;
     const token = { digest, raw, issuer };
-    return issuer.canAsk ? this.#atAGlance(token, known !== undefined) : this.#bySignature(token);
+    return asksAbout(issuer, raw) ? this.#atAGlance(token, known !== undefined) : this.#bySignature(token);
   }
 
   async #atAGlance(token: Glanced, wasKnown: boolean): Promise<Victim | undefined> {
@@ -139,7 +139,7 @@ export class Possession {
 
   /** Facts past their time may tell an end that the authority has moved since. */
   #isCurrent(known: Known): boolean {
-    return !known.issuer.canAsk || this.#parts.clock.monotonicMs() < known.freshUntilMs;
+    return !known.canAsk || this.#parts.clock.monotonicMs() < known.freshUntilMs;
   }
 
   #unlessEnded(known: Known, digest: string, raw: string): Victim | undefined {

@@ -3,10 +3,10 @@
 import * as z from 'zod';
 import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
+import { keystoneTimeMs } from '../keystone/token-body.ts';
 import type { Clock, Logger } from '../ports.ts';
 import { createCooldown } from './cooldown.ts';
 import { type Deadline, defaultRetryAfterMs, type Http, type HttpReply } from './http.ts';
-import { keystoneTimeMs } from './keystone-token.ts';
 
 /** A domain, by id or by name. */
 export type KeystoneDomainRef = { readonly id: string } | { readonly name: string };

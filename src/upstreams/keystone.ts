@@ -4,11 +4,11 @@ import * as z from 'zod';
 import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
 import type { Facts } from '../core/token.ts';
+import { readKeystoneToken } from '../keystone/token-body.ts';
 import type { Reading, ReadOptions, Upstream } from '../ports.ts';
 import type { ConnectedUpstream, UpstreamDeps } from './connected-upstream.ts';
 import { createHttp, type Deadline, defaultRetryAfterMs, type HttpReply } from './http.ts';
 import { createKeystoneSession, type KeystoneLogin, type OwnToken } from './keystone-login.ts';
-import { readKeystoneToken } from './keystone-token.ts';
 import { createReachability } from './reachability.ts';
 
 /** One Keystone. */

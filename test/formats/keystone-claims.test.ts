@@ -5,7 +5,7 @@ import { attributesOf } from '../../src/core/attributes.ts';
 import { openFernet, readFernet, readFernetKey } from '../../src/formats/fernet.ts';
 import { readFernetPayload } from '../../src/formats/fernet-payload.ts';
 import { type KeystoneClaims, partOf } from '../../src/formats/keystone-claims.ts';
-import { readKeystoneToken } from '../../src/upstreams/keystone-token.ts';
+import { readKeystoneToken } from '../../src/keystone/token-body.ts';
 import { capturedTokens, keyVectors } from '../fakes/keystone-vectors.ts';
 
 const key = readFernetKey(keyVectors.captured.fernet['1'] ?? '') ?? expect.unreachable();

@@ -615,7 +615,7 @@ export interface Selector {
   issuer: string;
   /** With this fingerprint. */
   fingerprint: string;
-  /** With this `jti`. */
+  /** With this `jti`, or, of a PKI token, this hash of it in hex (SHA-256 or MD5): what Keystone called it. */
   tokenId: string;
   /** With this as their own audit id. */
   auditId: string;
