@@ -21,7 +21,7 @@ export interface Listing {
   /** The youngest of them, by the clock of the file system. */
   readonly changedAtMs: number;
   /** Files that were not looked at. */
-  readonly moreCount: number;
+  readonly more: readonly string[];
 }
 
 interface Stamp {
@@ -72,7 +72,7 @@ async function list(dir: string, { holdsKey, compare, maxKeys }: KeyFileNames): 
     stamps.set(name, { text: [mtimeMs, ctimeMs, size, ino].join(' '), sizeBytes: size });
     changedAtMs = Math.max(changedAtMs, mtimeMs, ctimeMs);
   }
-  return { stamps, changedAtMs, moreCount: Math.max(0, names.length - maxKeys) };
+  return { stamps, changedAtMs, more: names.slice(maxKeys) };
 }
 
 /** Undefined: one of them was there a moment ago. */

@@ -33,6 +33,7 @@ export interface KeysInUse<Key extends RepositoryKey> {
   readonly generation: number;
 }
 
+const unread = 'it has not been read yet';
 /** How often `run` looks. */
 const tickMs = 1_000;
 /** Nobody waits longer for a disk, by the clock of the machine, as a disk knows no other; and after this it is said. */
@@ -46,7 +47,9 @@ export class KeyRepository<Key extends RepositoryKey> {
   readonly #log: Logger;
   #inUse: KeysInUse<Key> = { keys: [], generation: 0 };
   #listing: Listing | undefined;
-  #problem: string | undefined = 'it has not been read yet';
+  #problem: string | undefined = unread;
+  /** What is in the directory now is no set, whatever is in use. */
+  #isEmpty = false;
   #lastGoodAtMs: number | undefined;
   #hasLooked = false;
   /** A look under way, and the one that begins after it. */
@@ -152,9 +155,6 @@ export class KeyRepository<Key extends RepositoryKey> {
     return this.#isEmpty ? this.#failed('there is no key in it') : this.#good();
   }
 
-  /** What is in the directory now is no set, whatever is in use. */
-  #isEmpty = false;
-
   #take({ listing, texts }: { readonly listing: Listing; readonly texts: ReadonlyMap<string, string> }): void {
     const keys = new Map<string, Key>();
     for (const [name, text] of texts) {
@@ -162,13 +162,8 @@ export class KeyRepository<Key extends RepositoryKey> {
       if (typeof key === 'string') this.#warn(name, listing.stamps.get(name)?.text ?? '', key);
       else if (!keys.has(key.id)) keys.set(key.id, key);
     }
-    for (const name of this.#warned.keys()) if (!listing.stamps.has(name)) this.#warned.delete(name);
-    if (listing.moreCount > 0) {
-      this.#log.warn(
-        { ...this.#fields, count: listing.moreCount, tried: this.#options.files.maxKeys },
-        'there are more keys than are tried',
-      );
-    }
+    for (const name of this.#warned.keys()) if (!listing.stamps.has(name) && !listing.more.includes(name)) this.#warned.delete(name);
+    for (const name of listing.more) this.#warn(name, '', `there are ${this.#options.files.maxKeys} others, and no more are tried`);
     this.#isEmpty = keys.size === 0;
     if (!this.#isEmpty) this.#replace([...keys.values()]);
   }
@@ -185,7 +180,7 @@ export class KeyRepository<Key extends RepositoryKey> {
   }
 
   #good(): true {
-    if (this.#problem !== undefined && this.#hasLooked) this.#log.info(this.#fields, 'the keys can be read again');
+    if (this.#problem !== undefined && this.#problem !== unread) this.#log.info(this.#fields, 'the keys can be read again');
     this.#problem = undefined;
     this.#lastGoodAtMs = this.#clock.nowMs();
     return true;

@@ -124,6 +124,25 @@ describe('the payload of a Fernet token', () => {
     );
   });
 
+  it.each([
+    [4_095, true],
+    [4_096, true],
+    [4_097, false],
+  ])('of a user in %i groups is read: %s', (count, isRead) => {
+    const groups = Array.from({ length: count }, (_, n) => [false, Buffer.from(`g${n}`)]);
+    const claims = readFernetPayload(encode([4, user, 2, groups, [false, Buffer.from('corp')], 'mapped', 1_700_003_600, audits]));
+    expect(claims?.federation?.groupIds.length).toBe(isRead ? count : undefined);
+  });
+
+  it.each([
+    [65_535, true],
+    [65_536, true],
+    [65_537, false],
+  ])('with a text of %i bytes is read: %s', (length, isRead) => {
+    const claims = readFernetPayload(encode([0, [false, Buffer.alloc(length, 'u')], 2, 1_700_003_600, audits]));
+    expect(claims?.userId.length).toBe(isRead ? length : undefined);
+  });
+
   it('that nests without end, or claims to be huge, says nothing', () => {
     expect(readFernetPayload(Buffer.alloc(20_000, 0x91))).toBeUndefined();
     // An array of 2^32 - 1, a text of 2^32 - 1, an extension.

@@ -74,6 +74,27 @@ describe('a Fernet key repository', () => {
     if (text.length > 4) expect(telemetry.everything()).not.toContain(text.slice(0, 100));
   });
 
+  it.each([
+    [8_191, 1],
+    [8_192, 1],
+    [8_193, 0],
+  ])('reads a file of %i bytes: %i key', async (sizeBytes, keyCount) => {
+    folder.put('0', newFernetKey().padEnd(sizeBytes, '\n'));
+    const { repository } = fernetRepository();
+
+    expect((await repository.loaded()).keys).toHaveLength(keyCount);
+  });
+
+  it.each([127, 128, 129])('of %i keys tries 128 at most, the greatest numbers', async (count) => {
+    const keys = Array.from({ length: count }, newFernetKey);
+    for (const [n, key] of keys.entries()) folder.put(String(n), key);
+    const { ids, repository, warned } = fernetRepository();
+    await repository.loaded();
+
+    expect(ids()).toEqual(keys.toReversed().slice(0, 128).map(idOf));
+    expect(warned()).toEqual(count > 128 ? [['a file in a key repository is ignored', '0']] : []);
+  });
+
   it('takes a file once it is whole, and warns again of another half', async () => {
     const [old, young] = [newFernetKey(), newFernetKey()];
     folder.put('0', old);
@@ -307,7 +328,8 @@ describe('a repository of public keys', () => {
     await repository.loaded();
 
     expect(repository.inUse.keys).toHaveLength(Math.min(count, 16));
-    expect(telemetry.lines.filter(({ message }) => message === 'there are more keys than are tried')).toHaveLength(count > 16 ? 1 : 0);
+    await repository.look();
+    expect(telemetry.lines.filter(({ message }) => message.includes('is ignored'))).toHaveLength(count > 16 ? 1 : 0);
   });
 
   it('S8 tells of each key that has left, again until it has been heard', async () => {
