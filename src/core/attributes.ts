@@ -26,6 +26,8 @@ export const dimensions = [
   'session',
   'signing_key',
   'signed_content',
+  // Of service catalogs, which are kept beside tokens; no token has it. Its one value is its name.
+  'catalog',
 ] as const;
 
 export type Dimension = (typeof dimensions)[number];

@@ -16,6 +16,12 @@ export type DegradedCause = (typeof degradedCauses)[number];
 /** A cause, with the source where it is one's: `SOURCE_BEHIND(bus)`. */
 export type DegradedReason = 'CLOCK' | 'STALE_FACTS' | 'GAP' | `SOURCE_BEHIND(${string})` | `SOURCE_SUSPECT(${string})`;
 
+/**
+ * What is answered about an issuer whose news may have been missed. `refuse`: nothing. `revalidate`: what is confirmed first, where the
+ * authority can be asked; the rest as it is, marked. `serve-marked`: everything as ever, marked.
+ */
+export type DegradedPolicy = 'refuse' | 'revalidate' | 'serve-marked';
+
 /** Without the source. */
 export function causeOf(reason: DegradedReason): DegradedCause {
   return degradedCauses.find((cause) => reason.startsWith(cause)) ?? 'GAP';
@@ -71,6 +77,8 @@ export class Degradations {
   }
 
   by(issuer: string): readonly DegradedReason[] {
+    // Where nobody tells any news, and no clock is off.
+    if (this.#soundUntil === never) return none;
     const { clock } = this.#parts;
     if (clock.monotonicMs() < this.#soundUntil.monotonicMs && clock.nowMs() < this.#soundUntil.wallMs) return none;
     const standing = this.#standings.get(issuer);
@@ -187,5 +195,6 @@ const words: Readonly<Record<DegradedCause, string>> = {
 };
 
 function earlier(one: Moment, other: Moment): Moment {
+  if (other === never) return one;
   return { monotonicMs: Math.min(one.monotonicMs, other.monotonicMs), wallMs: Math.min(one.wallMs, other.wallMs) };
 }

@@ -4,13 +4,12 @@ import { entryIdOf, freshRequestId, onceKeyOf } from '../core/entry-id.ts';
 import { SidecarError } from '../core/errors.ts';
 import { History } from '../core/history.ts';
 import { type Cursor, type Effect, type Origin, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
-import { type Covering, firstTagsOf, InvalidationIndex, mayFit } from '../core/invalidation-index.ts';
+import { type Coverable, type Covering, firstTagsOf, InvalidationIndex, mayFit } from '../core/invalidation-index.ts';
 import type { Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Journal, Telemetry } from '../ports.ts';
 import { Compaction } from './compaction.ts';
 import { joinKeyIds, KeyNotes } from './key-notes.ts';
-import type { Known } from './known.ts';
 import { Merging } from './merging.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -49,6 +48,13 @@ export interface Appended {
   readonly atMs: number;
 }
 
+/** What is looked up again and again, and what was found last: a hit only looks at what is new since. */
+export interface Looked extends Coverable {
+  covering: Covering;
+  /** What the invalidations up to there mean for it; -1: it has not been looked up. */
+  checkedRevision: number;
+}
+
 /** An applied entry as the ring keeps it: for watchers, and for hits that only have to look at what is new. */
 interface RingItem {
   readonly revision: Revision;
@@ -64,6 +70,8 @@ export interface RoadParts {
   readonly telemetry: Telemetry;
   /** S6. */
   readonly settleMs: number;
+  /** S7: what a broad REFRESH is spread over where there is no room to ask. */
+  readonly wideWindowMs: number;
   /** How long facts may serve, skew included: what a watcher may still hold (S12, the REFRESH floor). */
   readonly factsLifeMs: number;
   /** How long a REFRESH matters: as long as anything that it makes stale is kept, skew included. */
@@ -99,7 +107,7 @@ export class Invalidations {
   constructor(parts: RoadParts) {
     this.#parts = parts;
     this.journal = parts.journal;
-    this.#index = new InvalidationIndex(parts.tagger);
+    this.#index = new InvalidationIndex(parts.tagger, parts);
     this.#ring = new History(parts.ring, 0);
     this.#keys = new KeyNotes(parts);
     this.#merging = new Merging(parts, (draft, signal) => this.append(draft, undefined, signal));
@@ -224,7 +232,7 @@ export class Invalidations {
    * What covers this token now. One comparison where nothing has been applied since it was last asked for this record; where only a
    * few entries have, those alone are looked at, whatever the number of live ones; else its attributes × forms in use.
    */
-  covering(known: Known): Covering {
+  covering(known: Looked): Covering {
     if (known.checkedRevision !== this.#applied) {
       const touched = this.#ring.someAfter(known.checkedRevision, fewNew, (item) => mayFit(item.firstTags, known.attributes));
       if (touched !== false) known.covering = this.#index.covering(known);
@@ -234,7 +242,7 @@ export class Invalidations {
   }
 
   /** The same for something that is not kept. */
-  coveringOf(token: Parameters<InvalidationIndex['covering']>[0]): Covering {
+  coveringOf(token: Coverable): Covering {
     return this.#index.covering(token);
   }
 
