@@ -96,7 +96,8 @@ export class Finder {
         // Another sidecar may have confirmed what is too old here.
         if (here && validator.isGood(here)) return { known: here, provenance: 'MEMORY' as const };
         const there = await facts.findShared({ fingerprint });
-        if (typeof there !== 'string') return { known: there, provenance: 'SHARED' as const };
+        const isNewer = typeof there !== 'string' && !(here && here.began.monotonicMs >= there.began.monotonicMs);
+        if (isNewer) return { known: there, provenance: 'SHARED' as const };
         return here && { known: here, provenance: 'MEMORY' as const };
       }),
     );
