@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto';
 import type { Attribute } from '../core/attributes.ts';
 import { uncovered } from '../core/invalidation-index.ts';
-import type { Tag, TaggedAttributes, Tagger } from '../core/tag.ts';
+import type { TaggedAttributes, Tagger } from '../core/tag.ts';
 import type { Looked } from './invalidations.ts';
 
 const attribute: Attribute = { dimension: 'catalog', value: 'catalog' };
@@ -36,9 +36,4 @@ export class CatalogSubjects {
     this.#attributes.set(issuer, made);
     return made;
   }
-}
-
-/** The tag of an answer that carries a catalog: what an invalidation of the issuer's catalogs requires. */
-export function catalogTag(tagger: Tagger, issuer: string): Tag {
-  return tagger.tag(attribute.dimension, issuer, attribute.value);
 }
