@@ -1,5 +1,6 @@
 // The one road: append to the journal, follow it into the index, wake whoever waits.
 
+import { byRarity } from '../core/attributes.ts';
 import { entryIdOf, freshRequestId, onceKeyOf } from '../core/entry-id.ts';
 import { SidecarError } from '../core/errors.ts';
 import { History } from '../core/history.ts';
@@ -195,10 +196,10 @@ export class Invalidations {
   /**
    * Appends and applies. Resolves when a Validate that starts now sees it.
    * Throws UNAVAILABLE / JOURNAL_FAILED where it is not durable, ALREADY_EXISTS for another body under the same request id,
-   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is durable already.
+   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS, but not for news (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is durable already.
    */
-  async append(draft: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
-    this.#requireRoom(draft.selector);
+  async append(said: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
+    const draft = this.#withRoom(said);
     const { clock } = this.#parts;
     const startedMs = clock.monotonicMs();
     const headBefore = this.journal.head();
@@ -309,10 +310,19 @@ export class Invalidations {
     }
   }
 
-  #requireRoom(selector: Selector): void {
-    if (!this.#index.hasRoomFor(selector)) {
+  /**
+   * Where too many selectors of unusual forms are live, a caller is told so. News cannot be turned away: they become a REFRESH of the
+   * condition that concerns the fewest tokens (S3). It may concern too much, and kills nothing: what has died is refused when it is asked for.
+   */
+  #withRoom(draft: Draft): Draft {
+    const { selector } = draft;
+    if (this.#index.hasRoomFor(selector) || selector.kind === 'everything') return draft;
+    const [rarest] = selector.conditions.toSorted((one, other) => byRarity(one.dimension, other.dimension));
+    if (draft.atMs === undefined || !rarest) {
       throw new SidecarError('RESOURCE_EXHAUSTED', 'too many selectors of unusual forms are live', { reason: 'TOO_MANY_FORMS' });
     }
+    const { issuedBeforeMs, alsoRefreshes, ...rest } = draft;
+    return { ...rest, effect: 'REFRESH', selector: { ...selector, conditions: [rarest] } };
   }
 
   async #apply(): Promise<void> {
