@@ -49,8 +49,8 @@ export class Catalogs {
     this.#subjects = new CatalogSubjects(parts.tagger);
     this.#memory = new LRUCache({
       maxSize: parts.limits.memoryBytes,
-      // About 300 bytes of objects around each (`npm run bench -- memory`).
-      sizeCalculation: ({ catalog }) => catalog.byteLength + 300,
+      // About 700 bytes of objects around each (`npm run bench -- memory`).
+      sizeCalculation: ({ catalog }) => catalog.byteLength + 700,
     });
   }
 
