@@ -56,8 +56,8 @@ export class Currency {
   #isDoubtful(known: Known, nowMs: number): boolean {
     const { whenDegraded, degradations, clock } = this.#parts;
     if (whenDegraded !== 'revalidate' || !known.canAsk) return false;
-    const reasons = degradations.by(known.issuer.name);
-    if (reasons.length === 0 || !isAboutNews(reasons)) return false;
+    if (degradations.isSoundFor(nowMs)) return false;
+    if (!isAboutNews(degradations.by(known.issuer.name))) return false;
     const { monotonicMs, wallMs } = known.began;
     return Math.max(nowMs - monotonicMs, clock.nowMs() - (clock.monotonicMs() - nowMs) - wallMs) > confirmedForMs;
   }

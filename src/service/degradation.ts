@@ -76,11 +76,15 @@ export class Degradations {
     this.#moments = new WallMoments(parts.clock);
   }
 
+  /** Whether nobody is degraded at this moment, for who has read the monotonic clock anyway. Cost: two comparisons. */
+  isSoundFor(monotonicMs: number): boolean {
+    const { monotonicMs: untilMs, wallMs } = this.#soundUntil;
+    // Infinity: nobody tells any news, and no clock is off.
+    return monotonicMs < untilMs && (wallMs === Infinity || this.#parts.clock.nowMs() < wallMs);
+  }
+
   by(issuer: string): readonly DegradedReason[] {
-    // Where nobody tells any news, and no clock is off.
-    if (this.#soundUntil === never) return none;
-    const { clock } = this.#parts;
-    if (clock.monotonicMs() < this.#soundUntil.monotonicMs && clock.nowMs() < this.#soundUntil.wallMs) return none;
+    if (this.#soundUntil === never || this.isSoundFor(this.#parts.clock.monotonicMs())) return none;
     const standing = this.#standings.get(issuer);
     return standing ? this.#judged(standing, this.#moments.look()).list : none;
   }
