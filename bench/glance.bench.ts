@@ -55,7 +55,7 @@ async function side(format: TokenFormat) {
   void invalidations.run(new AbortController().signal);
   const validator = new Validator({
     ...{ issuers: [issuer], facts, catalogs, handles: undefined, invalidations, degradations, tagger, clock, telemetry: silent },
-    ...{ staleWhileDownMs: 0, tokenSizeBytes: 65_536, settleMs: 2000, freshnessWaitMs: 1000, caching: true },
+    ...{ staleWhileDownMs: 0, tokenSizeBytes: 65_536, settleMs: 2000, freshnessWaitMs: 1000, caching: true, whenDegraded: 'revalidate' },
   });
   const { signal } = new AbortController();
   return { invalidations, ask: async (raw: string) => validator.validate({ raw }, () => signal) };

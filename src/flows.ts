@@ -64,13 +64,14 @@ export function createFlows(parts: FlowParts): Flows {
   const cachesCatalogs = caching.enabled && caching.catalog.enabled;
   // A REFRESH has to outlive all that it makes stale (S12).
   const refreshableMs = Math.max(keepMs, cachesCatalogs ? caching.catalog.timeMs : 0);
-  const degradations = new Degradations();
+  const degradations = new Degradations({ clock, telemetry, maxLagMs: config.maxLagMs });
   const invalidations = new Invalidations({
     journal,
     tagger,
     clock,
     telemetry,
     settleMs: caching.settleMs,
+    wideWindowMs: caching.wideWindowMs,
     factsLifeMs: keepMs + limits.skewMs,
     refreshLifeMs: refreshableMs + limits.skewMs,
     ring: config.watch.ring,
@@ -79,6 +80,7 @@ export function createFlows(parts: FlowParts): Flows {
   const catalogs = new Catalogs({
     clock,
     invalidations,
+    tagger,
     settleMs: caching.settleMs,
     limits: { enabled: cachesCatalogs, timeMs: caching.catalog.timeMs, memoryBytes: catalogBytes },
   });
@@ -139,6 +141,7 @@ export function createFlows(parts: FlowParts): Flows {
     settleMs: caching.settleMs,
     freshnessWaitMs: limits.freshnessWaitMs,
     staleWhileDownMs: caching.token.staleWhileDownMs,
+    whenDegraded: config.whenDegraded,
     caching: caches,
   });
   const forwarding = new Forwarding({

@@ -7,7 +7,7 @@ import { type AskingOptions, askingOptions, openClient, untilInterrupted } from 
 import { exits } from './exit.ts';
 import { statusJson } from './json.ts';
 import { type Output, openOutput } from './output.ts';
-import { counted, short, span } from './words.ts';
+import { clockTime, counted, short, span } from './words.ts';
 
 interface Options extends AskingOptions {
   readonly wait?: 'serving';
@@ -21,6 +21,7 @@ const oneLookMs = 2_000;
 const serverPrefix = 'memcached/';
 /** Keys of an issuer that are at hand. */
 const keySetName = /^issuer\/(.+)\/keys\/([^/]+)$/;
+const newsPrefix = 'news/';
 
 /** Adds the command. `done` takes its exit code. */
 export function addStatus(program: Command, done: (code: number) => void): void {
@@ -86,16 +87,24 @@ async function waited(options: Options, signal: AbortSignal): Promise<Status> {
 function linesOf(status: Status, output: Output, nowMs: number): readonly string[] {
   const up = status.startedAtMs === undefined ? [] : [`up ${span(nowMs - status.startedAtMs)}`];
   const serving = status.serving ? output.paint('good', 'SERVING') : output.paint('bad', 'NOT SERVING');
+  const keySets = status.dependencies.flatMap((dependency) => {
+    const [, issuer, set] = keySetName.exec(dependency.name) ?? [];
+    return issuer === undefined ? [] : [{ ...dependency, shown: `${issuer}/${set}` }];
+  });
+  const width = Math.max(
+    12,
+    ...[...keySets.map(({ shown }) => shown), ...status.sources.map(({ name }) => name)].map(({ length }) => length),
+  );
   const row = (group: string, name: string, state: string, rest: readonly string[]): string =>
-    `  ${group.padEnd(10)}${name.padEnd(14)}${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
+    `  ${group.padEnd(10)}${name.padEnd(width)}  ${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
   const ok = output.paint('good', 'ok  ');
   const bad = (word: string): string => output.paint('bad', word);
 
-  const keySets = status.dependencies.filter(({ name }) => keySetName.test(name));
-  const issuers = status.dependencies.filter((dependency) => dependency.name.startsWith('issuer/') && !keySets.includes(dependency));
+  const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/') && !keySetName.test(name));
   const servers = status.dependencies.filter(({ name }) => name.startsWith(serverPrefix));
-  const named = new Set([...issuers, ...keySets, ...servers]);
-  const others = status.dependencies.filter((dependency) => !named.has(dependency));
+  const news = status.dependencies.filter(({ name }) => name.startsWith(newsPrefix));
+  const named = new Set([...issuers, ...keySets, ...servers, ...news].map(({ name }) => name));
+  const others = status.dependencies.filter(({ name }) => !named.has(name));
   // Who has not been asked yet is not away: no token of it has come.
   const stateOf = ({ reachable, problem }: Status['dependencies'][number], degraded: boolean): string => {
     if (!reachable) return problem === 'not asked yet' ? output.paint('faint', '–   ') : bad('AWAY');
@@ -116,16 +125,17 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
       ];
       return row(index === 0 ? 'issuer' : '', name, stateOf(issuer, degraded !== undefined), told);
     }),
-    ...keySets.map(({ name, reachable, problem, keySetDigest }, index) => {
-      const [, issuer = '', set = ''] = keySetName.exec(name) ?? [];
+    ...keySets.map(({ shown, reachable, problem, keySetDigest }, index) => {
       const told = [...(problem === undefined ? [] : [problem]), ...(keySetDigest === undefined ? [] : [`key set ${keySetDigest}`])];
-      return row(index === 0 ? 'keys' : '', `${issuer}/${set}`, reachable ? ok : bad('NOT USED'), told);
+      return row(index === 0 ? 'keys' : '', shown, reachable ? ok : bad('NOT USED'), told);
     }),
     ...status.sources.map((source, index) => {
-      const { degradedSinceMs, lastAliveAtMs } = source;
+      const { degradedSinceMs } = source;
+      const problem = news.find(({ name }) => name === `${newsPrefix}${source.name}`)?.problem;
+      const why = problem === undefined ? [] : [problem];
       const told = [
-        ...(degradedSinceMs === undefined ? [] : [`since ${span(nowMs - degradedSinceMs)}`]),
-        ...(lastAliveAtMs === undefined ? [] : [`last sign of life ${span(nowMs - lastAliveAtMs)} ago`]),
+        ...(degradedSinceMs === undefined ? why : [[`since ${clockTime(degradedSinceMs)}`, ...why].join(': ')]),
+        lastHeardOf(source, nowMs),
       ];
       return row(index === 0 ? 'news' : '', source.name, degradedSinceMs === undefined ? ok : bad('DEGRADED'), told);
     }),
@@ -140,6 +150,13 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
     ...waitingOf(status, nowMs).map(([name, told], index) => row(index === 0 ? 'waiting' : '', name, told, [])),
     row('watchers', '', String(status.watcherCount), []),
   ];
+}
+
+/** Silence is not health: what came last, and that it lives, are two things. */
+function lastHeardOf({ lastAliveAtMs, lastNewsAtMs }: Status['sources'][number], nowMs: number): string {
+  if (lastAliveAtMs === undefined) return 'no sign of life yet';
+  const news = lastNewsAtMs === undefined ? '' : `, last news ${span(nowMs - lastNewsAtMs)} ago`;
+  return `last sign of life ${span(nowMs - lastAliveAtMs)} ago${news}`;
 }
 
 /** Each tier's name, and what is told of it. */

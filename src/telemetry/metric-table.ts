@@ -79,6 +79,10 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
     'issuer',
     'set',
   ),
+  sidegate_news_last_alive_timestamp_seconds: gauge(
+    'Everything that a source of news had until then has come here. Its issuer and its name, as in central/bus.',
+    'source',
+  ),
   sidegate_invalidations_total: counter('Entries applied; effect is revoke or refresh.', 'source', 'effect'),
   sidegate_journal_applied_revision: gauge('The newest revision that decisions know.'),
   sidegate_journal_latest_revision: gauge('The newest durable revision.'),

@@ -19,6 +19,7 @@ export interface RoadOptions {
   /** Newest first. */
   readonly keys?: readonly [DeploymentKey, ...DeploymentKey[]];
   readonly settleMs?: number;
+  readonly wideWindowMs?: number;
   readonly factsLifeMs?: number;
   readonly maxWatchers?: number;
 }
@@ -30,6 +31,7 @@ export interface Road {
   readonly journal: Journal;
   readonly invalidations: Invalidations;
   readonly watchers: Watchers;
+  readonly degradations: Degradations;
   readonly draining: AbortController;
   /** A stream, and its end. */
   watch(subscription?: Subscription): Stream;
@@ -58,14 +60,16 @@ export async function startRoad(options: RoadOptions = {}): Promise<Road> {
     clock,
     telemetry,
     settleMs: options.settleMs ?? 2000,
+    wideWindowMs: options.wideWindowMs ?? 30_000,
     factsLifeMs: options.factsLifeMs ?? 302_000,
     refreshLifeMs: 602_000,
     ring: options.ring ?? 64,
   });
+  const degradations = new Degradations({ clock, telemetry, maxLagMs: 10_000 });
   const draining = new AbortController();
   const watchers = new Watchers({
     invalidations,
-    degradations: new Degradations(),
+    degradations,
     clock,
     telemetry,
     checkpointIntervalMs: 1000,
@@ -82,6 +86,7 @@ export async function startRoad(options: RoadOptions = {}): Promise<Road> {
     journal,
     invalidations,
     watchers,
+    degradations,
     draining,
     watch: (subscription = {}) => {
       const signal = new AbortController();
