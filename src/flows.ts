@@ -64,7 +64,7 @@ export function createFlows(parts: FlowParts): Flows {
   const cachesCatalogs = caching.enabled && caching.catalog.enabled;
   // A REFRESH has to outlive all that it makes stale (S12).
   const refreshableMs = Math.max(keepMs, cachesCatalogs ? caching.catalog.timeMs : 0);
-  const degradations = new Degradations();
+  const degradations = new Degradations({ clock, telemetry, maxLagMs: config.maxLagMs });
   const invalidations = new Invalidations({
     journal,
     tagger,

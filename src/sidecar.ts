@@ -159,7 +159,7 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const served = serverParts(parts, state, { flows, tagger });
   const { socket, tcp, ...faces } = await openListeners(parts, served, health);
   measure(flows, telemetry, clock);
-  const tellHealth = (issuer: string, reachable: boolean): void => health.set(`issuer/${issuer}`, reachable);
+  const tellHealth = (name: string, isWell: boolean): void => health.set(name, isWell);
   background.run('observe', (stopping) => observe(flows, { telemetry, clock, tellHealth }, stopping));
   serve();
   return { socket, tcp, operations, ...faces, stopped: untilDrained() };

@@ -12,6 +12,7 @@ import type { Validator } from '../service/validator.ts';
 import type { Watchers } from '../service/watch.ts';
 import { cursorToMessage } from '../wire/cursor.ts';
 import { dateFromMs } from '../wire/time.ts';
+import { sourceToMessage } from './source-message.ts';
 
 /** Who is asked. */
 export interface StatusParts {
@@ -45,6 +46,7 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
     earliest: cursorToMessage(invalidations.cursor(journal.earliest())),
     latest: cursorToMessage(invalidations.cursor(journal.head())),
     applied: cursorToMessage(invalidations.cursor()),
+    sources: degradations.sources().map(sourceToMessage),
     dependencies: [
       dependency('journal', { reachable: journal.failure() === undefined, ...(problem === undefined ? {} : { problem }) }),
       ...parts.issuers.map((issuer) => dependency(`issuer/${issuer.name}`, issuer.format.health())),

@@ -59,11 +59,8 @@ export class Authorities {
 
   #watchClock(issuer: Issuer, { clockOffsetMs }: Reading): void {
     if (clockOffsetMs === undefined) return;
-    const { degradations, clock, telemetry } = this.#parts;
-    const off = Math.abs(clockOffsetMs) > issuer.life.skewMs;
-    if (degradations.set(issuer.name, 'CLOCK', off, clock.nowMs())) {
-      telemetry.log.warn({ issuer: issuer.name, offsetMs: clockOffsetMs, degraded: off }, 'our clock against the authority’s');
-    }
+    const isOff = Math.abs(clockOffsetMs) > issuer.life.skewMs;
+    this.#parts.degradations.set(issuer.name, 'CLOCK', isOff, { offsetMs: clockOffsetMs });
   }
 
   #count({ name }: Issuer, outcome: string, startedMs: number): void {

@@ -10,7 +10,7 @@ interface Window {
   trailing: Promise<Appended> | undefined;
 }
 
-/** Merges by selector. Holds a window for each selector that was told within the last one. */
+/** Merges by selector and spread. Holds a window for each that was told within the last one. */
 export class Merging {
   readonly #parts: { readonly clock: Clock; readonly settleMs: number };
   readonly #append: (draft: Draft, signal: AbortSignal) => Promise<Appended>;
@@ -30,7 +30,8 @@ export class Merging {
    */
   announce(draft: Draft, signal: AbortSignal): Promise<Appended> {
     const { clock } = this.#parts;
-    const key = JSON.stringify(draft.selector);
+    // A spread one does not stand for one that takes effect at once.
+    const key = JSON.stringify([draft.selector, draft.spreadMs]);
     const nowMs = clock.monotonicMs();
     const open = this.#windows.get(key);
     if (!open || (nowMs >= open.untilMs && !open.trailing)) {

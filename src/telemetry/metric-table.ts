@@ -74,6 +74,10 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
   sidegate_upstream_queue: gauge('Calls that wait for their turn at the authority.', 'issuer'),
   sidegate_issuer_keys: gauge('Keys in the set in use.', 'issuer'),
   sidegate_issuer_key_set_info: gauge('1; the digest of the key set in use, to compare sidecars.', 'issuer', 'digest'),
+  sidegate_news_last_alive_timestamp_seconds: gauge(
+    'Everything that a source of news had until then has come here. Its issuer and its name, as in central/bus.',
+    'source',
+  ),
   sidegate_invalidations_total: counter('Entries applied; effect is revoke or refresh.', 'source', 'effect'),
   sidegate_journal_applied_revision: gauge('The newest revision that decisions know.'),
   sidegate_journal_latest_revision: gauge('The newest durable revision.'),

@@ -69,7 +69,7 @@ export async function createValidationStage(options: StageOptions = {}) {
   const keys = options.keys ?? [{ id: 'k1', secret: Buffer.alloc(32, 7) }];
   const tagger = createTagger(keys);
   const journal = options.before?.journal ?? options.journal ?? createMemoryJournal({ clock });
-  const degradations = new Degradations();
+  const degradations = new Degradations({ clock, telemetry, maxLagMs: 10_000 });
   const settleMs = options.settleMs ?? 2000;
   const limits: CachingLimits = {
     enabled: true,
