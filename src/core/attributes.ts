@@ -26,6 +26,8 @@ export const dimensions = [
   'session',
   'signing_key',
   'signed_content',
+  // No token has it: what invalidations name an issuer's catalogs by (S1).
+  'catalog',
 ] as const;
 
 export type Dimension = (typeof dimensions)[number];

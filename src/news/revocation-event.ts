@@ -4,7 +4,7 @@ import { hash } from 'node:crypto';
 import type { Dimension } from '../core/attributes.ts';
 import type { Condition } from '../core/selector.ts';
 import type { News, NewsInvalidation } from '../ports.ts';
-import { keystoneTimeMs } from './keystone-time.ts';
+import { keystoneTime } from './keystone-time.ts';
 
 /** What a token must have to fit a field. All fields of a row hold together; one that is null, or not there, is of any token. */
 const dimensionOf: Readonly<Record<string, Dimension>> = {
@@ -89,7 +89,7 @@ function namesIn(fields: readonly (readonly [string, unknown])[]): string {
 }
 
 function timeIn(fields: readonly (readonly [string, unknown])[], wanted: string): number | undefined {
-  return keystoneTimeMs(fields.find(([name]) => name === wanted)?.[1]);
+  return keystoneTime(fields.find(([name]) => name === wanted)?.[1]);
 }
 
 /** Rows have no id: what stands in them is what tells them apart, in whatever order. */

@@ -43,8 +43,15 @@ describe('S3: a selector of the wire', () => {
     expect(read({ issuer: 'central', [field]: 'v' })).toEqual({ kind: 'fit', issuer: 'central', conditions: [{ dimension, value: 'v' }] });
   });
 
-  it('the fields name every dimension but the two that are kinds of their own and the one that only the sidecar can name', () => {
-    const named = new Set([...singles.map(([, dimension]) => dimension), 'scope_kind', 'everything', 'issuer', 'signed_content']);
+  it('the fields name every dimension but the two that are kinds of their own and those that only the sidecar can name', () => {
+    const named = new Set([
+      ...singles.map(([, dimension]) => dimension),
+      'scope_kind',
+      'everything',
+      'issuer',
+      'signed_content',
+      'catalog',
+    ]);
     expect(named).toEqual(new Set(dimensions));
   });
 
