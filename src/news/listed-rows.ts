@@ -58,7 +58,7 @@ export class ListedRows {
         }
       }
     };
-    await Promise.all(Array.from({ length: Math.min(atOnce, rows.length) }, tellOn));
+    await orAborted(Promise.all(Array.from({ length: Math.min(atOnce, rows.length) }, tellOn)), signal);
     if (failures.length > 0) throw failures[0];
   }
 
@@ -76,5 +76,19 @@ export class ListedRows {
       if (this.#told.size <= this.#most) return;
       this.#told.delete(oldest);
     }
+  }
+}
+
+/** Until `work` is done, or `signal` aborts: who ends waits for no telling, which may wait for a journal that hangs. */
+async function orAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const done = new AbortController();
+  const aborted = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true, signal: done.signal });
+  });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    done.abort();
   }
 }

@@ -371,6 +371,20 @@ describe('a look', () => {
   });
 });
 
+test('the end waits for no telling: the journal may hang', async () => {
+  const stage = await polled();
+  stage.revoke({ user_id: 'u' });
+  let telling = 0;
+  stage.sink.answerTells(() => {
+    telling += 1;
+    return new Promise(() => undefined);
+  });
+  await stage.clock.advance(2_000);
+  await stage.until(() => telling === 1);
+  await stage.stop();
+  expect([stage.sink.told, stage.sink.provenMs.length]).toEqual([[], 1]);
+});
+
 describe('a list that is too long', () => {
   const fill = (stage: PollStage, count: number): void => {
     for (let n = 0; n < count; n += 1) stage.revoke({ user_id: `u${n}` });

@@ -6,8 +6,8 @@ import { createRevocationEvents, type RevocationEventsOptions } from '../../src/
 import { createKeystone } from '../../src/upstreams/keystone.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { createHttpAuthority, type ReceivedRequest, type ScriptedAnswer } from '../fakes/http-authority.ts';
-import { createNewsSink } from '../fakes/news-sink.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
+import { createRecordingSink } from './recording-sink.ts';
 
 /** What differs from the usual. */
 export interface PollStageOptions extends Partial<RevocationEventsOptions> {
@@ -30,7 +30,7 @@ export async function createPollStage(options: PollStageOptions = {}) {
   const clock = createFakeClock();
   const telemetry = createFakeTelemetry();
   const authority = await createHttpAuthority();
-  const sink = createNewsSink();
+  const sink = createRecordingSink();
   const rows: Record<string, unknown>[] = [];
   let aheadMs = 0;
   let answered = 0;

@@ -1,9 +1,9 @@
-// A sink that keeps all it is told, for tests of sources.
+// A sink that keeps all it is told, for the tests of the poll.
 
 import type { News, NewsSink } from '../../src/ports.ts';
 
 /** What has come, oldest first. */
-export interface FakeNewsSink extends NewsSink {
+export interface RecordingSink extends NewsSink {
   readonly told: readonly News[];
   /** Monotonic, as they came. */
   readonly provenMs: readonly number[];
@@ -17,7 +17,7 @@ export interface FakeNewsSink extends NewsSink {
 }
 
 /** An empty one. */
-export function createNewsSink(): FakeNewsSink {
+export function createRecordingSink(): RecordingSink {
   const told: News[] = [];
   const provenMs: number[] = [];
   const gaps: string[] = [];
