@@ -37,7 +37,7 @@ async function stageOf(): Promise<Stage> {
   const draining = new AbortController();
   const issuers = [createFakeIssuer().issuer];
   const parts = { config, clock, telemetry, keys, tagger: createTagger(keys), issuers, journal, shared: undefined };
-  const flows = createFlows({ ...parts, draining: draining.signal });
+  const flows = createFlows({ ...parts, news: [], draining: draining.signal, stopping: draining.signal });
   await flows.invalidations.load();
   measure(flows, telemetry, clock);
   const bus = flows.degradations.addSource({ issuer: 'central', name: 'bus' });

@@ -6,6 +6,7 @@ import type { Degradations } from '../service/degradation.ts';
 import type { FactsStore } from '../service/facts.ts';
 import type { Invalidations } from '../service/invalidations.ts';
 import type { Issuer } from '../service/issuer.ts';
+import type { NewsRoom } from '../service/news/news-room.ts';
 import type { Forwarding } from '../service/telling/forwarding.ts';
 import type { SharedTier } from '../service/tier/shared-tier.ts';
 import type { Validator } from '../service/validator.ts';
@@ -28,6 +29,7 @@ export interface StatusParts {
   readonly invalidations: Invalidations;
   readonly degradations: Degradations;
   readonly watchers: Watchers;
+  readonly news: Pick<NewsRoom, 'health'>;
   readonly memoryBytes: number;
 }
 
@@ -53,6 +55,7 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
         dependency(`issuer/${name}`, format.health()),
         ...(format.keySets?.() ?? []).map((set) => dependency(`issuer/${name}/keys/${set.name}`, set.health)),
       ]),
+      ...parts.news.health().map(({ name, health }) => dependency(`news/${name}`, health)),
       ...(tier?.cache.health() ?? []).map(({ server, health }) => dependency(`memcached/${server}`, health)),
     ],
     watcherCount: BigInt(parts.watchers.count),

@@ -76,7 +76,7 @@ export class Authorities {
       if (yieldsTo && !this.hasRoom(issuer, yieldsTo)) throw yielded(issuer);
       const reading = await gate.run(deadline, read);
       this.#silent.delete(issuer.name);
-      this.#watchClock(issuer, reading);
+      if (reading.clockOffsetMs !== undefined) this.clockRead(issuer, reading.clockOffsetMs);
       this.#paces.get(issuer.name)?.observe(this.#parts.clock.monotonicMs() - startedMs);
       this.#count(issuer, reading.kind === 'facts' ? 'good' : 'bad', startedMs);
       return reading;
@@ -87,10 +87,9 @@ export class Authorities {
     }
   }
 
-  #watchClock(issuer: Issuer, { clockOffsetMs }: Reading): void {
-    if (clockOffsetMs === undefined) return;
-    const isOff = Math.abs(clockOffsetMs) > issuer.life.skewMs;
-    this.#parts.degradations.set(issuer.name, 'CLOCK', isOff, { offsetMs: clockOffsetMs });
+  /** How the issuer's clock stands to ours, as somebody has seen (S1). */
+  clockRead({ name, life }: Issuer, offsetMs: number): void {
+    this.#parts.degradations.set(name, 'CLOCK', Math.abs(offsetMs) > life.skewMs, { offsetMs });
   }
 
   #count({ name }: Issuer, outcome: string, startedMs: number): void {
