@@ -61,7 +61,7 @@ export function memoryTier(format: TokenFormat, maxBytes: { readonly facts: numb
     refreshLifeMs: 302_000,
     ring: 65_536,
   });
-  const degradations = new Degradations();
+  const degradations = new Degradations({ clock, telemetry: silent, maxLagMs: 10_000 });
   const catalogLimits = { enabled: maxBytes.catalogs > 0, timeMs: 300_000, memoryBytes: Math.max(1, maxBytes.catalogs) };
   const catalogs = new Catalogs({ clock, invalidations, settleMs: 2000, limits: catalogLimits });
   const facts = new FactsStore({

@@ -16,12 +16,13 @@ import { createJwtFormat } from './formats/jwt.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
 import { openLevelJournal } from './journal/leveldb.ts';
 import { createMemoryJournal } from './journal/memory.ts';
-import type { Clock, Journal, Logger, SharedCache, Telemetry, Upstream } from './ports.ts';
+import { createRevocationEvents } from './news/keystone-revocation-events.ts';
+import type { Clock, Journal, Logger, NewsSource, ProjectStanding, SharedCache, Telemetry, Upstream } from './ports.ts';
 import type { Issuer } from './service/issuer.ts';
 import { createMemcached } from './shared-cache/memcached.ts';
 import type { ClientAuth } from './upstreams/client-auth.ts';
 import { createIntrospection } from './upstreams/introspection.ts';
-import { createKeystone } from './upstreams/keystone.ts';
+import { createKeystone, type Keystone } from './upstreams/keystone.ts';
 import { createRevocation } from './upstreams/revocation.ts';
 
 /** What adapters need of the world. */
@@ -30,11 +31,21 @@ export interface AdapterDeps {
   readonly log: Logger;
   readonly limits: LimitsConfig;
   readonly caching: CachingConfig;
+  /** How far news may be behind before they count as missed. */
+  readonly maxLagMs: number;
+  /** Who we are: what others may know us by, and what is the same after a restart. */
+  readonly sidecar: { readonly name: string; readonly journalId: string };
+  /** Small values that outlive the process. */
+  readonly notes: Pick<Journal, 'note' | 'noted'>;
 }
 
 /** An issuer with whatever it holds open. */
 export interface OpenIssuer {
   readonly issuer: Issuer;
+  /** Who tells of what happens there; absent: nobody. */
+  readonly news?: readonly NewsSource[];
+  /** How a project there stands; absent: nobody can be asked. */
+  readonly project?: (id: string, signal: AbortSignal) => Promise<ProjectStanding>;
   close(): Promise<void>;
 }
 
@@ -120,7 +131,8 @@ function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDe
   return { issuer, close: async () => revocation?.close() };
 }
 
-function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {
+function keystoneIssuer(config: KeystoneIssuer, deps: AdapterDeps): OpenIssuer {
+  const { clock, log, limits } = deps;
   const { login } = config;
   const upstream = createKeystone(
     {
@@ -144,8 +156,24 @@ function keystoneIssuer(config: KeystoneIssuer, { clock, log, limits }: AdapterD
   );
   return {
     issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: config.expiredWithinMs, movesEnds: false }),
+    news: keystoneNews(config, upstream, deps),
+    project: (id, signal) => upstream.project(id, signal),
     close: () => upstream.close(),
   };
+}
+
+function keystoneNews(config: KeystoneIssuer, upstream: Keystone, { clock, log, limits, caching, notes }: AdapterDeps): NewsSource[] {
+  const { name, news, maxTokenLifeMs, expiredWithinMs, skewMs } = config;
+  const { timeMs, staleWhileDownMs } = caching.token;
+  const reachMs = maxTokenLifeMs + expiredWithinMs + 2 * (skewMs + limits.skewMs);
+  const poll = news.poll && {
+    issuer: name,
+    ...news.poll,
+    reachMs,
+    factsLifeMs: timeMs + staleWhileDownMs,
+  };
+  const list = upstream.revocationEvents;
+  return poll ? [createRevocationEvents(poll, { clock, log, random: Math.random, list, notes })] : [];
 }
 
 function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {

@@ -21,6 +21,11 @@ export class Background {
     return this.#isSound;
   }
 
+  /** Aborts when all of it is to end. Any number may listen. */
+  get stopping(): AbortSignal {
+    return this.#stop.signal;
+  }
+
   /** Begins `work`, which runs until its signal aborts. */
   run(name: string, work: (signal: AbortSignal) => Promise<void>): void {
     this.#running.push(this.#watched(name, work));

@@ -11,6 +11,8 @@ import { Finder } from './service/finder.ts';
 import { Invalidations } from './service/invalidations.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
 import type { CachingLimits } from './service/kept-facts.ts';
+import type { NewsOrigin } from './service/news/issuer-news.ts';
+import { NewsRoom } from './service/news/news-room.ts';
 import { Revoker } from './service/revoker.ts';
 import { Forwarding } from './service/telling/forwarding.ts';
 import { Handles } from './service/tier/handles.ts';
@@ -29,11 +31,15 @@ export interface FlowParts {
   readonly keys: readonly [DeploymentKey, ...DeploymentKey[]];
   readonly tagger: Tagger;
   readonly issuers: readonly Issuer[];
+  /** Who tells of what happens at them. */
+  readonly news: readonly NewsOrigin[];
   readonly journal: Journal;
   /** The tier that sidecars share, where there is one. */
   readonly shared: SharedCache | undefined;
   /** Aborts when the sidecar drains. */
   readonly draining: AbortSignal;
+  /** Aborts when what runs beside the calls ends. Many listen to it. */
+  readonly stopping: AbortSignal;
 }
 
 /** All of them. */
@@ -49,6 +55,7 @@ export interface Flows {
   readonly forwarding: Forwarding;
   readonly revoker: Revoker;
   readonly watchers: Watchers;
+  readonly news: NewsRoom;
 }
 
 /** Of the memory tier, what service catalogs may take: they are dropped first, as many tokens share one (S1). */
@@ -64,7 +71,7 @@ export function createFlows(parts: FlowParts): Flows {
   const cachesCatalogs = caching.enabled && caching.catalog.enabled;
   // A REFRESH has to outlive all that it makes stale (S12).
   const refreshableMs = Math.max(keepMs, cachesCatalogs ? caching.catalog.timeMs : 0);
-  const degradations = new Degradations();
+  const degradations = new Degradations({ clock, telemetry, maxLagMs: config.maxLagMs });
   const invalidations = new Invalidations({
     journal,
     tagger,
@@ -112,12 +119,30 @@ export function createFlows(parts: FlowParts): Flows {
       handles: handles !== undefined,
     });
   const finder = new Finder({ issuers, shared, lifeMs: keepMs, remembers: config.callers.some(({ may }) => may.includes('find')) });
+  const authorities = new Authorities({ issuers, clock, telemetry, degradations });
+  const news = new NewsRoom(parts.news, {
+    invalidations,
+    degradations,
+    notes: journal,
+    clock,
+    telemetry,
+    random: Math.random,
+    settleMs: caching.settleMs,
+    wideWindowMs: caching.wideWindowMs,
+    skewMs: limits.skewMs,
+    refreshLifeMs: refreshableMs + limits.skewMs,
+    clockRead: (issuer, offsetMs) => authorities.clockRead(issuer, offsetMs),
+    stop: parts.stopping,
+  });
   const facts = new FactsStore({
     invalidations,
-    authorities: new Authorities({ issuers, clock, telemetry, degradations }),
+    authorities,
     catalogs,
     shared: shared && tier && { tier, leases: new Leases({ shared, clock, telemetry }), handles },
-    learned: (known, isNews) => finder.learned(known, isNews),
+    learned: (known, isNews) => {
+      finder.learned(known, isNews);
+      news.learned(known);
+    },
     tagger,
     codec: tokenCodec,
     clock,
@@ -176,5 +201,5 @@ export function createFlows(parts: FlowParts): Flows {
     maxWatchers: config.watch.maxWatchers,
     draining,
   });
-  return { issuers, degradations, invalidations, facts, catalogs, tier, finder, validator, forwarding, revoker, watchers };
+  return { issuers, degradations, invalidations, facts, catalogs, tier, finder, validator, forwarding, revoker, watchers, news };
 }

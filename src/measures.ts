@@ -2,7 +2,7 @@
 
 import type { Flows } from './flows.ts';
 import type { Clock, Telemetry } from './ports.ts';
-import { degradedReasons } from './service/degradation.ts';
+import { causeOf, degradedCauses } from './service/degradation.ts';
 import type { RecipientStatus } from './service/telling/recipient.ts';
 
 /** Binds the gauges: each is read when somebody scrapes. */
@@ -20,8 +20,9 @@ export function measure(
   telemetry.gauge('sidegate_journal_latest_revision', {}, () => journal.head());
   telemetry.gauge('sidegate_journal_entries', {}, () => journal.count());
   telemetry.gauge('sidegate_watchers', {}, () => watchers.count);
-  for (const cause of degradedReasons) {
-    telemetry.gauge('sidegate_degraded', { cause }, () => (degradations.all().some((one) => one.reasons.includes(cause)) ? 1 : 0));
+  for (const cause of degradedCauses) {
+    const holds = (): boolean => degradations.all().some(({ reasons }) => reasons.some((reason) => causeOf(reason) === cause));
+    telemetry.gauge('sidegate_degraded', { cause }, () => (holds() ? 1 : 0));
   }
   for (const issuer of issuers) {
     const labels = { issuer: issuer.name };
@@ -42,12 +43,19 @@ function ageSeconds(atMs: number | undefined, clock: Clock): number {
 export interface Observation {
   readonly telemetry: Telemetry;
   readonly clock: Clock;
-  /** Whether an issuer can be reached, each second. The sidecar's own health never follows it. */
-  readonly tellHealth: (issuer: string, reachable: boolean) => void;
+  /** By its name: whether an issuer can be reached, or a source of news is not behind; each second. The sidecar's own health never follows. */
+  readonly tellHealth: (name: string, isWell: boolean) => void;
 }
 
-/** Looks now and then at what cannot be read at once, until `signal` aborts: each issuer's health and key set, the journal's size. */
-export async function observe({ issuers, invalidations }: Flows, observation: Observation, signal: AbortSignal): Promise<void> {
+/**
+ * Looks now and then at what cannot be read at once, until `signal` aborts: each issuer's health and key set, how current the news are,
+ * the journal's size.
+ */
+export async function observe(
+  { issuers, invalidations, degradations }: Flows,
+  observation: Observation,
+  signal: AbortSignal,
+): Promise<void> {
   const { telemetry, clock, tellHealth } = observation;
   let bytes = Number.NaN;
   telemetry.gauge('sidegate_journal_bytes', {}, () => bytes);
@@ -55,7 +63,7 @@ export async function observe({ issuers, invalidations }: Flows, observation: Ob
   for (let turn = 0; !signal.aborted; turn += 1) {
     for (const issuer of issuers) {
       const { reachable, keySetDigest: digest } = issuer.format.health();
-      tellHealth(issuer.name, reachable);
+      tellHealth(`issuer/${issuer.name}`, reachable);
       if (digest === undefined || told.has(`${issuer.name} ${digest}`)) continue;
       told.add(`${issuer.name} ${digest}`);
       // Not a number: left out of the scrape, once the issuer has another set.
@@ -63,6 +71,8 @@ export async function observe({ issuers, invalidations }: Flows, observation: Ob
         issuer.format.health().keySetDigest === digest ? 1 : Number.NaN,
       );
     }
+    // That it is looked at is also what has a line told of lag that nobody has asked about.
+    for (const { issuer, name, isBehind } of degradations.sources()) tellHealth(`news/${issuer}/${name}`, !isBehind);
     if (turn % 30 === 0) bytes = await invalidations.journal.sizeBytes().catch(() => Number.NaN);
     await clock.delay(1000, signal).catch(() => undefined);
   }

@@ -239,6 +239,8 @@ export interface NewsSink {
   gap(why: string): void;
   /** Something came that means nothing here. */
   ignored(why: 'unreadable' | 'duplicate' | 'irrelevant'): void;
+  /** How the source's clock stands to ours: its minus ours, in milliseconds, as far as it has shown (S1). */
+  clockRead?(offsetMs: number): void;
 }
 
 /**
@@ -254,6 +256,15 @@ export interface NewsSource {
   look?(signal: AbortSignal): Promise<void>;
   health(): DependencyHealth;
 }
+
+/**
+ * How a project stands at its issuer. `refused`: there is none of that id. `unknown`: nobody says, for a reason in words for people.
+ * `domainId`: of the domain that it is in.
+ */
+export type ProjectStanding =
+  | { readonly kind: 'enabled' | 'disabled'; readonly domainId?: string }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'unknown'; readonly problem: string };
 
 /** Names and values of a metric's labels: names of the configuration and closed lists only; never an id, a user or a token. */
 export type Labels = Readonly<Record<string, string>>;

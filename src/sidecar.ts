@@ -2,7 +2,7 @@
 
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Adapters, adapters as ourAdapters } from './adapters.ts';
+import { type Adapters, type OpenIssuer, adapters as ourAdapters } from './adapters.ts';
 import { Background } from './background.ts';
 import type { Config } from './config/types.ts';
 import { SidecarError } from './core/errors.ts';
@@ -13,12 +13,11 @@ import { type Faces, formatAddress, openListeners } from './listeners.ts';
 import { measure, observe } from './measures.ts';
 import { Opened } from './opened.ts';
 import { protoFile, readVersion } from './package.ts';
-import type { Clock } from './ports.ts';
+import type { Clock, Journal } from './ports.ts';
 import { type Operations, startOperations } from './rpc/operations.ts';
 import { Health, type ServerParts } from './rpc/server.ts';
 import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
-import type { Issuer } from './service/issuer.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
 
 // What an adapter outside of this repository is written with. What is of the core itself is in `sidegate/core`.
@@ -41,7 +40,12 @@ export type {
   DependencyHealth,
   Journal,
   Logger,
+  News,
+  NewsInvalidation,
+  NewsSink,
+  NewsSource,
   Outbox,
+  ProjectStanding,
   Reading,
   ReadOptions,
   SharedCache,
@@ -91,6 +95,8 @@ export const systemClock: Clock = {
   delay: (ms, signal) => sleep(Math.min(ms, 2 ** 31 - 1), undefined, { signal }),
 };
 
+/** How long a start waits for the news to catch up before it serves without, in milliseconds. */
+const longestCatchUpMs = 30_000;
 /** How long a start that hangs is waited for when it is told to stop, in milliseconds. */
 const longestStartMs = 5000;
 
@@ -146,12 +152,15 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const operations = await openOperations(parts, state, background);
   const keys = deploymentKeys(config.deploymentKeyDir, config.journal.dir);
   const tagger = createTagger(keys);
-  const issuers = openIssuers(parts);
   const journal = await adapters.journal(config.journal.dir, { clock });
   opened.keep(journal, 'journal', () => journal.close());
+  const open = openIssuers(parts, state.name, journal);
+  const issuers = open.map(({ issuer }) => issuer);
   const shared = adapters.sharedCache(config.caching.shared, { clock, telemetry, keys });
   if (shared) opened.keep(shared, 'shared tier', () => shared.close());
-  const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, journal, shared, draining: draining.signal });
+  const news = open.map(({ issuer, news: sources = [], project }) => ({ issuer, sources, project }));
+  const signals = { draining: draining.signal, stopping: background.stopping };
+  const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, news, journal, shared, ...signals });
   await flows.invalidations.load();
   await flows.forwarding.load();
   opened.keep(background, 'background', () => background.close());
@@ -159,10 +168,27 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const served = serverParts(parts, state, { flows, tagger });
   const { socket, tcp, ...faces } = await openListeners(parts, served, health);
   measure(flows, telemetry, clock);
-  const tellHealth = (issuer: string, reachable: boolean): void => health.set(`issuer/${issuer}`, reachable);
+  const tellHealth = (name: string, isWell: boolean): void => health.set(name, isWell);
   background.run('observe', (stopping) => observe(flows, { telemetry, clock, tellHealth }, stopping));
-  serve();
+  if (flows.news.isCaughtUp) serve();
+  else background.run('catch-up', (stopping) => serveOnceCaughtUp(stopping));
   return { socket, tcp, operations, ...faces, stopped: untilDrained() };
+
+  /** It answers already. Whether it is relied on waits for what the news have to tell of the time when it was not there (S13). */
+  async function serveOnceCaughtUp(stopping: AbortSignal): Promise<void> {
+    telemetry.log.info({ name: state.name, socket, tcp, operations, ...faces }, 'answering; not serving before the news have caught up');
+    const late = new AbortController();
+    const leave = (): void => late.abort();
+    for (const ending of [stopping, signal]) ending.addEventListener('abort', leave, { once: true });
+    if (signal.aborted) leave();
+    await Promise.race([flows.news.caughtUp(late.signal), clock.delay(longestCatchUpMs, late.signal)]).catch(() => undefined);
+    const isEnding = late.signal.aborted;
+    leave();
+    if (isEnding) return;
+    if (!flows.news.isCaughtUp)
+      telemetry.log.warn({ name: state.name }, 'the news have not caught up: when_degraded says what is answered');
+    serve();
+  }
 
   function serve(): void {
     state.isServing = true;
@@ -203,18 +229,20 @@ async function openOperations({ config, telemetry, opened }: Parts, state: State
   return formatAddress({ host: operations.address, port: operations.port });
 }
 
-function openIssuers({ config, clock, telemetry, adapters, opened }: Parts): readonly Issuer[] {
-  const { limits, caching } = config;
+function openIssuers({ config, clock, telemetry, adapters, opened }: Parts, name: string, journal: Journal): readonly OpenIssuer[] {
+  const { limits, caching, maxLagMs } = config;
+  const deps = { clock, log: telemetry.log, limits, caching, maxLagMs, sidecar: { name, journalId: journal.id }, notes: journal };
   return config.issuers.map((one) => {
-    const open = adapters.issuer(one, { clock, log: telemetry.log, limits, caching });
-    return opened.keep(open, `issuer/${one.name}`, () => open.close()).issuer;
+    const open = adapters.issuer(one, deps);
+    return opened.keep(open, `issuer/${one.name}`, () => open.close());
   });
 }
 
 /** What runs beside the calls stops after them, not with the sidecar's signal: a draining sidecar still answers. */
-function runFlows({ invalidations, issuers, forwarding, revoker }: Flows, background: Background): void {
+function runFlows({ invalidations, issuers, forwarding, revoker, news }: Flows, background: Background): void {
   background.run('invalidations', (stopping) => invalidations.run(stopping));
   background.run('forwarding', (stopping) => forwarding.run(stopping));
+  background.run('news', () => news.run());
   for (const { name, format } of issuers) {
     background.run(`issuer/${name}`, async (stopping) => {
       // A key has left its issuer's set: what it signed is verified again (S8).

@@ -17,7 +17,9 @@ const form = { 'content-type': 'application/x-www-form-urlencoded' };
 
 async function start() {
   const central = createFakeIssuer({ calls: { deadlineMs: 60_000, concurrency: 16, queue: 1000 } });
-  central.knows('t');
+  // A whole sidecar has the clock of this machine.
+  const issuedAtMs = Math.floor(Date.now() / 1000) * 1000;
+  central.knows('t', { token: { issuedAtMs, expiresAtMs: issuedAtMs + 3_600_000 } });
   const sidecar = await startSidecar({
     fakes: [central],
     config: (config) => ({

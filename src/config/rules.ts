@@ -43,6 +43,7 @@ export function brokenRules(parts: Parts, purpose: 'serve' | 'dev'): readonly Fi
     ...callerRules(parts),
     ...issuerRules(parts.issuers),
     ...newsRules(parts),
+    ...settleRules(parts),
     ...(parts.caching ? cachingRules(parts.caching) : []),
     ...sharedRules(parts),
     ...timeAndSizeRules(parts),
@@ -193,6 +194,18 @@ function newsRules({ issuers, maxLagMs }: Parts): readonly Finding[] {
     }
     return found;
   });
+}
+
+/** A message that hides whom it means is told when the poll has been looked at twice: that must not look like a bus that is behind. */
+function settleRules({ issuers, maxLagMs, caching }: Parts): readonly Finding[] {
+  const hasBus = issuers.some((issuer) => issuer?.kind === 'keystone' && issuer.news.bus !== undefined);
+  if (!hasBus || !caching || maxLagMs === undefined || 3 * caching.settleMs <= maxLagMs) return [];
+  return [
+    {
+      path: ['caching', 'settle'],
+      message: 'must be at most a third of max_lag with news.bus: a message may wait for two settle windows before it is told',
+    },
+  ];
 }
 
 /** What makes both accept one token. Among prefixes the longest wins, so only equal ones clash. */

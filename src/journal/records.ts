@@ -102,6 +102,7 @@ export function understand(record: unknown): Entry {
   const { selector, whole } = selectorIn(fields['selector']);
   const effect = fields['effect'];
   const issuedBeforeMs = fields['issuedBeforeMs'];
+  const spreadMs = fields['spreadMs'];
   const common = {
     id: textIn(fields['id']) ?? '',
     selector,
@@ -110,22 +111,25 @@ export function understand(record: unknown): Entry {
     keyId: textIn(fields['keyId']) ?? '',
     origin: originIn(fields['origin']),
   };
-  const understood = whole && (issuedBeforeMs === undefined || numberIn(issuedBeforeMs) !== undefined);
+  const timed = (issuedBeforeMs === undefined || numberIn(issuedBeforeMs) !== undefined) && (spreadMs === undefined || isSpread(spreadMs));
+  const understood = whole && timed;
   if (!understood || (effect !== 'REVOKE' && effect !== 'REFRESH'))
     return { ...common, effect: 'REFRESH', alsoRefreshes: false, inPart: true };
   return {
     ...common,
     effect,
     ...(typeof issuedBeforeMs === 'number' ? { issuedBeforeMs } : {}),
+    ...(isSpread(spreadMs) ? { spreadMs } : {}),
     alsoRefreshes: fields['alsoRefreshes'] === true || fields['v'] !== recordVersion,
     ...(fields['v'] === recordVersion ? {} : { inPart: true as const }),
   };
 }
 
 /** Throws INTERNAL / ENTRY_UNWRITABLE where an entry's times cannot be kept or ordered. */
-export function requireTimes({ learnedAtMs, forgetAtMs, issuedBeforeMs }: Entry): void {
+export function requireTimes({ learnedAtMs, forgetAtMs, issuedBeforeMs, spreadMs }: Entry): void {
   const forgettable = forgetAtMs > Number.NEGATIVE_INFINITY;
-  if (forgettable && Number.isFinite(learnedAtMs) && (issuedBeforeMs === undefined || Number.isFinite(issuedBeforeMs))) return;
+  const spreads = spreadMs === undefined || isSpread(spreadMs);
+  if (forgettable && spreads && Number.isFinite(learnedAtMs) && (issuedBeforeMs === undefined || Number.isFinite(issuedBeforeMs))) return;
   throw new SidecarError('INTERNAL', 'an entry without proper times cannot be kept', { reason: 'ENTRY_UNWRITABLE' });
 }
 
@@ -191,6 +195,10 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 function textIn(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
+}
+
+function isSpread(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0;
 }
 
 function numberIn(value: unknown): number | undefined {

@@ -45,7 +45,10 @@ export interface Listener {
   close(drainMs: number): Promise<void>;
 }
 
-/** Names whose health is told: the empty one and the service's are "Validate answers as configured"; `issuer/NAME` each issuer. */
+/**
+ * Names whose health is told: the empty one and the service's are "Validate answers as configured"; `issuer/NAME` each issuer,
+ * `news/ISSUER/NAME` each source of news.
+ */
 export class Health {
   readonly #implementation = new HealthImplementation({ '': 'NOT_SERVING', 'sidegate.v1.TokenService': 'NOT_SERVING' });
 

@@ -6,12 +6,14 @@ import type { Degradations } from '../service/degradation.ts';
 import type { FactsStore } from '../service/facts.ts';
 import type { Invalidations } from '../service/invalidations.ts';
 import type { Issuer } from '../service/issuer.ts';
+import type { NewsRoom } from '../service/news/news-room.ts';
 import type { Forwarding } from '../service/telling/forwarding.ts';
 import type { SharedTier } from '../service/tier/shared-tier.ts';
 import type { Validator } from '../service/validator.ts';
 import type { Watchers } from '../service/watch.ts';
 import { cursorToMessage } from '../wire/cursor.ts';
 import { dateFromMs } from '../wire/time.ts';
+import { sourceToMessage } from './source-message.ts';
 
 /** Who is asked. */
 export interface StatusParts {
@@ -27,6 +29,7 @@ export interface StatusParts {
   readonly invalidations: Invalidations;
   readonly degradations: Degradations;
   readonly watchers: Watchers;
+  readonly news: Pick<NewsRoom, 'health'>;
   readonly memoryBytes: number;
 }
 
@@ -45,9 +48,11 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
     earliest: cursorToMessage(invalidations.cursor(journal.earliest())),
     latest: cursorToMessage(invalidations.cursor(journal.head())),
     applied: cursorToMessage(invalidations.cursor()),
+    sources: degradations.sources().map(sourceToMessage),
     dependencies: [
       dependency('journal', { reachable: journal.failure() === undefined, ...(problem === undefined ? {} : { problem }) }),
       ...parts.issuers.map((issuer) => dependency(`issuer/${issuer.name}`, issuer.format.health())),
+      ...parts.news.health().map(({ name, health }) => dependency(`news/${name}`, health)),
       ...(tier?.cache.health() ?? []).map(({ server, health }) => dependency(`memcached/${server}`, health)),
     ],
     watcherCount: BigInt(parts.watchers.count),

@@ -8,6 +8,7 @@ import type { WatchMessage } from '../service/watch.ts';
 import { cursorToMessage } from '../wire/cursor.ts';
 import { invalidationToMessage } from '../wire/invalidation.ts';
 import { dateFromMs, durationFromMs } from '../wire/time.ts';
+import { sourceToMessage } from './source-message.ts';
 
 /** WatchResponse.batch: field 2, length-delimited. */
 const batchField = 0x12;
@@ -109,7 +110,7 @@ function controlOf(message: Exclude<WatchMessage, { kind: 'batch' }>, sidecar: s
       provenThrough: dateFromMs(message.provenThroughMs),
       degraded: false,
       degradedIssuers: [...message.degradedIssuers],
-      sources: [],
+      sources: message.sources.map(sourceToMessage),
     },
   };
 }

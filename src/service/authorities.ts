@@ -47,7 +47,7 @@ export class Authorities {
     const startedMs = this.#parts.clock.monotonicMs();
     try {
       const reading = await gate.run(deadline, () => orDeadline(issuer.format.read(raw, deadline, options), deadline, issuer.name));
-      this.#watchClock(issuer, reading);
+      if (reading.clockOffsetMs !== undefined) this.clockRead(issuer, reading.clockOffsetMs);
       this.#paces.get(issuer.name)?.observe(this.#parts.clock.monotonicMs() - startedMs);
       this.#count(issuer, reading.kind === 'facts' ? 'good' : 'bad', startedMs);
       return reading;
@@ -57,13 +57,9 @@ export class Authorities {
     }
   }
 
-  #watchClock(issuer: Issuer, { clockOffsetMs }: Reading): void {
-    if (clockOffsetMs === undefined) return;
-    const { degradations, clock, telemetry } = this.#parts;
-    const off = Math.abs(clockOffsetMs) > issuer.life.skewMs;
-    if (degradations.set(issuer.name, 'CLOCK', off, clock.nowMs())) {
-      telemetry.log.warn({ issuer: issuer.name, offsetMs: clockOffsetMs, degraded: off }, 'our clock against the authority’s');
-    }
+  /** How the issuer's clock stands to ours, as somebody has seen (S1). */
+  clockRead({ name, life }: Issuer, offsetMs: number): void {
+    this.#parts.degradations.set(name, 'CLOCK', Math.abs(offsetMs) > life.skewMs, { offsetMs });
   }
 
   #count({ name }: Issuer, outcome: string, startedMs: number): void {

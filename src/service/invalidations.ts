@@ -19,6 +19,12 @@ export interface Draft {
   readonly effect: Effect;
   readonly selector: Selector;
   readonly issuedBeforeMs?: number;
+  /** REFRESH, also that of a REVOKE which `alsoRefreshes`: it takes effect token by token, spread over so many milliseconds (S7). */
+  readonly spreadMs?: number;
+  /** A REVOKE by news is a REFRESH of its selector at the same revision (S4). */
+  readonly alsoRefreshes?: true;
+  /** News: when it happened, by its source's clock. The entry's id begins with that second, so it is the same wherever it is told (S14). */
+  readonly atMs?: number;
   /** How long after its appending it matters, skew included (S12); `Infinity`: for ever. */
   readonly lifeMs: number;
   /** The deployment keys that a fingerprint in the selector may be made with; absent: the newest. */
@@ -26,7 +32,10 @@ export interface Draft {
   readonly origin: Origin;
 }
 
-/** Makes an append idempotent: a retry of `caller` under `requestId` is the first entry, another `body` is ALREADY_EXISTS (S14). */
+/**
+ * Makes an append idempotent: a retry of `caller` under `requestId` is the first entry, another `body` is ALREADY_EXISTS (S14). News are
+ * named like that too: told again they are the entry that they were.
+ */
 export interface Request {
   readonly caller: string;
   readonly requestId: string;
@@ -184,11 +193,13 @@ export class Invalidations {
     this.#requireRoom(draft.selector);
     const { clock } = this.#parts;
     const startedMs = clock.monotonicMs();
+    const headBefore = this.journal.head();
     const { placed, atMs } = await this.#write(draft, request);
     this.#appendSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
     await this.#waitToBeApplied(placed.revision, signal);
     this.#appliedSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
-    this.#count(draft);
+    // What has been told before is the entry that it was then.
+    if (placed.revision > headBefore) this.#count(draft);
     return { asOf: this.cursor(revision(Math.max(placed.revision, this.#applied))), entryId: placed.entry.id, atMs };
   }
 
@@ -249,11 +260,12 @@ export class Invalidations {
     const atMs = this.#parts.clock.nowMs();
     const name = { caller: request?.caller ?? draft.origin.source, requestId: request?.requestId || freshRequestId() };
     const entry = {
-      id: entryIdOf(name, atMs),
+      id: entryIdOf(name, draft.atMs ?? atMs),
       effect: draft.effect,
       selector: draft.selector,
       ...(draft.issuedBeforeMs === undefined ? {} : { issuedBeforeMs: draft.issuedBeforeMs }),
-      alsoRefreshes: false,
+      ...(draft.spreadMs === undefined ? {} : { spreadMs: draft.spreadMs }),
+      alsoRefreshes: draft.alsoRefreshes ?? false,
       learnedAtMs: atMs,
       forgetAtMs: atMs + draft.lifeMs,
       keyId: joinKeyIds(draft.keyIds ?? [this.#parts.tagger.newestKeyId]),

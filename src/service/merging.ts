@@ -10,7 +10,7 @@ interface Window {
   trailing: Promise<Appended> | undefined;
 }
 
-/** Merges by selector. Holds a window for each selector that was told within the last one. */
+/** Merges by selector and spread. Holds a window for each that was told within the last one. */
 export class Merging {
   readonly #parts: { readonly clock: Clock; readonly settleMs: number };
   readonly #append: (draft: Draft, signal: AbortSignal) => Promise<Appended>;
@@ -30,11 +30,12 @@ export class Merging {
    */
   announce(draft: Draft, signal: AbortSignal): Promise<Appended> {
     const { clock } = this.#parts;
-    const key = JSON.stringify(draft.selector);
+    // A spread one does not stand for one that takes effect at once.
+    const key = JSON.stringify([draft.selector, draft.spreadMs]);
     const nowMs = clock.monotonicMs();
     const open = this.#windows.get(key);
     if (!open || (nowMs >= open.untilMs && !open.trailing)) {
-      for (const [old, window] of this.#windows) if (nowMs >= window.untilMs && !window.trailing) this.#windows.delete(old);
+      this.#forgetEnded(nowMs);
       this.#open(key);
       return this.#append(draft, signal);
     }
@@ -45,7 +46,16 @@ export class Merging {
     return open.trailing;
   }
 
+  /** They stand in the order of their ends: ten thousand selectors at once must not look at all of them each. */
+  #forgetEnded(nowMs: number): void {
+    for (const [key, window] of this.#windows) {
+      if (nowMs < window.untilMs) return;
+      if (!window.trailing) this.#windows.delete(key);
+    }
+  }
+
   #open(key: string): void {
+    this.#windows.delete(key);
     this.#windows.set(key, { untilMs: this.#parts.clock.monotonicMs() + this.#parts.settleMs, trailing: undefined });
   }
 }

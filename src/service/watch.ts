@@ -6,6 +6,7 @@ import type { Selector } from '../core/selector.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Degradations } from './degradation.ts';
 import type { Invalidations } from './invalidations.ts';
+import type { SourceState } from './source-standing.ts';
 
 /** What passes: an invalidation that may concern a value of each list that is set (W11). */
 export interface WatchFilter {
@@ -41,6 +42,7 @@ export type WatchMessage =
       readonly serverTimeMs: number;
       readonly provenThroughMs: number;
       readonly degradedIssuers: readonly string[];
+      readonly sources: readonly SourceState[];
     }
   | { readonly kind: 'reset'; readonly reason: ResetReason; readonly cursor: Cursor; readonly earliest: Cursor };
 
@@ -55,6 +57,12 @@ export interface WatchParts {
   readonly maxWatchers: number;
   /** Aborts when the sidecar drains. */
   readonly draining: AbortSignal;
+}
+
+/** That everything until `throughMs` is among what is applied, but for news of these issuers. */
+interface Proof {
+  readonly throughMs: number;
+  readonly degradedIssuers: readonly string[];
 }
 
 /** Entries in one message at the most; a slow reader gets them full, a fast one gets what there is. */
@@ -120,6 +128,10 @@ export class Watchers {
     const { invalidations, clock, draining, proofLifetimeMs } = this.#parts;
     const intervalMs = this.#granted(subscription.checkpointIntervalMs);
     const latest = invalidations.cursor();
+    // What has been sent is complete until the moment when it was all there was. The goal stands still until it is reached: with
+    // one that moves on, whoever reads more slowly than entries come would never get a checkpoint (W7). Before anything is sent: while
+    // it waits to be taken, more may be appended.
+    let goal = { revision: latest.revision, proof: this.#proof() };
     yield { kind: 'opened', earliest: this.#earliest(), latest, checkpointIntervalMs: intervalMs, subscription: name, proofLifetimeMs };
 
     let at = subscription.after?.revision ?? latest.revision;
@@ -130,26 +142,23 @@ export class Watchers {
     }
     // The first checkpoint comes at once: it is what proves a near cache that has just been filled.
     let nextCheckpointMs = clock.monotonicMs();
-    // What has been sent is complete until the moment when it was all there was. The goal stands still until it is reached: with
-    // one that moves on, whoever reads more slowly than entries come would never get a checkpoint (W7).
-    let provenThroughMs: number | undefined;
+    let proven: Proof | undefined;
     let told: Revision | undefined;
-    let goal = { revision: latest.revision, atMs: clock.nowMs() };
     while (!signal.aborted) {
       const seen = invalidations.changed.version;
       const applied = invalidations.applied;
       if (at >= goal.revision) {
-        provenThroughMs = at >= applied ? clock.nowMs() : goal.atMs;
-        goal = { revision: applied, atMs: clock.nowMs() };
+        proven = at >= applied ? this.#proof() : goal.proof;
+        goal = { revision: applied, proof: this.#proof() };
       }
       const remainingMs = nextCheckpointMs - clock.monotonicMs();
       const last = draining.aborted && at >= applied;
       // Behind, a batch comes between two checkpoints: a reader that takes an interval for each message gets both.
       const due = remainingMs <= 0 && (at >= applied || at !== told);
-      if (provenThroughMs !== undefined && (due || last)) {
+      if (proven !== undefined && (due || last)) {
         nextCheckpointMs = clock.monotonicMs() + intervalMs;
         told = at;
-        yield this.#checkpoint(at, provenThroughMs);
+        yield this.#checkpoint(at, proven);
         if (last) throw new SidecarError('UNAVAILABLE', 'the sidecar is draining', { reason: 'DRAINING', retryAfterMs: 1000 });
       } else if (at < applied) {
         this.#lag.observe(applied - at);
@@ -207,15 +216,26 @@ export class Watchers {
     return { kind: 'reset', reason, cursor: this.#parts.invalidations.cursor(at), earliest: this.#earliest() };
   }
 
-  /** The journal is the only source there is: what is proven of it is proven of all. */
-  #checkpoint(at: Revision, provenThroughMs: number): WatchMessage {
+  /** What is applied now is complete until now, as far as every source of news has proven that it has told; who has not is degraded. */
+  #proof(): Proof {
+    const { clock, degradations } = this.#parts;
+    return {
+      throughMs: Math.min(clock.nowMs(), degradations.provenThroughMs()),
+      degradedIssuers: degradations.all().map(({ issuer }) => issuer),
+    };
+  }
+
+  #checkpoint(at: Revision, proven: Proof): WatchMessage {
     const { invalidations, clock, degradations } = this.#parts;
+    const now = this.#proof();
     return {
       kind: 'checkpoint',
       cursor: invalidations.cursor(at),
       serverTimeMs: clock.nowMs(),
-      provenThroughMs,
-      degradedIssuers: degradations.all().map((one) => one.issuer),
+      provenThroughMs: proven.throughMs,
+      // To a reader that is behind, an issuer that was degraded then still is: what its source had to tell is not among what was sent.
+      degradedIssuers: [...new Set([...proven.degradedIssuers, ...now.degradedIssuers])],
+      sources: degradations.sources(),
     };
   }
 

@@ -26,6 +26,8 @@ const histogram = (bounds: readonly number[], help: string, ...labels: string[])
 const callBounds = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
 const localBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5] as const;
 const authorityBounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
+// News: a message takes milliseconds, a poll its interval, a look two settle windows.
+const newsBounds = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] as const;
 const revisionBounds = [0, 1, 10, 100, 1_000, 10_000, 65_536] as const;
 
 /**
@@ -74,6 +76,27 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
   sidegate_upstream_queue: gauge('Calls that wait for their turn at the authority.', 'issuer'),
   sidegate_issuer_keys: gauge('Keys in the set in use.', 'issuer'),
   sidegate_issuer_key_set_info: gauge('1; the digest of the key set in use, to compare sidecars.', 'issuer', 'digest'),
+  sidegate_news_last_alive_timestamp_seconds: gauge(
+    'Everything that a source of news had until then has come here. Its issuer and its name, as in central/bus.',
+    'source',
+  ),
+  sidegate_news_delay_seconds: histogram(
+    newsBounds,
+    'From a happening at the issuer, by its clock, until decisions know it; of what happened since the source had caught up.',
+    'source',
+  ),
+  sidegate_news_ignored_total: counter(
+    'What a source told that means nothing here; why is unreadable, duplicate or irrelevant.',
+    'source',
+    'why',
+  ),
+  sidegate_news_gaps_total: counter('Times that a source may have missed something.', 'source'),
+  sidegate_news_looks_total: counter(
+    'Looks for what another source alone names; outcome is named, nobody or failed (it was not answered).',
+    'issuer',
+    'outcome',
+  ),
+  sidegate_news_unannounced_total: counter('What the poll has told and the bus should have told, and has not.', 'issuer'),
   sidegate_invalidations_total: counter('Entries applied; effect is revoke or refresh.', 'source', 'effect'),
   sidegate_journal_applied_revision: gauge('The newest revision that decisions know.'),
   sidegate_journal_latest_revision: gauge('The newest durable revision.'),

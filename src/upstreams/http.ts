@@ -80,6 +80,14 @@ export interface Http {
   close(): Promise<void>;
 }
 
+/** A reply was longer than `maxBodyBytes`; the rest of it was not read. */
+export class BodyTooLarge extends SidecarError {
+  constructor({ authority, maxBodyBytes }: HttpOptions) {
+    const message = `${authority} sent more than ${maxBodyBytes} bytes`;
+    super('UNAVAILABLE', message, { reason: 'BAD_ANSWER', retryAfterMs: defaultRetryAfterMs });
+  }
+}
+
 /** When to ask again, where nobody knows better. */
 export const defaultRetryAfterMs = 1_000;
 
@@ -174,7 +182,7 @@ export function createHttp(options: HttpOptions, deps: HttpDeps): Http {
     // Leaving this loop by a throw destroys the stream, and with it the connection: the rest is never read.
     for await (const chunk of response.body) {
       sizeBytes += chunk.length;
-      if (sizeBytes > options.maxBodyBytes) throw noAnswer('BAD_ANSWER', `sent more than ${options.maxBodyBytes} bytes`);
+      if (sizeBytes > options.maxBodyBytes) throw new BodyTooLarge(options);
       chunks.push(chunk);
     }
     const retryAfterMs = retryAfter(replyHeaders['retry-after']);

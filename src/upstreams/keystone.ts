@@ -1,14 +1,14 @@
 // Keystone v3 as an authority: GET and DELETE /v3/auth/tokens, and what each of its answers means (S9).
 
-import * as z from 'zod';
 import { SidecarError } from '../core/errors.ts';
-import { parseStrictJson } from '../core/strict-json.ts';
 import type { Facts } from '../core/token.ts';
 import type { Reading, ReadOptions, Upstream } from '../ports.ts';
 import type { ConnectedUpstream, UpstreamDeps } from './connected-upstream.ts';
 import { createHttp, type Deadline, defaultRetryAfterMs, type HttpReply } from './http.ts';
+import { createKeystoneLists, type KeystoneLists } from './keystone-lists.ts';
 import { createKeystoneSession, type KeystoneLogin, type OwnToken } from './keystone-login.ts';
 import { readKeystoneToken } from './keystone-token.ts';
+import { keystonesWords, withOurToken } from './keystone-words.ts';
 import { createReachability } from './reachability.ts';
 
 /** One Keystone. */
@@ -27,8 +27,6 @@ export interface KeystoneOptions {
   readonly maxBodyBytes: number;
 }
 
-const errorSchema = z.looseObject({ error: z.looseObject({ code: z.number(), message: z.string().optional() }) });
-
 // What fits a header. Everything else is MALFORMED long before it comes here.
 const headerSafe = /^[\x21-\x7e]+$/;
 // Without the second Keystone answers 404 for application credentials that have access rules.
@@ -41,8 +39,8 @@ const longBytes = 4_000;
 // 400: what nginx says of a header that is too long.
 const tooLong: ReadonlySet<number> = new Set([400, 413, 414, 431]);
 
-/** Keystone's upstream: it can be told of revocations. */
-export interface Keystone extends ConnectedUpstream {
+/** Keystone's upstream: it can be told of revocations, and asked what has been revoked there. */
+export interface Keystone extends ConnectedUpstream, KeystoneLists {
   /**
    * `DELETE {url}/auth/tokens` with the token as both the subject and the one who asks: a service user may revoke nobody else's.
    * `rejected`, in Keystone's default policy: tokens of impersonating trusts (403) and those with access rules, which live on.
@@ -69,16 +67,7 @@ export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): Ke
   let hasValidatedForeign = false;
 
   async function answer(raw: string, wanted: ReadOptions, deadline: Deadline): Promise<Reading> {
-    let own = await session.current(deadline);
-    let reply = await get({ raw, own, wanted }, deadline);
-    if (reply.status === 401) {
-      session.refused(own);
-      own = await session.current(deadline);
-      reply = await get({ raw, own, wanted }, deadline);
-      if (reply.status === 401) throw session.refusedAgain(own);
-    }
-    // A proxy's 502 proves nothing about our token.
-    if (reply.status < 500) session.accepted(own);
+    const { own, reply } = await withOurToken(session, deadline, (token) => get({ raw, own: token, wanted }, deadline));
     const reading = meaning(reply, { raw, own, wanted });
     return reply.clockOffsetMs === undefined ? reading : { ...reading, clockOffsetMs: reply.clockOffsetMs };
   }
@@ -130,6 +119,7 @@ export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): Ke
   }
 
   return {
+    ...createKeystoneLists({ name, url: options.url.replace(/\/+$/, '') }, { http, session }),
     async ask(raw, signal, wanted = {}) {
       refuseUnsendable(raw);
       try {
@@ -170,15 +160,6 @@ function isForbidden(reply: HttpReply): boolean {
 function isRefused(reply: HttpReply): boolean {
   const message = reply.status === 401 || reply.status === 404 ? keystonesWords(reply) : undefined;
   return message !== undefined && !message.startsWith(headerLost);
-}
-
-/**
- * The message of an error that Keystone itself wrote, '' where it has none; undefined: it did not write this. Only its own words
- * count: a 404 or 403 of a proxy, or of whatever answers at a wrong address, is not about the token.
- */
-function keystonesWords(reply: HttpReply): string | undefined {
-  const said = errorSchema.safeParse(parseStrictJson(reply.body));
-  return said.success && said.data.error.code === reply.status ? (said.data.error.message ?? '') : undefined;
 }
 
 // Any token may validate itself and the others of its user: only a stranger's proves our roles.

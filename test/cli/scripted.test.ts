@@ -231,7 +231,7 @@ test('status tells the servers of the shared tier and what waits for the authori
       dependencies: [
         { name: 'journal', reachable: true },
         { name: 'memcached/10.0.0.7:11211', reachable: true },
-        { name: 'memcached/10.0.0.9:11211', reachable: false, problem: 'timed out', lastAnswerAt: longAgo(41_000) },
+        { name: 'memcached/10.0.0.9:11211', reachable: false, problem: 'timed out', lastAnswerAt: longAgo(41 * 60_000) },
       ],
       tiers: [
         { name: 'memory', tokenCount: 3n, maxSizeBytes: 67_108_864n },
@@ -247,7 +247,7 @@ test('status tells the servers of the shared tier and what waits for the authori
   const json = await ask(['status', '--json']);
   expect(words.stdout.split('\n').slice(2)).toEqual([
     '  caches    memory        3 tokens, 0 of 64 MiB',
-    '            shared        1 of 2 servers (10.0.0.9:11211 out: timed out, last answer 41 s ago), 90.0 % hits of 10',
+    '            shared        1 of 2 servers (10.0.0.9:11211 out: timed out, last answer 41 min ago), 90.0 % hits of 10',
     '  waiting   upstream      4',
     '            central       3 wait (the oldest for 5 min), 1,234 accepted, 1 refused, 2 ended before they could be told',
     '  watchers                0',

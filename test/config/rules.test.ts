@@ -457,6 +457,7 @@ describe('the shared tier', () => {
 
 describe('keys and news of a Keystone', () => {
   const pki = { signing_cert_file: 'secret', ca_file: 'secret' };
+  const bus = { transport_url_file: 'secret' };
   const withKeystone = (part: object, more: object = {}): object => ({ issuers: [{ ...keystone, ...part }], ...more });
 
   it.each<[string, object, readonly string[]]>([
@@ -474,6 +475,13 @@ describe('keys and news of a Keystone', () => {
       withKeystone({ news: { poll: { every: '2s', sweep: '1999ms' } } }),
       ['issuers[0].news.poll.sweep: must be at least news.poll.every'],
     ],
+    ['a settle window of a third of max_lag, with a bus', withKeystone({ news: { bus } }, { caching: { settle: '3333ms' } }), []],
+    [
+      'one that is longer',
+      withKeystone({ news: { bus } }, { caching: { settle: '3334ms' } }),
+      ['caching.settle: must be at most a third of max_lag with news.bus: a message may wait for two settle windows before it is told'],
+    ],
+    ['one that is longer, without a bus', withKeystone({ news: { poll: { every: '2s' } } }, { caching: { settle: '3334ms' } }), []],
   ])('%s', (_, document, messages) => {
     expect(said(load(document))).toEqual(messages);
   });

@@ -38,7 +38,13 @@ export function journalConformance(name: string, begin: BeginJournal): void {
       });
 
       it('keeps every field of an entry, and the end of one that never ends', async () => {
-        const entry = entryOf({ id: 'all', issuedBeforeMs: 5_000, alsoRefreshes: true, forgetAtMs: Number.POSITIVE_INFINITY });
+        const entry = entryOf({
+          id: 'all',
+          issuedBeforeMs: 5_000,
+          spreadMs: 30_000,
+          alsoRefreshes: true,
+          forgetAtMs: Number.POSITIVE_INFINITY,
+        });
         await journal.append(entry);
         expect(await everything()).toEqual([{ revision: 1, entry }]);
       });
@@ -50,13 +56,16 @@ export function journalConformance(name: string, begin: BeginJournal): void {
         }
       });
 
-      it.each([{ forgetAtMs: Number.NaN }, { learnedAtMs: Number.NaN }, { issuedBeforeMs: Number.POSITIVE_INFINITY }])(
-        'refuses %o, which no journal could order or keep, and goes on',
-        async (wrong) => {
-          await expect(journal.append(entryOf({ id: 'wrong', ...wrong }))).rejects.toMatchObject({ reason: 'ENTRY_UNWRITABLE' });
-          expect((await journal.append(entryOf({ id: 'right' }))).revision).toBe(1);
-        },
-      );
+      it.each([
+        { forgetAtMs: Number.NaN },
+        { learnedAtMs: Number.NaN },
+        { issuedBeforeMs: Number.POSITIVE_INFINITY },
+        { spreadMs: Number.NaN },
+        { spreadMs: -1 },
+      ])('refuses %o, which no journal could order or keep, and goes on', async (wrong) => {
+        await expect(journal.append(entryOf({ id: 'wrong', ...wrong }))).rejects.toMatchObject({ reason: 'ENTRY_UNWRITABLE' });
+        expect((await journal.append(entryOf({ id: 'right' }))).revision).toBe(1);
+      });
     });
 
     describe('appending once (S14)', () => {

@@ -43,6 +43,7 @@ test('the alerts are those that operators were promised', () => {
       [
         'NotServing',
         'Degraded',
+        'NewsSilent',
         'JournalFailed',
         'OutboxGrowing',
         'OurCredentialRefused',

@@ -15,6 +15,8 @@ export interface SidecarOptions {
   readonly secret?: string;
   /** Flow mapping for `calls`. A validation takes some 110 ms on two processes, so by default everything may wait a minute. */
   readonly calls?: string;
+  /** Flow mapping for `news`. */
+  readonly news?: string;
   /** Flow mapping for `caching`. */
   readonly caching?: string;
   /** As `deployment_key_dir`: sidecars that share a tier share it. Absent: a key of its own. */
@@ -37,8 +39,8 @@ export interface LabSidecar {
   elapse(ms: number): void;
   /** Puts another secret where the login reads it. */
   replaceSecret(secret: string): Promise<void>;
-  /** Stops it and starts another on the same journal. */
-  restart(): Promise<void>;
+  /** Stops it and starts another on the same journal; in between, what `meanwhile` does. */
+  restart(meanwhile?: () => Promise<void>): Promise<void>;
   /** All that it has logged. */
   logged(): string;
   close(): Promise<void>;
@@ -74,6 +76,7 @@ issuers:
     login: ${login.replace('SECRET_FILE', secretFile)}
     calls: ${options.calls ?? patient}
     max_token_life: 24h
+    news: ${options.news ?? '{ bus: null, poll: null }'}
 caching: ${options.caching ?? '{}'}
 journal: { dir: ${directory}/journal }
 logging: { level: debug }
@@ -120,8 +123,9 @@ shutdown: { drain: 500ms }
       elapsedMs += ms;
     },
     replaceSecret: (secret) => writeFile(secretFile, `${secret}\n`),
-    async restart() {
+    async restart(meanwhile) {
       await running.stop();
+      await meanwhile?.();
       running = await start();
     },
     logged: () => lines.join(''),

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import { adapters } from '../../src/adapters.ts';
+import { type AdapterDeps, adapters } from '../../src/adapters.ts';
 import { defaultConfig } from '../../src/config/load.ts';
 import { secretFile } from '../../src/config/secrets.ts';
 import type { CallerRule, Config, IssuerConfig } from '../../src/config/types.ts';
@@ -21,7 +21,7 @@ import {
   ValidateResponse,
 } from '../../src/gen/sidegate/v1/token_service.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
-import type { Clock, Journal } from '../../src/ports.ts';
+import type { Clock, Journal, NewsSource } from '../../src/ports.ts';
 import { createSidecar, type Running, systemClock } from '../../src/sidecar.ts';
 import { decodeStatusDetails, statusDetailsKey } from '../../src/wire/status-details.ts';
 import type { FakeIssuer } from './issuer.ts';
@@ -36,6 +36,10 @@ export interface SidecarPlan {
   readonly config?: (config: Config) => Config;
   readonly journal?: Journal;
   readonly clock?: Clock;
+  /** Who tells of what happens at an issuer of the fakes, by its name. */
+  readonly news?: Readonly<Record<string, readonly NewsSource[]>>;
+  /** What our adapters are given. */
+  readonly onIssuer?: (deps: AdapterDeps) => void;
 }
 
 /** What came of one call. */
@@ -97,8 +101,10 @@ export async function startSidecar(plan: SidecarPlan = {}) {
     destination: { write: (line: string) => void lines.push(line) },
     adapters: {
       issuer(config, deps) {
+        plan.onIssuer?.(deps);
         const fake = fakeOf.get(config.name);
-        return fake ? { issuer: fake.issuer, close: async () => undefined } : adapters.issuer(config, deps);
+        const news = plan.news?.[config.name] ?? [];
+        return fake ? { issuer: fake.issuer, news, close: async () => undefined } : adapters.issuer(config, deps);
       },
       journal: async () => plan.journal ?? createMemoryJournal({ clock }),
     },

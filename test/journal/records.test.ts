@@ -21,6 +21,7 @@ const entries: fc.Arbitrary<Entry> = fc.record(
         .map(([of, conditions]) => ({ kind: 'fit' as const, ...of, conditions })),
     ),
     issuedBeforeMs: time,
+    spreadMs: time,
     alsoRefreshes: fc.boolean(),
     learnedAtMs: time,
     forgetAtMs: fc.oneof(time, fc.constant(Number.POSITIVE_INFINITY)),
@@ -95,6 +96,13 @@ describe('an entry of another version (S3)', () => {
   it('with a cut-off that is no number is a REFRESH: it must not kill what was issued later', () => {
     expect(understand(written({ issuedBeforeMs: { after: 5 } }))).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart: true }));
   });
+
+  it.each([null, '30s', -1, [30_000], { to: 5 }])(
+    'with a spread of %o is a REFRESH of its selector that takes effect at once',
+    (spreadMs) => {
+      expect(understand(written({ spreadMs }))).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart: true }));
+    },
+  );
 
   it('that is understood keeps its effect, and refreshes too: there may be more to it', () => {
     expect(understand(written({ v: 2, except: 'u2' }))).toEqual(

@@ -110,7 +110,10 @@ describe('age', () => {
     await stage.ask('unknown');
 
     expect(stage.degradations.all()).toEqual([]);
-    expect(stage.telemetry.lines.filter((line) => line.level === 'warn')).toHaveLength(2);
+    expect(stage.telemetry.lines.map(({ level, fields }) => [level, fields['reason'], fields['offsetMs']])).toEqual([
+      ['warn', 'CLOCK', 60_000],
+      ['info', 'CLOCK', 0],
+    ]);
   });
 });
 

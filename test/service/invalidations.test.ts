@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { attributesOf } from '../../src/core/attributes.ts';
+import { appendedAtMsOf } from '../../src/core/entry-id.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import { revision } from '../../src/core/invalidation.ts';
 import { type Coverable, residualLimit } from '../../src/core/invalidation-index.ts';
@@ -201,6 +202,28 @@ describe('append', () => {
     await road.stop();
   });
 
+  it('S14 news are the same entry wherever and however often they are told, and their id begins with the second that they happened in', async () => {
+    const happenedAtMs = Date.UTC(2026, 10, 21, 9, 59, 57, 400);
+    const told = { caller: 'news/central', requestId: 'message-1 0', body: '' };
+    const draft = revokeOf(user('u1'), { atMs: happenedAtMs, alsoRefreshes: true, spreadMs: 30_000, origin: { source: 'central/bus' } });
+    const road = await startRoad();
+    const other = await startRoad({ clock: road.clock });
+    await road.clock.advance(60_000);
+    const ids = [];
+    for (const one of [road, road, other]) {
+      ids.push((await one.invalidations.append(draft, told)).entryId);
+      await road.clock.advance(5000);
+    }
+    expect(new Set(ids).size).toBe(1);
+    expect(appendedAtMsOf(ids[0] ?? '')).toBe(Date.UTC(2026, 10, 21, 9, 59, 57));
+    expect([road.journal.head(), other.journal.head()]).toEqual([1, 1]);
+    expect(road.telemetry.count('sidegate_invalidations_total', { source: 'central/bus' })).toBe(1);
+    const [placed] = await road.invalidations.after(revision(0), 1);
+    expect(placed?.entry).toMatchObject({ effect: 'REVOKE', alsoRefreshes: true, spreadMs: 30_000, learnedAtMs: happenedAtMs + 62_600 });
+    await road.stop();
+    await other.stop();
+  });
+
   it('is counted by source and effect, and timed', async () => {
     const road = await startRoad();
     await road.invalidations.append(revokeOf(user('u1')));
@@ -380,6 +403,14 @@ describe('S6 a source that repeats itself', () => {
     const road = await startRoad({ settleMs: 2000 });
     await Promise.all(Array.from({ length: 50 }, (_, n) => road.invalidations.announce(refreshOf(user(`u${n}`)), signal)));
     expect(road.journal.head()).toBe(50);
+    await road.stop();
+  });
+
+  it('S6 one that is spread does not stand for one that takes effect at once, nor the other way round', async () => {
+    const road = await startRoad({ settleMs: 2000 });
+    const wide = refreshOf(user('u1'), { spreadMs: 30_000 });
+    await Promise.all([wide, refreshOf(user('u1'))].map((draft) => road.invalidations.announce(draft, signal)));
+    expect(road.journal.head()).toBe(2);
     await road.stop();
   });
 

@@ -30,6 +30,7 @@ export interface Road {
   readonly journal: Journal;
   readonly invalidations: Invalidations;
   readonly watchers: Watchers;
+  readonly degradations: Degradations;
   readonly draining: AbortController;
   /** A stream, and its end. */
   watch(subscription?: Subscription): Stream;
@@ -62,10 +63,11 @@ export async function startRoad(options: RoadOptions = {}): Promise<Road> {
     refreshLifeMs: 602_000,
     ring: options.ring ?? 64,
   });
+  const degradations = new Degradations({ clock, telemetry, maxLagMs: 10_000 });
   const draining = new AbortController();
   const watchers = new Watchers({
     invalidations,
-    degradations: new Degradations(),
+    degradations,
     clock,
     telemetry,
     checkpointIntervalMs: 1000,
@@ -82,6 +84,7 @@ export async function startRoad(options: RoadOptions = {}): Promise<Road> {
     journal,
     invalidations,
     watchers,
+    degradations,
     draining,
     watch: (subscription = {}) => {
       const signal = new AbortController();

@@ -13,6 +13,7 @@ import { Finder } from '../../src/service/finder.ts';
 import { Invalidations } from '../../src/service/invalidations.ts';
 import { longestLifeMs } from '../../src/service/issuer.ts';
 import type { CachingLimits } from '../../src/service/kept-facts.ts';
+import type { Known } from '../../src/service/known.ts';
 import type { Answer, Question } from '../../src/service/question.ts';
 import { Revoker } from '../../src/service/revoker.ts';
 import { Forwarding } from '../../src/service/telling/forwarding.ts';
@@ -39,6 +40,8 @@ export interface StageOptions {
   readonly handles?: boolean;
   readonly staleWhileDownMs?: number;
   readonly catalogs?: Partial<CatalogLimits>;
+  /** Is told of facts that are learned, too. */
+  readonly learned?: (known: Known) => void;
   readonly unverified?: { readonly perSecond: number; readonly alive: number };
   /** Absent: that of the journal. */
   readonly outbox?: Outbox;
@@ -69,7 +72,7 @@ export async function createValidationStage(options: StageOptions = {}) {
   const keys = options.keys ?? [{ id: 'k1', secret: Buffer.alloc(32, 7) }];
   const tagger = createTagger(keys);
   const journal = options.before?.journal ?? options.journal ?? createMemoryJournal({ clock });
-  const degradations = new Degradations();
+  const degradations = new Degradations({ clock, telemetry, maxLagMs: 10_000 });
   const settleMs = options.settleMs ?? 2000;
   const limits: CachingLimits = {
     enabled: true,
@@ -100,7 +103,10 @@ export async function createValidationStage(options: StageOptions = {}) {
     authorities: new Authorities(common),
     catalogs,
     shared: shared && tier && { tier, leases: new Leases({ shared, clock, telemetry }), handles },
-    learned: (known, isNews) => finder.learned(known, isNews),
+    learned: (known, isNews) => {
+      finder.learned(known, isNews);
+      options.learned?.(known);
+    },
   });
   const validator = new Validator({
     issuers,

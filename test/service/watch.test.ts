@@ -44,6 +44,75 @@ describe('W7 a checkpoint', () => {
     expect(sent).toEqual(Array.from({ length: sent.length }, (_, n) => n + 1));
   });
 
+  it('W7 the first one does not claim what was appended while nobody took it', async () => {
+    const road = await startRoad();
+    const stream = road.watch();
+    expect((await stream.next()).kind).toBe('opened');
+    const appendedAtMs = road.clock.nowMs();
+    await road.invalidations.append(revokeOf(user('u1')));
+    await road.clock.advance(500);
+
+    const first = await stream.next();
+    expect(first).toMatchObject({ kind: 'checkpoint', cursor: { revision: 0 } });
+    expect(first.kind === 'checkpoint' && first.provenThroughMs).toBeLessThanOrEqual(appendedAtMs);
+    await stream.leave();
+    await road.stop();
+  });
+
+  it('W7 claims no more than what the sources of news have proven, tells each of them, and names the issuers of those that are behind', async () => {
+    const road = await startRoad();
+    const startMs = road.clock.nowMs();
+    const bus = road.degradations.addSource({ issuer: 'central', name: 'bus' });
+    const poll = road.degradations.addSource({ issuer: 'other', name: 'poll' });
+    await road.clock.advance(5000);
+    bus.proven(road.clock.monotonicMs() - 300);
+    poll.proven(road.clock.monotonicMs() - 2000);
+    const stream = road.watch();
+    await stream.next();
+    expect(await stream.next()).toMatchObject({
+      kind: 'checkpoint',
+      serverTimeMs: startMs + 5000,
+      provenThroughMs: startMs + 3000,
+      degradedIssuers: [],
+      sources: [
+        { issuer: 'central', name: 'bus', lastAliveAtMs: startMs + 4700 },
+        { issuer: 'other', name: 'poll', lastAliveAtMs: startMs + 3000 },
+      ],
+    });
+    await road.clock.advance(9000);
+    bus.proven(road.clock.monotonicMs());
+    // It holds nobody else back.
+    expect(await stream.next()).toMatchObject({
+      provenThroughMs: startMs + 14_000,
+      degradedIssuers: ['other'],
+      sources: [{ name: 'bus' }, { name: 'poll', degradedSinceMs: startMs + 13_000 }],
+    });
+    await stream.leave();
+    await road.stop();
+  });
+
+  it('W7 to a reader that is behind an issuer stays degraded until it has got what the source had to tell', async () => {
+    const road = await startRoad();
+    const source = road.degradations.addSource({ issuer: 'central', name: 'bus' });
+    const stream = road.watch();
+    await begun(stream);
+    await road.clock.advance(11_000);
+    expect(await stream.next()).toMatchObject({ kind: 'checkpoint', degradedIssuers: ['central'] });
+    // More than one message full, while the source is behind; then what it had to tell, and its proof.
+    for (let n = 0; n < 257; n += 1) await road.invalidations.append(revokeOf(user(`u${n}`)));
+    expect((await stream.next()).kind).toBe('batch');
+    await road.invalidations.append(revokeOf(user('late')));
+    source.proven(road.clock.monotonicMs());
+    await road.clock.advance(1000);
+    const late: WatchMessage[] = [];
+    for (let sent = 256; sent < 258; sent = late.flatMap(revisionsIn).at(-1) ?? sent) late.push(await stream.next());
+    expect(late.filter((one) => one.kind === 'checkpoint').map((one) => one.degradedIssuers)).toEqual([['central']]);
+    await road.clock.advance(1000);
+    expect(await stream.next()).toMatchObject({ kind: 'checkpoint', degradedIssuers: [] });
+    await stream.leave();
+    await road.stop();
+  });
+
   it('W7 does not keep the events from a reader that takes an interval for each message', async () => {
     const road = await startRoad();
     const stream = road.watch();

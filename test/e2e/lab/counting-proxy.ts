@@ -13,10 +13,11 @@ export type Fault =
   | { readonly kind: 'hang' }
   | { readonly kind: 'cut' };
 
-/** A request as the proxy saw it; `path` is without the query. */
+/** A request as the proxy saw it; `path` is without the query, which is '' where there is none. */
 export interface SeenRequest {
   readonly method: string;
   readonly path: string;
+  readonly query: string;
   /** By lower-case name. */
   readonly headers: IncomingHttpHeaders;
 }
@@ -48,7 +49,8 @@ export async function startCountingProxy(target: string): Promise<CountingProxy>
   let faultOf: (seen: SeenRequest) => Fault | undefined = () => undefined;
 
   const server = createServer({ maxHeaderSize }, (incoming, outgoing) => {
-    const seen = { method: incoming.method ?? '', path: (incoming.url ?? '').replace(/\?.*/s, ''), headers: incoming.headers };
+    const [path = '', query = ''] = (incoming.url ?? '').split('?', 2);
+    const seen = { method: incoming.method ?? '', path, query, headers: incoming.headers };
     const key = `${seen.method} ${seen.path}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
     const fault = faultOf(seen);

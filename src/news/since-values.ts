@@ -1,0 +1,23 @@
+// From when on a list is asked for: whole seconds, none of them twice.
+
+// Keystone remembers what it has answered about a value for [revoke] cache_time, an hour, until something is revoked in a process that
+// shares its cache. Where that is not shared, a value that is asked about again may get a list from before.
+const rememberedMs = 3_600_000;
+
+/** Gives out each second once. */
+export class SinceValues {
+  /** In the order in which they were given out: with the moment of that, monotonic. */
+  readonly #given = new Map<number, number>();
+
+  /** The latest second at or before `atMs` that has not been given out within the last hour, in milliseconds. */
+  take(atMs: number, monotonicMs: number): number {
+    for (const [second, givenAtMs] of this.#given) {
+      if (monotonicMs - givenAtMs <= rememberedMs) break;
+      this.#given.delete(second);
+    }
+    let second = Math.floor(atMs / 1000);
+    while (this.#given.has(second)) second -= 1;
+    this.#given.set(second, monotonicMs);
+    return second * 1000;
+  }
+}

@@ -1,0 +1,133 @@
+// What may have been missed: looked for, then everything of the issuer is asked about again, spread, and until that is over it is said (S10).
+
+import type { Clock, Journal, News, Telemetry } from '../../ports.ts';
+import type { SourceStanding } from '../source-standing.ts';
+import type { Looks } from './looks.ts';
+import { SpacedRuns } from './spaced-runs.ts';
+
+/** A source that may have a gap. */
+export interface GapSource {
+  readonly name: string;
+  readonly standing: Pick<SourceStanding, 'gapUntil'>;
+}
+
+/** What it needs. */
+export interface GapsParts {
+  readonly issuer: string;
+  readonly looks: Looks;
+  readonly wideWindowMs: number;
+  readonly settleMs: number;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly notes: Pick<Journal, 'note' | 'noted'>;
+  /** As `Writing.writeForSure`, of all that the news hold. */
+  readonly write: (news: News, source: string) => Promise<void>;
+  readonly stop: AbortSignal;
+}
+
+/** Noted as long as a gap has not been written down. Else: until when it lasts, by the wall clock, in milliseconds. */
+const open = 'open';
+
+/** Gaps of the sources of one issuer. Those that come while everything is being asked about again are closed together after it. */
+export class Gaps {
+  readonly #parts: GapsParts;
+  readonly #windowMs: number;
+  readonly #runs: SpacedRuns<void>;
+  /** Monotonic: when the REFRESH of everything that runs has taken effect for every token, and whether one trails it (S7). */
+  #runningUntilMs = Number.NEGATIVE_INFINITY;
+  #isTrailed = false;
+  #why = '';
+  #source = '';
+
+  constructor(parts: GapsParts) {
+    this.#parts = parts;
+    this.#windowMs = Math.max(parts.wideWindowMs, parts.settleMs);
+    const { clock, stop } = parts;
+    this.#runs = new SpacedRuns({ clock, stop, spacingMs: this.#windowMs, work: () => this.#refresh() });
+  }
+
+  /** What a run before has left. */
+  async takeUp(source: GapSource): Promise<void> {
+    const { clock, notes } = this.#parts;
+    const noted = await notes.noted(this.#noteOf(source));
+    if (noted === undefined) return;
+    const leftMs = Number(noted) - clock.nowMs();
+    if (noted === open) return this.begin(source, 'the sidecar ended before what it had missed was asked about again');
+    if (!(leftMs > 0)) return;
+    this.#runningUntilMs = Math.max(this.#runningUntilMs, clock.monotonicMs() + Math.min(leftMs, 2 * this.#windowMs));
+    source.standing.gapUntil(this.#runningUntilMs);
+  }
+
+  /** Something may have been missed until now. Whatever comes of it, it is said until everything has been asked about again. */
+  begin(source: GapSource, why: string): void {
+    const { issuer, telemetry, stop } = this.#parts;
+    telemetry.counter('sidegate_news_gaps_total', { source: `${issuer}/${source.name}` }).add();
+    telemetry.log.warn({ issuer, source: source.name, why }, 'news may have been missed: everything of this issuer is asked about again');
+    this.#why = why;
+    this.#source = source.name;
+    this.#close(source).catch((error: unknown) => {
+      // We stop: what is not written down is noted, and taken up at the next start.
+      if (!stop.aborted) telemetry.log.error({ issuer, source: source.name, error }, 'a gap was not closed');
+    });
+  }
+
+  /** A REFRESH of everything of the issuer, spread, has been applied. */
+  everythingIsRefreshed(): void {
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (this.#isTrailed && nowMs >= this.#runningUntilMs) {
+      this.#runningUntilMs += this.#windowMs;
+      this.#isTrailed = false;
+    }
+    if (nowMs < this.#runningUntilMs) this.#isTrailed = true;
+    else this.#runningUntilMs = nowMs + this.#windowMs;
+  }
+
+  async #close(source: GapSource): Promise<void> {
+    const { clock } = this.#parts;
+    source.standing.gapUntil(clock.monotonicMs() + this.#windowMs);
+    await this.#note(source, open);
+    await this.#held(source, this.#runs.from(clock.monotonicMs()));
+    const leftMs = this.#lastEndMs() - clock.monotonicMs();
+    source.standing.gapUntil(this.#lastEndMs());
+    await this.#note(source, String(Math.ceil(clock.nowMs() + leftMs)));
+  }
+
+  /** Waits for what closes the gap, and says that there is one for as long as that takes: the journal may take nothing. */
+  async #held(source: GapSource, closing: Promise<void>): Promise<void> {
+    const { clock } = this.#parts;
+    const over = new AbortController();
+    const closed = closing.finally(() => over.abort());
+    while (!over.signal.aborted) {
+      source.standing.gapUntil(clock.monotonicMs() + this.#windowMs);
+      const half = clock.delay(this.#windowMs / 2, over.signal).catch(() => undefined);
+      await Promise.race([closed, half]);
+    }
+    await closed;
+  }
+
+  async #refresh(): Promise<void> {
+    const { looks, write, clock } = this.#parts;
+    const event = `gap: ${this.#why}`;
+    await looks.one();
+    const everything = { effect: 'REFRESH' as const, conditions: [], isWide: true as const };
+    await write({ id: 'gap', event, atMs: clock.nowMs(), about: [], invalidations: [everything] }, this.#source);
+  }
+
+  #lastEndMs(): number {
+    return this.#runningUntilMs + (this.#isTrailed ? this.#windowMs : 0);
+  }
+
+  async #note(source: GapSource, value: string): Promise<void> {
+    const { notes, telemetry, issuer } = this.#parts;
+    try {
+      await notes.note(this.#noteOf(source), value);
+    } catch (error) {
+      // The journal itself says that it cannot be written; the gap is closed all the same, if it ever can.
+      telemetry.log.debug({ issuer, error }, 'a gap was not noted');
+    }
+  }
+
+  #noteOf({ name }: GapSource): string {
+    return `gap/${this.#parts.issuer}/${name}`;
+  }
+}

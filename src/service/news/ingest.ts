@@ -1,0 +1,118 @@
+// One source's way in: what it tells becomes entries, what it proves and admits is said of it.
+
+import type { News, NewsSink, NewsSource, Telemetry } from '../../ports.ts';
+import type { SourceStanding } from '../source-standing.ts';
+import type { Cascades } from './cascades.ts';
+import type { CrossCheck } from './cross-check.ts';
+import type { Gaps } from './gaps.ts';
+import type { Heard } from './heard.ts';
+import type { LookFirst } from './look-first.ts';
+import type { Looks } from './looks.ts';
+import type { Writing } from './writing.ts';
+
+/** What all sources of an issuer share. */
+export interface SharedByIngests {
+  readonly issuer: string;
+  readonly writing: Writing;
+  readonly heard: Heard;
+  readonly looks: Looks;
+  readonly lookFirst: LookFirst;
+  readonly cascades: Cascades;
+  readonly gaps: Gaps;
+  /** Where one source can be held against another; of the one that announces. */
+  readonly crossCheck: CrossCheck | undefined;
+  readonly nowMs: () => number;
+  readonly monotonicMs: () => number;
+  readonly telemetry: Telemetry;
+  readonly clockRead: (offsetMs: number) => void;
+}
+
+/** The sink of one source. */
+export class Ingest implements NewsSink {
+  readonly source: NewsSource;
+  readonly standing: SourceStanding;
+  readonly #shared: SharedByIngests;
+  readonly #caughtUp: () => void;
+  readonly #delay: { observe(value: number): void };
+  #hasProven = false;
+
+  /** `caughtUp` is called once, when the source has told all that it had. */
+  constructor(source: NewsSource, standing: SourceStanding, shared: SharedByIngests, caughtUp: () => void) {
+    this.source = source;
+    this.standing = standing;
+    this.#shared = shared;
+    this.#caughtUp = caughtUp;
+    this.#delay = shared.telemetry.histogram('sidegate_news_delay_seconds', { source: this.#label });
+  }
+
+  get name(): string {
+    return this.source.name;
+  }
+
+  async tell(news: News): Promise<void> {
+    const { heard, crossCheck, lookFirst, monotonicMs } = this.#shared;
+    if (this.#canBeAsked) {
+      await this.#write(news);
+      lookFirst.told(news);
+      crossCheck?.told(news);
+      return;
+    }
+    heard.add(news, monotonicMs());
+    await Promise.all([this.#write(news), this.#lookFirst(news), this.#cascade(news)]);
+  }
+
+  proven(throughMs: number): void {
+    this.standing.proven(throughMs);
+    if (!this.#canBeAsked) this.#shared.crossCheck?.proven(throughMs);
+    if (this.#hasProven) return;
+    this.#hasProven = true;
+    this.#caughtUp();
+  }
+
+  gap(why: string): void {
+    if (!this.#canBeAsked) this.#shared.crossCheck?.madeWhole();
+    this.#shared.gaps.begin(this, why);
+  }
+
+  ignored(why: 'unreadable' | 'duplicate' | 'irrelevant'): void {
+    this.#shared.telemetry.counter('sidegate_news_ignored_total', { source: this.#label, why }).add();
+  }
+
+  clockRead(offsetMs: number): void {
+    this.#shared.clockRead(offsetMs);
+  }
+
+  /** It names revocations when it is asked, and is held against those that announce. */
+  get #canBeAsked(): boolean {
+    return this.source.look !== undefined;
+  }
+
+  get #label(): string {
+    return `${this.#shared.issuer}/${this.source.name}`;
+  }
+
+  async #write(news: News): Promise<void> {
+    const { writing, nowMs } = this.#shared;
+    this.standing.broughtNews(news.atMs);
+    await Promise.all(news.invalidations.map((one, n) => writing.write(news, n, one, this.name)));
+    // What had happened before we heard anything is late by nobody's fault.
+    if (this.#hasProven) this.#delay.observe(Math.max(0, nowMs() - news.atMs) / 1000);
+  }
+
+  async #lookFirst(news: News): Promise<void> {
+    const { lookFirst, looks, writing } = this.#shared;
+    if (news.lookFirst === undefined) return;
+    if (news.lookFirst.length === 0) return void looks.pair();
+    const first = news.invalidations.length;
+    if (!(await lookFirst.holds(news))) return;
+    await Promise.all(news.lookFirst.map((one, n) => writing.write(news, first + n, one, this.name)));
+  }
+
+  async #cascade(news: News): Promise<void> {
+    const { cascades, writing } = this.#shared;
+    if (news.mayCascadeFrom === undefined) return;
+    const invalidations = await cascades.after(news.mayCascadeFrom);
+    const first = news.invalidations.length + (news.lookFirst?.length ?? 0);
+    await Promise.all(invalidations.map((one, n) => writing.write(news, first + n, one, this.name)));
+  }
+}
