@@ -395,6 +395,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
 
       const emptied = 'its queue was emptied, or overflowed, while nobody read it';
       expect([second.sink.gaps, third.sink.gaps, fourth.sink.gaps]).toEqual([[emptied], [emptied], [madeAnew]]);
+      for (const { sink } of [first, second, third, fourth]) expect(sink.order.indexOf('gap')).toBeLessThan(sink.order.indexOf('proven'));
       expect(third.sink.kept.flatMap((news) => news.about)).toEqual([waited]);
     });
 
