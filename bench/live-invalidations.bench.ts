@@ -88,6 +88,7 @@ async function side(live: number): Promise<Side> {
     clock,
     telemetry: silent,
     staleWhileDownMs: 0,
+    whenDegraded: 'revalidate',
     tokenSizeBytes: 65_536,
     settleMs: 2000,
     freshnessWaitMs: 1000,

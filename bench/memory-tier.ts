@@ -57,13 +57,14 @@ export function memoryTier(format: TokenFormat, maxBytes: { readonly facts: numb
     clock,
     telemetry: silent,
     settleMs: 2000,
+    wideWindowMs: 30_000,
     factsLifeMs: 302_000,
     refreshLifeMs: 302_000,
     ring: 65_536,
   });
   const degradations = new Degradations({ clock, telemetry: silent, maxLagMs: 10_000 });
   const catalogLimits = { enabled: maxBytes.catalogs > 0, timeMs: 300_000, memoryBytes: Math.max(1, maxBytes.catalogs) };
-  const catalogs = new Catalogs({ clock, invalidations, settleMs: 2000, limits: catalogLimits });
+  const catalogs = new Catalogs({ clock, invalidations, tagger, settleMs: 2000, limits: catalogLimits });
   const facts = new FactsStore({
     invalidations,
     authorities: new Authorities({ issuers: [issuer], clock, telemetry: silent, degradations }),

@@ -78,6 +78,7 @@ export function createFlows(parts: FlowParts): Flows {
     clock,
     telemetry,
     settleMs: caching.settleMs,
+    wideWindowMs: caching.wideWindowMs,
     factsLifeMs: keepMs + limits.skewMs,
     refreshLifeMs: refreshableMs + limits.skewMs,
     ring: config.watch.ring,
@@ -86,6 +87,7 @@ export function createFlows(parts: FlowParts): Flows {
   const catalogs = new Catalogs({
     clock,
     invalidations,
+    tagger,
     settleMs: caching.settleMs,
     limits: { enabled: cachesCatalogs, timeMs: caching.catalog.timeMs, memoryBytes: catalogBytes },
   });
@@ -163,6 +165,7 @@ export function createFlows(parts: FlowParts): Flows {
     settleMs: caching.settleMs,
     freshnessWaitMs: limits.freshnessWaitMs,
     staleWhileDownMs: caching.token.staleWhileDownMs,
+    whenDegraded: config.whenDegraded,
     caching: caches,
   });
   const forwarding = new Forwarding({

@@ -62,9 +62,13 @@ export function addRefresh(program: Command, done: (code: number) => void): void
     .summary('have the facts of tokens fetched again; kills nothing')
     .description('Has the facts of all tokens that fit fetched again before they are believed. Kills nothing. Needs an identity.');
   askingOptions(selectorOptions(command))
+    .option('--catalog', 'the service catalogs, and no token; with --issuer those of it')
     .option('--reason <text>', 'why; kept in the journal')
     .option('--yes', 'do not ask; needed for --everything where there is no terminal')
-    .addHelpText('after', '\nExamples:\n  sidegate refresh --issuer central --user 5f0c31\n  sidegate refresh --everything --yes')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sidegate refresh --issuer central --user 5f0c31\n  sidegate refresh --catalog\n  sidegate refresh --everything --yes',
+    )
     .action(async (options: RefreshOptions) => done(await refresh(options)));
 }
 

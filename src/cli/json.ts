@@ -149,7 +149,7 @@ function cursorJson(name: string, cursor: Cursor | undefined): object {
 }
 
 function invalidationJson(invalidation: Invalidation): object {
-  const { cursor, effect, tags, issuedBeforeMs, learnedAtMs, forgetAtMs, selector, origin, entryId } = invalidation;
+  const { cursor, effect, tags, issuedBeforeMs, learnedAtMs, forgetAtMs, spreadMs, selector, origin, entryId } = invalidation;
   return {
     ...cursorJson('cursor', cursor),
     effect: `EFFECT_${effect === 'UNKNOWN' ? 'UNSPECIFIED' : effect}`,
@@ -157,6 +157,7 @@ function invalidationJson(invalidation: Invalidation): object {
     ...timeJson('issuedBefore', issuedBeforeMs),
     ...timeJson('learnedAt', learnedAtMs),
     ...timeJson('forgetAt', forgetAtMs),
+    ...(spreadMs === undefined ? {} : { spread: durationJson(spreadMs) }),
     ...(selector ? { selector: selectorJson(selector) } : {}),
     ...(origin ? { origin } : {}),
     entryId,

@@ -3,7 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SelectorFields } from '../client/index.ts';
 
-type IdField = Exclude<keyof SelectorFields, 'everything'>;
+type IdField = Exclude<keyof SelectorFields, 'everything' | 'catalog'>;
 
 const flags: { readonly [field in IdField]: readonly [name: string, what: string] } = {
   userId: ['user', 'of this user: as user, trustor or trustee'],
@@ -48,6 +48,7 @@ export function selectorOf(options: Readonly<Record<string, unknown>>): Selector
     if (typeof value === 'string') selector[field] = value;
   }
   if (options['everything'] === true) selector.everything = true;
+  if (options['catalog'] === true) selector.catalog = true;
   const { issuer, ...conditions } = selector;
   void issuer;
   return Object.keys(conditions).length === 0 ? undefined : selector;

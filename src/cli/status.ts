@@ -7,7 +7,7 @@ import { type AskingOptions, askingOptions, openClient, untilInterrupted } from 
 import { exits } from './exit.ts';
 import { statusJson } from './json.ts';
 import { type Output, openOutput } from './output.ts';
-import { counted, short, span } from './words.ts';
+import { clockTime, counted, short, span } from './words.ts';
 
 interface Options extends AskingOptions {
   readonly wait?: 'serving';
@@ -19,6 +19,7 @@ const waitMs = 30_000;
 const lookEveryMs = 200;
 const oneLookMs = 2_000;
 const serverPrefix = 'memcached/';
+const newsPrefix = 'news/';
 
 /** Adds the command. `done` takes its exit code. */
 export function addStatus(program: Command, done: (code: number) => void): void {
@@ -85,13 +86,14 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
   const up = status.startedAtMs === undefined ? [] : [`up ${span(nowMs - status.startedAtMs)}`];
   const serving = status.serving ? output.paint('good', 'SERVING') : output.paint('bad', 'NOT SERVING');
   const row = (group: string, name: string, state: string, rest: readonly string[]): string =>
-    `  ${group.padEnd(10)}${name.padEnd(14)}${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
+    `  ${group.padEnd(10)}${name.padEnd(12)}  ${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
   const ok = output.paint('good', 'ok  ');
   const bad = (word: string): string => output.paint('bad', word);
 
   const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/'));
   const servers = status.dependencies.filter(({ name }) => name.startsWith(serverPrefix));
-  const others = status.dependencies.filter((dependency) => !issuers.includes(dependency) && !servers.includes(dependency));
+  const news = status.dependencies.filter(({ name }) => name.startsWith(newsPrefix));
+  const others = status.dependencies.filter((dependency) => ![...issuers, ...servers, ...news].includes(dependency));
   // Who has not been asked yet is not away: no token of it has come.
   const stateOf = ({ reachable, problem }: Status['dependencies'][number], degraded: boolean): string => {
     if (!reachable) return problem === 'not asked yet' ? output.paint('faint', '–   ') : bad('AWAY');
@@ -113,10 +115,12 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
       return row(index === 0 ? 'issuer' : '', name, stateOf(issuer, degraded !== undefined), told);
     }),
     ...status.sources.map((source, index) => {
-      const { degradedSinceMs, lastAliveAtMs } = source;
+      const { degradedSinceMs } = source;
+      const problem = news.find(({ name }) => name === `${newsPrefix}${source.name}`)?.problem;
+      const why = problem === undefined ? [] : [problem];
       const told = [
-        ...(degradedSinceMs === undefined ? [] : [`since ${span(nowMs - degradedSinceMs)}`]),
-        ...(lastAliveAtMs === undefined ? [] : [`last sign of life ${span(nowMs - lastAliveAtMs)} ago`]),
+        ...(degradedSinceMs === undefined ? why : [[`since ${clockTime(degradedSinceMs)}`, ...why].join(': ')]),
+        lastHeardOf(source, nowMs),
       ];
       return row(index === 0 ? 'news' : '', source.name, degradedSinceMs === undefined ? ok : bad('DEGRADED'), told);
     }),
@@ -131,6 +135,13 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
     ...waitingOf(status, nowMs).map(([name, told], index) => row(index === 0 ? 'waiting' : '', name, told, [])),
     row('watchers', '', String(status.watcherCount), []),
   ];
+}
+
+/** Silence is not health: what came last, and that it lives, are two things. */
+function lastHeardOf({ lastAliveAtMs, lastNewsAtMs }: Status['sources'][number], nowMs: number): string {
+  if (lastAliveAtMs === undefined) return 'no sign of life yet';
+  const news = lastNewsAtMs === undefined ? '' : `, last news ${span(nowMs - lastNewsAtMs)} ago`;
+  return `last sign of life ${span(nowMs - lastAliveAtMs)} ago${news}`;
 }
 
 /** Each tier's name, and what is told of it. */

@@ -101,7 +101,7 @@ class Teller {
 
   /** One line for an entry, however many sets of tags it comes with (W2). */
   #invalidation(invalidation: Invalidation): void {
-    const { cursor, effect, learnedAtMs, issuedBeforeMs } = invalidation;
+    const { cursor, effect, learnedAtMs, issuedBeforeMs, spreadMs } = invalidation;
     const position = formatCursor(cursor);
     if (position === this.#last) return;
     this.#last = position;
@@ -111,6 +111,7 @@ class Teller {
       this.#output.paint(effect === 'REVOKE' ? 'bad' : 'faint', effect.padEnd(7)),
       concern(invalidation),
       ...(issuedBeforeMs === undefined ? [] : [`issued until ${clockTime(issuedBeforeMs)}`]),
+      ...(spreadMs === undefined ? [] : [`over ${span(spreadMs)}`]),
       ...(bringer(invalidation) === '' ? [] : [bringer(invalidation)]),
     ];
     this.#output.print(columns.join('  '));

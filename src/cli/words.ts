@@ -60,7 +60,7 @@ function named({ id, name }: { readonly id: string; readonly name?: string }): s
   return name === undefined ? short(id) : `${name} (${short(id)})`;
 }
 
-const fieldWords: { readonly [field in Exclude<keyof SelectorFields, 'issuer' | 'everything'>]: string } = {
+const fieldWords: { readonly [field in Exclude<keyof SelectorFields, 'issuer' | 'everything' | 'catalog'>]: string } = {
   fingerprint: 'the token with fingerprint',
   // The core knows one identity; the sidecar writes it here, whatever its issuer calls it.
   tokenId: 'the token with id',
@@ -88,6 +88,7 @@ const fieldWords: { readonly [field in Exclude<keyof SelectorFields, 'issuer' | 
 export function aboutWhich(selector: SelectorFields): string {
   const issuer = selector.issuer ? ` of ${selector.issuer}` : '';
   if (selector.everything) return `everything${issuer}`;
+  if (selector.catalog) return `the service catalogs${issuer}`;
   const parts = Object.entries(fieldWords).flatMap(([field, words]) => {
     const value = selector[field as keyof typeof fieldWords];
     return value ? [`${words} ${value}`] : [];

@@ -26,11 +26,44 @@ export const dimensions = [
   'session',
   'signing_key',
   'signed_content',
-  // No token has it: what invalidations name an issuer's catalogs by (S1).
+  // Of service catalogs, which are kept beside tokens; no token has it. Its one value is its name.
   'catalog',
 ] as const;
 
 export type Dimension = (typeof dimensions)[number];
+
+/** Those whose one value stands for the fewest tokens first. */
+const rarestFirst: readonly Dimension[] = [
+  'fingerprint',
+  'identity',
+  'signed_content',
+  'access_token',
+  'session',
+  'trust',
+  'application_credential',
+  'chain',
+  'user',
+  'client',
+  'project',
+  'group',
+  'role',
+  'idp',
+  'project_domain',
+  'user_domain',
+  'scope_domain',
+  'domain',
+  'signing_key',
+  'scope_kind',
+];
+
+/** Orders dimensions by how few tokens one value of them stands for; those that stand for all come last. */
+export function byRarity(one: Dimension, other: Dimension): number {
+  const rank = (dimension: Dimension): number => {
+    const at = rarestFirst.indexOf(dimension);
+    return at < 0 ? rarestFirst.length : at;
+  };
+  return rank(one) - rank(other);
+}
 
 /** One value of one dimension; `value` undefined: the facts do not tell it. */
 export interface Attribute {

@@ -1,9 +1,10 @@
 // The live invalidations by selector: which of them cover a token.
 
 import { type Dimension, dimensions } from './attributes.ts';
-import type { PlacedEntry } from './invalidation.ts';
+import type { Entry, PlacedEntry } from './invalidation.ts';
 import type { Selector } from './selector.ts';
 import { SelectorTable } from './selector-table.ts';
+import { placeOf, type Slot, SpreadWindows, slotOf, withoutNeedless } from './spread.ts';
 import { numberOf, type Tag, type TaggedAttributes, type Tagger, type TagSet, unknownBit } from './tag.ts';
 
 /** The pairs that selectors may name besides every single attribute (S3). Others are scanned, up to `residualLimit`. */
@@ -17,6 +18,21 @@ const pairForms: readonly (readonly [Dimension, Dimension])[] = [
 
 /** Dimensions that name one token: their REVOKE kills it whenever it was issued (S4). */
 const namesOneToken: ReadonlySet<Dimension> = new Set(['fingerprint', 'identity', 'signed_content']);
+
+/**
+ * Dimensions of which one value may stand for very many tokens, or catalogs: a REFRESH by nothing else is precise as far as there is room to ask, and
+ * spread where there is not (S7).
+ */
+const broadDimensions: ReadonlySet<Dimension> = new Set([
+  'role',
+  'group',
+  'project',
+  'project_domain',
+  'user_domain',
+  'scope_domain',
+  'domain',
+  'catalog',
+]);
 
 /** How many selectors of other forms are kept and scanned (S3). */
 export const residualLimit = 1000;
@@ -37,10 +53,24 @@ export interface Covering {
   readonly refreshRevision: number;
   /** When this sidecar applied it, monotonic milliseconds: what settling is counted from (S6). */
   readonly refreshAppliedMs: number;
+  /** The same of the newest broad one: so as far as there is room to ask, beyond that facts serve until their slot (S7). */
+  readonly broadRevision: number;
+  readonly broadAppliedMs: number;
+  /** What those that are spread, and the broad ones, have it due for. Nearly always the one that is empty. */
+  readonly slots: readonly Slot[];
 }
 
+const noSlots: readonly Slot[] = [];
+
 /** Nothing covers it. */
-export const uncovered: Covering = { revoked: undefined, refreshRevision: 0, refreshAppliedMs: -Infinity };
+export const uncovered: Covering = {
+  revoked: undefined,
+  refreshRevision: 0,
+  refreshAppliedMs: -Infinity,
+  broadRevision: 0,
+  broadAppliedMs: -Infinity,
+  slots: noSlots,
+};
 
 /** What of a token decides whether an invalidation that fits it also kills it. */
 export interface Coverable {
@@ -49,6 +79,16 @@ export interface Coverable {
   readonly issuedAtMs: number | undefined;
   /** An authority can be asked again: what is only maybe killed is then refreshed instead (S2, S4). */
   readonly canAsk: boolean;
+  /** What its place in a window is made of; absent: it is the first. */
+  readonly fingerprint?: string;
+}
+
+/** What the index needs to know of the configuration, in milliseconds. */
+export interface SpreadTimes {
+  /** S6. */
+  readonly settleMs: number;
+  /** S7: what a broad REFRESH is spread over where there is no room, and one that nobody here understands. */
+  readonly wideWindowMs: number;
 }
 
 interface Residual {
@@ -63,13 +103,19 @@ interface Residual {
  */
 export class InvalidationIndex {
   readonly #tagger: Tagger;
-  readonly #table = new SelectorTable();
+  readonly #times: SpreadTimes;
+  readonly #table: RecordTable = newTable();
+  readonly #wide: SpreadWindows;
+  readonly #broad: SpreadWindows;
   readonly #singlesInUse = new Uint8Array(dimensions.length);
   readonly #pairsInUse = new Uint8Array(pairForms.length);
   #residual: Residual[] = [];
 
-  constructor(tagger: Tagger) {
+  constructor(tagger: Tagger, times: SpreadTimes) {
     this.#tagger = tagger;
+    this.#times = times;
+    this.#wide = new SpreadWindows({ settleMs: times.settleMs, blocks: false });
+    this.#broad = new SpreadWindows({ settleMs: times.settleMs, blocks: true });
   }
 
   /** Records held, residual included. */
@@ -83,23 +129,24 @@ export class InvalidationIndex {
     return this.#residual.filter((one) => one.set.exact).length < residualLimit;
   }
 
-  /** Applies an entry. `appliedMs`: monotonic. Entries may come in any order and twice. */
+  /** Applies an entry. `appliedMs`: monotonic. Entries come in the order of their revisions; one may come twice. */
   add(placed: PlacedEntry, appliedMs: number, sets: readonly TagSet[] = this.#tagger.tagSets(placed.entry.selector)): void {
     for (const set of sets) {
       const key = this.#keyOf(set);
-      if (key) this.#merge(key, placed, appliedMs, namesOneTokenSet(set));
+      if (key) this.#merge(key, placed, appliedMs, set);
       else this.#residual.push({ set, placed, appliedMs });
     }
   }
 
   /** What the live invalidations mean for this token. */
   covering(token: Coverable): Covering {
-    const found = new Found(token, this.#table);
+    const found = new Found(token, { table: this.#table, wide: this.#wide, broad: this.#broad }, this.#times);
     const { tags, dimensions: numbers } = token.attributes;
     for (let at = 0; at < numbers.length; at += 1) {
       const number = numbers[at] ?? 0;
       if (this.#singlesInUse[number & ~unknownBit] === 0) continue;
-      found.look(tags[2 * at] ?? 0, tags[2 * at + 1] ?? 0, (number & unknownBit) === 0);
+      const isBroad = broadNumbers[number & ~unknownBit] === 1;
+      found.look(tags[2 * at] ?? 0, tags[2 * at + 1] ?? 0, { isExact: (number & unknownBit) === 0, isBroad });
     }
     for (let form = 0; form < pairForms.length; form += 1) {
       if (this.#pairsInUse[form] !== 0) this.#lookPairs(found, form, token.attributes);
@@ -110,7 +157,7 @@ export class InvalidationIndex {
 
   /** Forgets what can concern no token any more (S12), a part of the table each time. */
   sweep(nowMs: number): void {
-    this.#table.sweep(nowMs);
+    for (const one of [this.#table, this.#wide, this.#broad]) one.sweep(nowMs);
     if (this.#residual.some((one) => one.placed.entry.forgetAtMs < nowMs)) {
       this.#residual = this.#residual.filter((one) => one.placed.entry.forgetAtMs >= nowMs);
     }
@@ -133,27 +180,35 @@ export class InvalidationIndex {
     return undefined;
   }
 
-  #merge(key: Tag, { revision, entry }: PlacedEntry, appliedMs: number, namesOne: boolean): void {
+  #merge(key: Tag, { revision, entry }: PlacedEntry, appliedMs: number, set: TagSet): void {
     const table = this.#table;
     const at = table.upsert(key.low, key.high);
-    table.set(at, 'forgetAtMs', Math.max(table.get(at, 'forgetAtMs'), entry.forgetAtMs));
+    const { forgetAtMs } = entry;
+    table.set(at, 'forgetAtMs', Math.max(table.get(at, 'forgetAtMs'), forgetAtMs));
     if (entry.effect === 'REVOKE') {
-      const issuedBeforeMs = namesOne ? Infinity : (entry.issuedBeforeMs ?? Infinity);
+      const issuedBeforeMs = namesOneTokenSet(set) ? Infinity : (entry.issuedBeforeMs ?? Infinity);
       if (issuedBeforeMs > table.get(at, 'issuedBeforeMs')) {
         table.set(at, 'issuedBeforeMs', issuedBeforeMs);
         table.set(at, 'revokeRevision', revision);
         table.set(at, 'revokeLearnedAtMs', entry.learnedAtMs);
-        table.set(at, 'revokeForgetAtMs', entry.forgetAtMs);
+        table.set(at, 'revokeForgetAtMs', forgetAtMs);
       }
       if (revision > table.get(at, 'newestRevokeRevision')) {
         table.set(at, 'newestRevokeRevision', revision);
         table.set(at, 'newestRevokeAppliedMs', appliedMs);
       }
     }
-    if ((entry.effect === 'REFRESH' || entry.alsoRefreshes) && revision > table.get(at, 'refreshRevision')) {
+    if (!refreshes(entry)) return;
+    const spreadMs = spreadOf(entry, this.#times);
+    if (spreadMs !== undefined) {
+      this.#wide.add(key, { appliedMs, spreadMs, revision, forgetAtMs });
+      return;
+    }
+    if (revision > table.get(at, 'refreshRevision')) {
       table.set(at, 'refreshRevision', revision);
       table.set(at, 'refreshAppliedMs', appliedMs);
     }
+    if (isBroadSet(set)) this.#broad.add(key, { appliedMs, spreadMs: this.#times.wideWindowMs, revision, forgetAtMs });
   }
 
   #lookPairs(found: Found, form: number, { tags, dimensions: numbers }: TaggedAttributes): void {
@@ -161,6 +216,7 @@ export class InvalidationIndex {
     if (!pair) return;
     const first = numberOf(pair[0]);
     const second = numberOf(pair[1]);
+    const isBroad = broadNumbers[first] === 1 && broadNumbers[second] === 1;
     for (let a = 0; a < numbers.length; a += 1) {
       const one = numbers[a] ?? 0;
       if ((one & ~unknownBit) !== first) continue;
@@ -168,33 +224,56 @@ export class InvalidationIndex {
         const other = numbers[b] ?? 0;
         if ((other & ~unknownBit) !== second) continue;
         const key = pairKey(tags[2 * a] ?? 0, tags[2 * a + 1] ?? 0, tags[2 * b] ?? 0, tags[2 * b + 1] ?? 0);
-        found.look(key.low, key.high, ((one | other) & unknownBit) === 0);
+        found.look(key.low, key.high, { isExact: ((one | other) & unknownBit) === 0, isBroad });
       }
     }
   }
 }
 
+/** Where selectors are looked up. */
+interface Records {
+  readonly table: RecordTable;
+  readonly wide: SpreadWindows;
+  readonly broad: SpreadWindows;
+}
+
+/** How a selector that was found fits the token. */
+interface Fit {
+  /** False: a dimension is not told, and it is only a maybe. */
+  readonly isExact: boolean;
+  readonly isBroad: boolean;
+}
+
 /** Gathers what fits one token; the rules of S4 about what kills it. */
 class Found {
   readonly #token: Coverable;
-  readonly #table: SelectorTable;
+  readonly #records: Records;
+  readonly #times: SpreadTimes;
   #revoked: Revoked | undefined;
   #refreshRevision = 0;
   #refreshAppliedMs = -Infinity;
+  #broadRevision = 0;
+  #broadAppliedMs = -Infinity;
+  #slots: Slot[] | undefined;
 
-  constructor(token: Coverable, table: SelectorTable) {
+  constructor(token: Coverable, records: Records, times: SpreadTimes) {
     this.#token = token;
-    this.#table = table;
+    this.#records = records;
+    this.#times = times;
   }
 
-  look(low: number, high: number, exact: boolean): void {
-    const table = this.#table;
+  look(low: number, high: number, { isExact, isBroad }: Fit): void {
+    const { table, wide, broad } = this.#records;
     const at = table.find(low, high);
     if (at < 0) return;
-    this.#refresh(table.get(at, 'refreshRevision'), table.get(at, 'refreshAppliedMs'));
+    const refreshRevision = table.get(at, 'refreshRevision');
+    if (refreshRevision > 0 && isBroad) this.#refreshBroadly(refreshRevision, table.get(at, 'refreshAppliedMs'));
+    else if (refreshRevision > 0) this.#refresh(refreshRevision, table.get(at, 'refreshAppliedMs'));
+    if (isBroad && broad.size > 0) broad.addSlots(low, high, this.#place(), this.#slotsToFill());
+    if (wide.size > 0) wide.addSlots(low, high, this.#place(), this.#slotsToFill());
     const issuedBeforeMs = table.get(at, 'issuedBeforeMs');
     if (issuedBeforeMs === -Infinity) return;
-    const verdict = this.#verdict(issuedBeforeMs, exact);
+    const verdict = this.#verdict(issuedBeforeMs, isExact);
     if (verdict === 'killed') {
       this.#kill({
         revision: table.get(at, 'revokeRevision'),
@@ -208,7 +287,16 @@ class Found {
 
   take({ set, placed, appliedMs }: Residual): void {
     const { entry, revision } = placed;
-    if (entry.effect === 'REFRESH' || entry.alsoRefreshes) this.#refresh(revision, appliedMs);
+    if (refreshes(entry)) {
+      const spreadMs = spreadOf(entry, this.#times);
+      const isBroad = isBroadSet(set);
+      if (spreadMs === undefined && isBroad) this.#refreshBroadly(revision, appliedMs);
+      else if (spreadMs === undefined) this.#refresh(revision, appliedMs);
+      if (spreadMs !== undefined || isBroad) {
+        const shape = { place: this.#place(), settleMs: this.#times.settleMs, blocks: spreadMs === undefined };
+        this.#slotsToFill().push(slotOf({ appliedMs, spreadMs: spreadMs ?? this.#times.wideWindowMs }, shape));
+      }
+    }
     if (entry.effect !== 'REVOKE') return;
     const issuedBeforeMs = namesOneTokenSet(set) ? Infinity : (entry.issuedBeforeMs ?? Infinity);
     const verdict = this.#verdict(issuedBeforeMs, set.exact);
@@ -219,8 +307,25 @@ class Found {
   }
 
   covering(): Covering {
-    if (!this.#revoked && this.#refreshRevision === 0) return uncovered;
-    return { revoked: this.#revoked, refreshRevision: this.#refreshRevision, refreshAppliedMs: this.#refreshAppliedMs };
+    const slots = this.#slots?.length ? withoutNeedless(this.#slots) : noSlots;
+    if (!this.#revoked && this.#refreshRevision === 0 && this.#broadRevision === 0 && slots.length === 0) return uncovered;
+    return {
+      revoked: this.#revoked,
+      refreshRevision: this.#refreshRevision,
+      refreshAppliedMs: this.#refreshAppliedMs,
+      broadRevision: this.#broadRevision,
+      broadAppliedMs: this.#broadAppliedMs,
+      slots,
+    };
+  }
+
+  #place(): number {
+    return placeOf(this.#token.fingerprint);
+  }
+
+  #slotsToFill(): Slot[] {
+    this.#slots ??= [];
+    return this.#slots;
   }
 
   /**
@@ -244,11 +349,56 @@ class Found {
     if (better) this.#revoked = revoked;
   }
 
+  #refreshBroadly(revision: number, appliedMs: number): void {
+    if (revision <= this.#broadRevision) return;
+    this.#broadRevision = revision;
+    this.#broadAppliedMs = appliedMs;
+  }
+
   #refresh(revision: number, appliedMs: number): void {
     if (revision <= this.#refreshRevision) return;
     this.#refreshRevision = revision;
     this.#refreshAppliedMs = appliedMs;
   }
+}
+
+/** One record a selector: fields are numbers, times in milliseconds, and `-Infinity` and 0 mean "none". */
+type RecordTable = ReturnType<typeof newTable>;
+
+function newTable() {
+  return new SelectorTable(
+    [
+      // The greatest `issued_before` of a REVOKE (`Infinity`: whenever issued); its revision, when it was learned and is forgotten.
+      'issuedBeforeMs',
+      'revokeRevision',
+      'revokeLearnedAtMs',
+      'revokeForgetAtMs',
+      // The newest REVOKE, whatever its `issued_before`, and when this sidecar applied it.
+      'newestRevokeRevision',
+      'newestRevokeAppliedMs',
+      // The newest REFRESH that is not spread, and when this sidecar applied it.
+      'refreshRevision',
+      'refreshAppliedMs',
+    ],
+    { issuedBeforeMs: -Infinity, newestRevokeAppliedMs: -Infinity, refreshAppliedMs: -Infinity },
+  );
+}
+
+function refreshes({ effect, alsoRefreshes }: Entry): boolean {
+  return effect === 'REFRESH' || alsoRefreshes;
+}
+
+/** Over how long it is spread; undefined: it is not. What another version wrote and nobody here understands concerns all, and is (S3). */
+function spreadOf({ spreadMs, inPart, effect, selector }: Entry, { wideWindowMs }: SpreadTimes): number | undefined {
+  if (spreadMs !== undefined) return spreadMs;
+  return inPart && effect === 'REFRESH' && selector.kind === 'everything' ? wideWindowMs : undefined;
+}
+
+/** By their places in `dimensions`. */
+const broadNumbers = Uint8Array.from(dimensions, (dimension) => (broadDimensions.has(dimension) ? 1 : 0));
+
+function isBroadSet({ dimensions: form }: TagSet): boolean {
+  return form.every((dimension) => broadDimensions.has(dimension));
 }
 
 function isIndexed(form: readonly Dimension[]): boolean {

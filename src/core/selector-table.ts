@@ -1,25 +1,6 @@
 // One record per selector, found by 64-bit key: open addressing over typed arrays, in shards, so that a million live
 // invalidations cost no garbage and no long pause.
 
-/** Fields of a record; each is a number. Times in milliseconds, `-Infinity` and 0 mean "none". */
-export const field = {
-  /** Greatest `issued_before` of a REVOKE; `Infinity`: whenever issued. */
-  issuedBeforeMs: 0,
-  /** The revision of that REVOKE, when it was learned and when it is forgotten. */
-  revokeRevision: 1,
-  revokeLearnedAtMs: 2,
-  revokeForgetAtMs: 3,
-  /** The newest REVOKE, whatever its `issued_before`, and when this sidecar applied it. */
-  newestRevokeRevision: 4,
-  newestRevokeAppliedMs: 5,
-  /** The newest REFRESH, and when this sidecar applied it (monotonic). */
-  refreshRevision: 6,
-  refreshAppliedMs: 7,
-  /** After this the record concerns no token. */
-  forgetAtMs: 8,
-} as const;
-
-const fieldCount = 9;
 const shardCount = 256;
 const minCapacity = 8;
 
@@ -33,11 +14,25 @@ interface Shard {
 /** A record's place; valid until the next `upsert` or `sweep`. -1: none. */
 export type Place = number;
 
-/** Cost: `find` one probe sequence of a quarter- to three-quarter-full table; growth is one shard at a time. */
-export class SelectorTable {
-  #shards: Shard[] = Array.from({ length: shardCount }, () => emptyShard(minCapacity));
+/**
+ * Records of numbers: the `fields`, and with them `forgetAtMs`, after which a record concerns no token. One that is made holds 0 in each,
+ * or what `empty` says. Cost: `find` one probe sequence of a quarter- to three-quarter-full table; growth is one shard at a time.
+ */
+export class SelectorTable<Field extends string> {
+  /** The place of each field in a record. */
+  readonly #places: Readonly<Record<Field | 'forgetAtMs', number>>;
+  /** A record as it is made. */
+  readonly #empty: readonly number[];
+  #shards: Shard[];
   #nextSwept = 0;
   #size = 0;
+
+  constructor(fields: readonly Field[], empty: { readonly [name in Field]?: number }) {
+    const names: readonly (Field | 'forgetAtMs')[] = [...new Set([...fields, 'forgetAtMs' as const])];
+    this.#places = Object.fromEntries(names.map((name, place) => [name, place])) as Record<Field | 'forgetAtMs', number>;
+    this.#empty = names.map((name) => (name === 'forgetAtMs' ? 0 : (empty[name] ?? 0)));
+    this.#shards = Array.from({ length: shardCount }, () => emptyShard(minCapacity, this.#empty.length));
+  }
 
   get size(): number {
     return this.#size;
@@ -59,29 +54,27 @@ export class SelectorTable {
     let at = probe(shard, low, stored);
     if (shard.keys[2 * at] === 0 && shard.keys[2 * at + 1] === 0) {
       if (4 * (shard.size + 1) > 3 * (shard.keys.length / 2)) {
-        shard = rebuilt(shard, shard.keys.length, () => true);
+        shard = rebuilt(shard, this.#empty.length, { capacity: shard.keys.length, keep: () => true });
         this.#shards[shardNumber] = shard;
         at = probe(shard, low, stored);
       }
       shard.keys[2 * at] = low;
       shard.keys[2 * at + 1] = stored;
-      shard.fields[at * fieldCount + field.issuedBeforeMs] = -Infinity;
-      shard.fields[at * fieldCount + field.newestRevokeAppliedMs] = -Infinity;
-      shard.fields[at * fieldCount + field.refreshAppliedMs] = -Infinity;
+      shard.fields.set(this.#empty, at * this.#empty.length);
       shard.size += 1;
       this.#size += 1;
     }
     return shardNumber * 2 ** 32 + at;
   }
 
-  get(place: Place, name: keyof typeof field): number {
+  get(place: Place, name: Field | 'forgetAtMs'): number {
     const at = place % 2 ** 32;
-    return this.#shard((place - at) / 2 ** 32).fields[at * fieldCount + field[name]] ?? 0;
+    return this.#shard((place - at) / 2 ** 32).fields[at * this.#empty.length + this.#places[name]] ?? 0;
   }
 
-  set(place: Place, name: keyof typeof field, value: number): void {
+  set(place: Place, name: Field | 'forgetAtMs', value: number): void {
     const at = place % 2 ** 32;
-    this.#shard((place - at) / 2 ** 32).fields[at * fieldCount + field[name]] = value;
+    this.#shard((place - at) / 2 ** 32).fields[at * this.#empty.length + this.#places[name]] = value;
   }
 
   /** Drops the records whose time is over from the next few shards. Called now and then it passes over all. */
@@ -90,12 +83,14 @@ export class SelectorTable {
       const number = this.#nextSwept;
       this.#nextSwept = (number + 1) % shardCount;
       const shard = this.#shard(number);
-      const live = (at: number): boolean => (shard.fields[at * fieldCount + field.forgetAtMs] ?? 0) >= nowMs;
+      const fieldCount = this.#empty.length;
+      const live = (at: number): boolean => (shard.fields[at * fieldCount + this.#places.forgetAtMs] ?? 0) >= nowMs;
       let dead = 0;
       for (let at = 0; at < shard.keys.length / 2; at += 1) if (taken(shard, at) && !live(at)) dead += 1;
       if (dead === 0) continue;
       this.#size -= dead;
-      this.#shards[number] = rebuilt(shard, Math.max(minCapacity, 2 ** Math.ceil(Math.log2(2 * (shard.size - dead) + 1))), live);
+      const capacity = Math.max(minCapacity, 2 ** Math.ceil(Math.log2(2 * (shard.size - dead) + 1)));
+      this.#shards[number] = rebuilt(shard, fieldCount, { capacity, keep: live });
     }
   }
 
@@ -106,7 +101,7 @@ export class SelectorTable {
   }
 }
 
-function emptyShard(capacity: number): Shard {
+function emptyShard(capacity: number, fieldCount: number): Shard {
   return { keys: new Uint32Array(2 * capacity), fields: new Float64Array(capacity * fieldCount), size: 0 };
 }
 
@@ -126,8 +121,12 @@ function probe(shard: Shard, low: number, high: number): number {
   return at;
 }
 
-function rebuilt(old: Shard, capacity: number, keep: (at: number) => boolean): Shard {
-  const shard = emptyShard(capacity);
+function rebuilt(
+  old: Shard,
+  fieldCount: number,
+  { capacity, keep }: { readonly capacity: number; readonly keep: (at: number) => boolean },
+): Shard {
+  const shard = emptyShard(capacity, fieldCount);
   for (let at = 0; at < old.keys.length / 2; at += 1) {
     if (!taken(old, at) || !keep(at)) continue;
     const low = old.keys[2 * at] ?? 0;

@@ -50,8 +50,8 @@ export interface TagSet {
   readonly exact: boolean;
 }
 
-/** Every token has these, or carries its fingerprint, so they are never unknown. */
-const alwaysKnown: ReadonlySet<Dimension> = new Set(['everything', 'issuer', 'fingerprint', 'signed_content', 'scope_kind']);
+/** Every token has these, or carries its fingerprint, or none has them: so they are never unknown. */
+const alwaysKnown: ReadonlySet<Dimension> = new Set(['everything', 'issuer', 'fingerprint', 'signed_content', 'scope_kind', 'catalog']);
 /** Unique in the deployment, not only within an issuer. */
 const withoutIssuer: ReadonlySet<Dimension> = new Set(['everything', 'fingerprint']);
 const dimensionNumber = new Map<Dimension, number>(dimensions.map((dimension, number) => [dimension, number]));

@@ -24,6 +24,8 @@ export interface AnswerContext {
   readonly asOf: Cursor;
   /** Handles are configured, so that one may be told. */
   readonly handles?: boolean;
+  /** What invalidations of an issuer's catalogs require: an answer that carries one has this tag too. */
+  readonly catalogTag: (issuer: string) => bigint;
   /** The entry that killed it, for callers that may see it. */
   readonly killer?: { readonly placed: PlacedEntry; readonly tags: readonly bigint[] } | undefined;
 }
@@ -134,6 +136,7 @@ export function messageOf(answer: Answer, question: ReadQuestion, context: Answe
     if (answer.catalog && question.catalogFilter) message.token.catalog = catalogToMessage(answer.catalog, question.catalogFilter);
     // Whatever kills either of them ends the answer.
     if (question.wantsTags) message.tags = [...new Set([known, answer.service].flatMap((one) => (one ? [...tagsOf(one)] : [])))];
+    if (question.wantsTags && answer.catalog && question.catalogFilter) message.tags.push(context.catalogTag(known.issuer.name));
     if (question.wantsHandle && context.handles && known.digest !== undefined) message.handle = handleOf(known.digest);
   }
   if (answer.service) message.service = tokenToMessage(answer.service.token(), { claims: false });
@@ -149,6 +152,7 @@ export function messageOf(answer: Answer, question: ReadQuestion, context: Answe
           learnedAt: dateFromMs(revoked.learnedAtMs),
           forgetAt: dateFromMs(revoked.forgetAtMs),
           entryId: '',
+          spread: undefined,
         };
   }
   return message;

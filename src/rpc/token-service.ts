@@ -110,11 +110,17 @@ class TokenService {
   readonly #writer = new AnswerWriter();
   readonly #watchWriter: WatchWriter;
   readonly #meter: ValidateMeter;
+  /** Made once, as a hit makes no closure. */
+  readonly #catalogTag: (issuer: string) => bigint;
 
   constructor(parts: TokenServiceParts) {
     this.#parts = parts;
     this.#watchWriter = new WatchWriter({ journal: parts.invalidations.journal, tagger: parts.tagger, name: parts.name });
     this.#meter = new ValidateMeter(parts.telemetry, parts.monotonicMs);
+    this.#catalogTag = (issuer) => {
+      const { low, high } = parts.tagger.tag('catalog', issuer, 'catalog');
+      return (BigInt(high) << 32n) | BigInt(low);
+    };
   }
 
   validate(request: ReadQuestion | SidecarError, call: Call): Uint8Array | Promise<Uint8Array> {
@@ -215,7 +221,7 @@ class TokenService {
     if (!answer) return FindTokenResponse.encode({ found: undefined }).finish();
     const { invalidations, catalogs } = this.#parts;
     const catalog = question.catalogFilter && answer.known && catalogs.find(answer.known);
-    const context = { asOf: invalidations.cursor(answer.asOf), handles: this.#parts.handles };
+    const context = { asOf: invalidations.cursor(answer.asOf), handles: this.#parts.handles, catalogTag: this.#catalogTag };
     return FindTokenResponse.encode({ found: messageOf({ ...answer, catalog }, question, context) }).finish();
   }
 
@@ -263,7 +269,8 @@ class TokenService {
     this.#meter.count(issuer, answer.decision.active ? 'active' : 'inactive', reason);
     this.#meter.took(answer.provenance ?? 'NONE', startedMs);
     const killer = placed && { placed, tags: this.#watchWriter.tagSets(placed)[0] ?? [] };
-    return this.#writer.write(answer, question, { asOf: invalidations.cursor(answer.asOf), killer, handles: this.#parts.handles });
+    const { handles } = this.#parts;
+    return this.#writer.write(answer, question, { asOf: invalidations.cursor(answer.asOf), killer, handles, catalogTag: this.#catalogTag });
   }
 
   /** Having the token is enough: nobody is asked who he is. */

@@ -16,6 +16,17 @@ export interface AuthoritiesParts {
   readonly degradations: Degradations;
 }
 
+/**
+ * To whom a question gives way (S7, S13). `others`: half of the queue is for those that have no facts. `others and doubt`: also while
+ * nobody knows whether the authority answers at all, to the one question that is to show it.
+ */
+export type Yielding = 'others' | 'others and doubt';
+
+/** One question. */
+export interface AuthorityQuestion extends ReadOptions {
+  readonly yieldsTo?: Yielding | undefined;
+}
+
 /** What is taken for the pace of an authority that has not answered yet, in milliseconds. */
 const unknownPaceMs = 500;
 
@@ -24,6 +35,8 @@ export class Authorities {
   readonly #parts: AuthoritiesParts;
   readonly #gates: ReadonlyMap<string, Gate>;
   readonly #paces: ReadonlyMap<string, Pace>;
+  /** Those whose last question was not answered. */
+  readonly #silent = new Set<string>();
 
   constructor(parts: AuthoritiesParts) {
     this.#parts = parts;
@@ -40,18 +53,32 @@ export class Authorities {
     return this.#paces.get(issuer.name)?.p99(unknownPaceMs) ?? unknownPaceMs;
   }
 
-  /** What the issuer says. Throws as TokenFormat.read and Gate.run, and UNAVAILABLE / UPSTREAM_TIMEOUT when `deadline` aborts. */
-  async read(issuer: Issuer, raw: string, deadline: AbortSignal, options: ReadOptions): Promise<Reading> {
+  /** Whether a question that gives way may be asked now. */
+  hasRoom(issuer: Issuer, yieldsTo: Yielding): boolean {
+    const gate = this.#gates.get(issuer.name);
+    if (!gate?.isHalfFree) return false;
+    return yieldsTo === 'others' || gate.running === 0 || !this.#silent.has(issuer.name);
+  }
+
+  /**
+   * What the issuer says. Throws as TokenFormat.read and Gate.run, UNAVAILABLE / UPSTREAM_BUSY where it gives way, and UNAVAILABLE /
+   * UPSTREAM_TIMEOUT when `deadline` aborts.
+   */
+  async read(issuer: Issuer, raw: string, deadline: AbortSignal, { yieldsTo, ...options }: AuthorityQuestion): Promise<Reading> {
     const gate = this.#gates.get(issuer.name);
     if (!gate) throw new SidecarError('INTERNAL', `no gate for issuer "${issuer.name}"`, { reason: 'NO_GATE' });
     const startedMs = this.#parts.clock.monotonicMs();
     try {
+      // Here, where it would take its place: of those that found room when they came, all but a few may find none by now.
+      if (yieldsTo && !this.hasRoom(issuer, yieldsTo)) throw yielded(issuer);
       const reading = await gate.run(deadline, () => orDeadline(issuer.format.read(raw, deadline, options), deadline, issuer.name));
+      this.#silent.delete(issuer.name);
       if (reading.clockOffsetMs !== undefined) this.clockRead(issuer, reading.clockOffsetMs);
       this.#paces.get(issuer.name)?.observe(this.#parts.clock.monotonicMs() - startedMs);
       this.#count(issuer, reading.kind === 'facts' ? 'good' : 'bad', startedMs);
       return reading;
     } catch (error) {
+      if (!isBusy(error)) this.#silent.add(issuer.name);
       this.#count(issuer, (error instanceof SidecarError ? outcomes[error.reason] : undefined) ?? 'error', startedMs);
       throw error;
     }
@@ -76,6 +103,18 @@ const outcomes: Readonly<Record<string, string>> = {
   UPSTREAM_BUSY: 'shed',
   UPSTREAM_TIMEOUT: 'timeout',
 };
+
+/** Too many wait already; it says nothing about the authority. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof SidecarError && error.reason === 'UPSTREAM_BUSY';
+}
+
+function yielded({ name }: Issuer): SidecarError {
+  return new SidecarError('UNAVAILABLE', `questions to issuer "${name}" that are in no hurry give way now`, {
+    reason: 'UPSTREAM_BUSY',
+    retryAfterMs: 250,
+  });
+}
 
 function orDeadline<Value>(reading: Promise<Value>, deadline: AbortSignal, issuer: string): Promise<Value> {
   return orAborted(reading, deadline).catch((error: unknown) => {

@@ -1,14 +1,24 @@
 // Service catalogs in memory: records of their own beside the facts, shared by the tokens of one user and scope (S1).
 
 import { LRUCache } from 'lru-cache';
+import { type Currentness, currentnessOf, currentUntilMs } from '../core/currentness.ts';
+import type { Tagger } from '../core/tag.ts';
 import type { Clock } from '../ports.ts';
-import type { Invalidations } from './invalidations.ts';
+import { CatalogSubjects } from './catalog-subject.ts';
+import type { Invalidations, Looked } from './invalidations.ts';
 import type { FetchBegin, Known } from './known.ts';
 
 /** A catalog, and when it was fetched. */
 export interface FetchedCatalog {
   readonly catalog: Uint8Array;
   readonly began: FetchBegin;
+}
+
+/** A catalog in memory, how it stands, and for how much longer it may be believed. */
+export interface CatalogAtHand {
+  readonly catalog: Uint8Array;
+  readonly currentness: Exclude<Currentness, 'stale'>;
+  readonly servesMs: number;
 }
 
 /** How catalogs are kept. */
@@ -23,6 +33,7 @@ export interface CatalogLimits {
 export interface CatalogsParts {
   readonly clock: Clock;
   readonly invalidations: Invalidations;
+  readonly tagger: Tagger;
   readonly settleMs: number;
   readonly limits: CatalogLimits;
 }
@@ -30,14 +41,16 @@ export interface CatalogsParts {
 /** Catalogs by issuer and name. A token without one has an empty one. */
 export class Catalogs {
   readonly #parts: CatalogsParts;
-  readonly #memory: LRUCache<string, FetchedCatalog>;
+  readonly #memory: LRUCache<string, FetchedCatalog & { readonly subject: Looked }>;
+  readonly #subjects: CatalogSubjects;
 
   constructor(parts: CatalogsParts) {
     this.#parts = parts;
+    this.#subjects = new CatalogSubjects(parts.tagger);
     this.#memory = new LRUCache({
       maxSize: parts.limits.memoryBytes,
-      // About 300 bytes of objects around each (`npm run bench -- memory`).
-      sizeCalculation: ({ catalog }) => catalog.byteLength + 300,
+      // About 700 bytes of objects around each (`npm run bench -- memory`).
+      sizeCalculation: ({ catalog }) => catalog.byteLength + 700,
     });
   }
 
@@ -50,24 +63,34 @@ export class Catalogs {
   }
 
   /**
-   * Young enough, and fetched after every REFRESH that concerns the token: its roles or its project may be others since. One that was
-   * fetched while such a REFRESH settled serves until that is over, as facts do (S6).
+   * Young enough, and fetched after every REFRESH that concerns the token or the issuer's catalogs: its roles or its project may be others
+   * since. One that was fetched while such a REFRESH settled serves until that is over, as facts do (S6).
    */
   find(known: Known): Uint8Array | undefined {
-    if (known.catalogName === undefined) return none;
-    return this.servesMs(known) > 0 ? this.#memory.get(keyOf(known, known.catalogName))?.catalog : undefined;
+    const there = this.look(known);
+    return there?.currentness === 'current' ? there.catalog : undefined;
   }
 
-  /** For how much longer `find` gives it, in milliseconds: what an answer with it may be repeated for. */
-  servesMs(known: Known): number {
-    if (known.catalogName === undefined) return Infinity;
+  /** The same, also where it has to be fetched first as far as that can be (S7). A precise REFRESH of the token leaves nothing. */
+  look(known: Known): CatalogAtHand | undefined {
+    const { catalogName } = known;
+    if (catalogName === undefined) return none;
     const { clock, invalidations, limits, settleMs } = this.#parts;
-    const kept = this.#memory.peek(keyOf(known, known.catalogName));
-    const covering = invalidations.covering(known);
-    if (!kept || kept.began.revision < covering.refreshRevision) return 0;
-    const settledFromMs = covering.refreshAppliedMs + settleMs;
-    const endsAtMs = Math.min(kept.began.monotonicMs + limits.timeMs, kept.began.monotonicMs < settledFromMs ? settledFromMs : Infinity);
-    return Math.max(0, Math.floor(endsAtMs - clock.monotonicMs()));
+    const kept = this.#memory.get(keyOf(known, catalogName));
+    const nowMs = clock.monotonicMs();
+    if (!kept || nowMs >= kept.began.monotonicMs + limits.timeMs) return undefined;
+    const coverings = [invalidations.covering(known), invalidations.covering(kept.subject)];
+    const found = coverings.map((covering) => currentnessOf(kept.began, covering, { nowMs, settleMs }));
+    if (found.includes('stale')) return undefined;
+    const currentness = worstFirst.find((one) => found.includes(one)) ?? 'current';
+    const untilMs = Math.min(...coverings.map((covering) => currentUntilMs(kept.began, covering, settleMs)));
+    const endsAtMs = Math.min(kept.began.monotonicMs + limits.timeMs, untilMs);
+    return { catalog: kept.catalog, currentness, servesMs: Math.max(0, Math.floor(endsAtMs - nowMs)) };
+  }
+
+  /** For how much longer it may be believed, in milliseconds: what an answer with it may be repeated for. */
+  servesMs(known: Known): number {
+    return this.look(known)?.servesMs ?? 0;
   }
 
   /** An older one does not replace a newer one. */
@@ -75,11 +98,14 @@ export class Catalogs {
     if (known.catalogName === undefined || !this.#parts.limits.enabled) return;
     const key = keyOf(known, known.catalogName);
     const before = this.#memory.peek(key);
-    if (!before || before.began.monotonicMs <= fetched.began.monotonicMs) this.#memory.set(key, fetched);
+    if (before && before.began.monotonicMs > fetched.began.monotonicMs) return;
+    this.#memory.set(key, { ...fetched, subject: this.#subjects.of(known.issuer.name, known.catalogName) });
   }
 }
 
-const none: Uint8Array = new Uint8Array();
+const worstFirst = ['overdue', 'due', 'yielding', 'current'] as const;
+
+const none: CatalogAtHand = { catalog: new Uint8Array(), currentness: 'current', servesMs: Infinity };
 
 function keyOf(known: Known, catalogName: string): string {
   return `${catalogName} ${known.issuer.name}`;

@@ -1,15 +1,21 @@
-// Whether facts may be used for a question, and for how long an answer from them: S1, S6, S16 and W15 in one place.
+// Whether facts may be used for a question, and for how long an answer from them: S1, S6, S7, S13, S16 and W15 in one place.
 
+import { currentnessOf, currentUntilMs, newestRefreshOf } from '../core/currentness.ts';
 import type { Demand } from '../core/decision.ts';
-import type { Covering } from '../core/invalidation-index.ts';
+import { type Covering, uncovered } from '../core/invalidation-index.ts';
 import type { Clock } from '../ports.ts';
+import { type Degradations, type DegradedPolicy, isAboutNews } from './degradation.ts';
 import type { Invalidations } from './invalidations.ts';
 import type { Known } from './known.ts';
 import type { Question } from './question.ts';
+import type { Use } from './use.ts';
 
 /** What judging facts needs. */
 export interface CurrencyParts {
   readonly invalidations: Invalidations;
+  readonly degradations: Degradations;
+  /** S13. */
+  readonly whenDegraded: DegradedPolicy;
   readonly clock: Clock;
   readonly settleMs: number;
   /** Facts are kept: otherwise an answer may not be repeated either. */
@@ -18,8 +24,10 @@ export interface CurrencyParts {
 
 /** For tokens that never end, where facts serve until then: nobody needs an answer to be repeated for longer than a day. */
 const longestMaxAgeMs = 86_400_000;
+/** S13, `revalidate`: older facts of a degraded issuer are confirmed first. */
+const confirmedForMs = 5000;
 
-/** Judges facts by their age, by what has been invalidated since, and by what a question makes of them. */
+/** Judges facts by their age, by what has been invalidated since, by how current the news are, and by what a question makes of them. */
 export class Currency {
   readonly #parts: CurrencyParts;
 
@@ -27,22 +35,40 @@ export class Currency {
     this.#parts = parts;
   }
 
-  /** Young enough for the configuration and the question, learned after every REFRESH that matches, and settled (S1, S6). */
-  isUsable(known: Known, question: Question): boolean {
+  /** What they are good for now. Young enough for the configuration and the question, they are at least in need (S7). */
+  use(known: Known, question: Question): Use {
     const nowMs = this.#parts.clock.monotonicMs();
-    if (nowMs >= known.freshUntilMs) return false;
+    if (nowMs >= known.freshUntilMs) return 'stale';
     const covering = this.#parts.invalidations.covering(known);
     // Dead whatever a fetch would say: no question to the authority, and an answer also while it is down.
-    if (covering.revoked) return true;
+    if (covering.revoked) return 'good';
     const { maxStalenessMs } = question;
-    if (maxStalenessMs !== undefined && nowMs - known.began.monotonicMs > maxStalenessMs) return false;
-    if (known.began.revision < covering.refreshRevision) return false;
-    if (question.more && !this.#tellsOfItsEnd(known, question)) return false;
-    return !this.#isProvisional(known, covering) || nowMs < this.#settledFromMs(covering);
+    if (maxStalenessMs !== undefined && nowMs - known.began.monotonicMs > maxStalenessMs) return 'stale';
+    if (question.more && !this.tellsOfItsEnd(known, question)) return 'stale';
+    if (covering !== uncovered) {
+      const currentness = currentnessOf(known.began, covering, { nowMs, settleMs: this.#settleMs(known) });
+      if (currentness !== 'current') return currentness;
+    }
+    return this.#isDoubtful(known, nowMs) ? 'doubtful' : 'good';
+  }
+
+  /** By both clocks: news are behind on a machine that has slept, and its facts are as old as it has slept. */
+  #isDoubtful(known: Known, nowMs: number): boolean {
+    const { whenDegraded, degradations, clock } = this.#parts;
+    if (whenDegraded !== 'revalidate' || !known.canAsk) return false;
+    if (degradations.isSoundFor(nowMs)) return false;
+    if (!isAboutNews(degradations.by(known.issuer.name))) return false;
+    const { monotonicMs, wallMs } = known.began;
+    return Math.max(nowMs - monotonicMs, clock.nowMs() - (clock.monotonicMs() - nowMs) - wallMs) > confirmedForMs;
+  }
+
+  /** An authority may have answered from before what it has announced; a signature says the same at all times (S6). */
+  #settleMs({ provenance }: Known): number {
+    return provenance === 'authority' ? this.#parts.settleMs : 0;
   }
 
   /** Where a token that has ended may be good: the facts were fetched after its end (S16). */
-  #tellsOfItsEnd(known: Known, question: Question): boolean {
+  tellsOfItsEnd(known: Known, question: Question): boolean {
     const { endsAtMs } = known.standing;
     const nowMs = this.#parts.clock.nowMs();
     // Past its window nothing makes it good.
@@ -56,24 +82,16 @@ export class Currency {
     return Math.min(began.wallMs, clock.nowMs() - (clock.monotonicMs() - began.monotonicMs));
   }
 
-  /** The fetch began so soon after a matching REFRESH that the authority may have answered from before it (S6). */
-  #isProvisional(known: Known, covering: Covering): boolean {
-    return known.provenance === 'authority' && known.began.monotonicMs < this.#settledFromMs(covering);
-  }
-
-  #settledFromMs(covering: Covering): number {
-    return covering.refreshAppliedMs + this.#parts.settleMs;
-  }
-
-  /** Facts that were there, or under way, when the call arrived: young enough, and not provisional beyond their window (S6). */
+  /** Facts that were there, or under way, when the call arrived: they were good enough then, and no REFRESH has come since (S6). */
   suits(known: Known, arrivedMs: number, question: Question): boolean {
     const { maxStalenessMs } = question;
     if (maxStalenessMs !== undefined && arrivedMs - known.began.monotonicMs > maxStalenessMs) return false;
     const covering = this.#parts.invalidations.covering(known);
     // A newer REFRESH hides the one whose window the flight may have begun in, so nothing can be told of that: one more flight.
-    if (known.began.revision < covering.refreshRevision) return false;
-    if (!this.#tellsOfItsEnd(known, question)) return false;
-    return !this.#isProvisional(known, covering) || arrivedMs < this.#settledFromMs(covering);
+    if (known.began.revision < newestRefreshOf(covering)) return false;
+    if (!this.tellsOfItsEnd(known, question)) return false;
+    const judging = { nowMs: arrivedMs, settleMs: this.#settleMs(known) };
+    return currentnessOf(known.began, covering, judging) === 'current' && !this.#isDoubtful(known, arrivedMs);
   }
 
   /** The demand of a question that takes the token beyond its end, as far as its facts tell of that (S16). */
@@ -84,17 +102,21 @@ export class Currency {
   }
 
   /**
-   * W15: the only permission to keep an answer. Ends with the facts, the token, the settle window and the caller's own bound. A token
-   * with access rules gives none, unless the demand names the request: a near cache would not know which ones it was asked for.
+   * W15: the only permission to keep an answer. Ends with the facts, the token, the settle window, the token's slot and the caller's own
+   * bound. A token with access rules gives none, unless the demand names the request: a near cache would not know which ones it was
+   * asked for.
    */
   maxAgeMs(known: Known, covering: Covering, { maxStalenessMs, demand }: Question, nowMs: number): number {
     if (!this.#parts.caching) return 0;
     if (known.standing.hasAccessRules && typeof demand?.access !== 'object') return 0;
-    // A REFRESH came while the answer was under way: the next one fetches.
-    if (known.began.revision < covering.refreshRevision) return 0;
     const monotonicMs = this.#parts.clock.monotonicMs();
     let endsInMs = Math.min(longestMaxAgeMs, known.freshUntilMs - monotonicMs, known.standing.endsAtMs - nowMs);
-    if (this.#isProvisional(known, covering)) endsInMs = Math.min(endsInMs, this.#settledFromMs(covering) - monotonicMs);
+    if (covering !== uncovered) {
+      const settleMs = this.#settleMs(known);
+      // A REFRESH came while the answer was under way: the next one fetches.
+      if (currentnessOf(known.began, covering, { nowMs: monotonicMs, settleMs }) === 'stale') return 0;
+      endsInMs = Math.min(endsInMs, currentUntilMs(known.began, covering, settleMs) - monotonicMs);
+    }
     if (maxStalenessMs !== undefined) endsInMs = Math.min(endsInMs, known.began.monotonicMs + maxStalenessMs - monotonicMs);
     return Math.max(0, Math.floor(endsInMs));
   }

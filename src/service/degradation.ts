@@ -16,6 +16,12 @@ export type DegradedCause = (typeof degradedCauses)[number];
 /** A cause, with the source where it is one's: `SOURCE_BEHIND(bus)`. */
 export type DegradedReason = 'CLOCK' | 'STALE_FACTS' | 'GAP' | `SOURCE_BEHIND(${string})` | `SOURCE_SUSPECT(${string})`;
 
+/**
+ * What is answered about an issuer whose news may have been missed. `refuse`: nothing. `revalidate`: what is confirmed first, where the
+ * authority can be asked; the rest as it is, marked. `serve-marked`: everything as ever, marked.
+ */
+export type DegradedPolicy = 'refuse' | 'revalidate' | 'serve-marked';
+
 /** Without the source. */
 export function causeOf(reason: DegradedReason): DegradedCause {
   return degradedCauses.find((cause) => reason.startsWith(cause)) ?? 'GAP';
@@ -70,9 +76,15 @@ export class Degradations {
     this.#moments = new WallMoments(parts.clock);
   }
 
+  /** Whether nobody is degraded at this moment, for who has read the monotonic clock anyway. Cost: two comparisons. */
+  isSoundFor(monotonicMs: number): boolean {
+    const { monotonicMs: untilMs, wallMs } = this.#soundUntil;
+    // Infinity: nobody tells any news, and no clock is off.
+    return monotonicMs < untilMs && (wallMs === Infinity || this.#parts.clock.nowMs() < wallMs);
+  }
+
   by(issuer: string): readonly DegradedReason[] {
-    const { clock } = this.#parts;
-    if (clock.monotonicMs() < this.#soundUntil.monotonicMs && clock.nowMs() < this.#soundUntil.wallMs) return none;
+    if (this.#soundUntil === never || this.isSoundFor(this.#parts.clock.monotonicMs())) return none;
     const standing = this.#standings.get(issuer);
     return standing ? this.#judged(standing, this.#moments.look()).list : none;
   }
@@ -187,5 +199,6 @@ const words: Readonly<Record<DegradedCause, string>> = {
 };
 
 function earlier(one: Moment, other: Moment): Moment {
+  if (other === never) return one;
   return { monotonicMs: Math.min(one.monotonicMs, other.monotonicMs), wallMs: Math.min(one.wallMs, other.wallMs) };
 }

@@ -1,12 +1,13 @@
 // Where facts come from: what is kept, and one flight per digest to the shared tier and to whoever can tell.
 
+import { newestRefreshOf } from '../core/currentness.ts';
 import type { InactiveReason } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Covering } from '../core/invalidation-index.ts';
 import { signedContentOf } from '../core/raw.ts';
 import { deriveKey } from '../core/sealed.ts';
 import type { Reading } from '../ports.ts';
-import type { Authorities } from './authorities.ts';
+import { type Authorities, isBusy, type Yielding } from './authorities.ts';
 import type { Catalogs } from './catalogs.ts';
 import type { Issuer } from './issuer.ts';
 import { type AskedToken, KeptFacts, type KeptFactsParts } from './kept-facts.ts';
@@ -36,6 +37,8 @@ export interface Wanted extends AskedToken {
   readonly suits?: (known: Known) => boolean;
   /** The service catalog too. */
   readonly catalog?: boolean;
+  /** To whom this question gives way: there are facts that would do in need. Absent: to nobody. */
+  readonly yieldsTo?: Yielding | undefined;
 }
 
 /** What a fetch gave. `catalog`: where it was wanted. */
@@ -48,6 +51,7 @@ type Told = Extract<Reading, { kind: 'facts' }>;
 
 interface Flight {
   readonly issuer: string;
+  readonly yieldsTo: Yielding | undefined;
   readonly began: FetchBegin;
   readonly landed: Promise<Fetched>;
 }
@@ -80,6 +84,11 @@ export class FactsStore {
   /** Fetches under way. */
   flightsTo(issuer: string): number {
     return [...this.#flights.values()].filter((flight) => flight.issuer === issuer).length;
+  }
+
+  /** Whether a fetch that gives way would be begun now, or is under way already. */
+  hasRoom(wanted: Wanted & { readonly yieldsTo: Yielding }): boolean {
+    return this.#flights.has(flightOf(wanted)) || this.#parts.authorities.hasRoom(wanted.issuer, wanted.yieldsTo);
   }
 
   queued(issuer: string): number {
@@ -143,14 +152,15 @@ export class FactsStore {
     const { tagger, invalidations } = this.#parts;
     const content = { dimension: 'signed_content' as const, value: signedContentOf(raw) };
     const known = content.value === undefined ? [] : [content];
-    const attributes = tagger.attributes(issuer?.name ?? '', known, tagger.fingerprints(digest));
+    const fingerprints = tagger.fingerprints(digest);
+    const attributes = tagger.attributes(issuer?.name ?? '', known, fingerprints);
     return invalidations.coveringOf({ attributes, issuedAtMs: undefined, canAsk: issuer?.canAsk ?? true });
   }
 
   /**
    * Facts whose fetch began at or after this call, as far as a REFRESH applied before it demands that: joins the running flight, and
    * one more where that one began too early (S6). The caller leaves by its own signal; the flight ends by its own deadline.
-   * Throws as TokenFormat.read, and DEADLINE_EXCEEDED by the caller's signal.
+   * Throws as TokenFormat.read, UNAVAILABLE / UPSTREAM_BUSY where it gives way, and DEADLINE_EXCEEDED by the caller's signal.
    */
   async fetch(wanted: Wanted, signal: AbortSignal): Promise<Fetched> {
     const { issuer, suits } = wanted;
@@ -160,7 +170,12 @@ export class FactsStore {
       const running = this.#flights.get(flightOf(wanted));
       if (!running) break;
       this.#waiters(issuer).add();
-      const landed = await leaving(running.landed, signal);
+      const landed = await leaving(running.landed, signal).catch((error: unknown) => {
+        // It gave way to others, and nobody was asked: this call need not, or not so far.
+        if (isBusy(error) && running.yieldsTo !== undefined && running.yieldsTo !== wanted.yieldsTo) return undefined;
+        throw error;
+      });
+      if (!landed) continue;
       const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, arrivedAt);
       if (!isBehind && (landed.kind === 'inactive' || suits?.(landed.known) !== false)) return landed;
     }
@@ -186,7 +201,7 @@ export class FactsStore {
   /** Something that matches was applied after its fetch began. */
   #isBehind(landed: Fetched, arrivedAt: number): boolean {
     if (landed.kind === 'inactive') return landed.revision < arrivedAt;
-    return this.#parts.invalidations.covering(landed.known).refreshRevision > landed.known.began.revision;
+    return newestRefreshOf(this.#parts.invalidations.covering(landed.known)) > landed.known.began.revision;
   }
 
   #fly(wanted: Wanted): Flight {
@@ -196,7 +211,7 @@ export class FactsStore {
     const landed = this.#land(wanted, began).finally(() => {
       if (this.#flights.get(key) === flight) this.#flights.delete(key);
     });
-    const flight: Flight = { issuer: wanted.issuer.name, began, landed };
+    const flight: Flight = { issuer: wanted.issuer.name, yieldsTo: wanted.yieldsTo, began, landed };
     this.#flights.set(key, flight);
     // Its waiters may all have left by the time it fails.
     landed.catch(() => undefined);
@@ -266,8 +281,8 @@ export class FactsStore {
     began: FetchBegin,
     deadline: AbortSignal,
   ): Promise<{ readonly fetched: Fetched; readonly kept: Promise<unknown> }> {
-    const { issuer, raw, catalog = false, allowExpired = false } = wanted;
-    const reading = await this.#parts.authorities.read(issuer, raw, deadline, { catalog, allowExpired });
+    const { issuer, raw, catalog = false, allowExpired = false, yieldsTo } = wanted;
+    const reading = await this.#parts.authorities.read(issuer, raw, deadline, { catalog, allowExpired, yieldsTo });
     if (reading.kind === 'inactive') return { fetched: this.#refused(wanted, reading, began), kept: Promise.resolve() };
     return this.#told(wanted, reading, began);
   }

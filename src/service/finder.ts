@@ -94,9 +94,11 @@ export class Finder {
       [...digests].map(async ([fingerprint, digest]) => {
         const here = digest === undefined ? undefined : facts.find(digest);
         // Another sidecar may have confirmed what is too old here.
-        if (here && validator.confirm(here, 'MEMORY')) return { known: here, provenance: 'MEMORY' as const };
+        if (here && validator.isGood(here)) return { known: here, provenance: 'MEMORY' as const };
         const there = await facts.findShared({ fingerprint });
-        return typeof there === 'string' ? undefined : { known: there, provenance: 'SHARED' as const };
+        const isNewer = typeof there !== 'string' && !(here && here.began.monotonicMs >= there.began.monotonicMs);
+        if (isNewer) return { known: there, provenance: 'SHARED' as const };
+        return here && { known: here, provenance: 'MEMORY' as const };
       }),
     );
     return found.filter((one) => one !== undefined);

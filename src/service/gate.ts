@@ -20,6 +20,15 @@ export class Gate {
     return this.#waiting.length;
   }
 
+  get running(): number {
+    return this.#running;
+  }
+
+  /** There is a place at once, or half of the queue is free. */
+  get isHalfFree(): boolean {
+    return this.#running < this.#concurrency || 2 * this.#waiting.length < this.#queueLimit;
+  }
+
   /**
    * Runs `task` when there is room. Throws UNAVAILABLE / UPSTREAM_BUSY at once where the queue is full, and the signal's reason as
    * UNAVAILABLE / UPSTREAM_TIMEOUT where its turn does not come in time.

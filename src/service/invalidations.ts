@@ -1,16 +1,16 @@
 // The one road: append to the journal, follow it into the index, wake whoever waits.
 
+import { byRarity } from '../core/attributes.ts';
 import { entryIdOf, freshRequestId, onceKeyOf } from '../core/entry-id.ts';
 import { SidecarError } from '../core/errors.ts';
 import { History } from '../core/history.ts';
 import { type Cursor, type Effect, type Origin, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
-import { type Covering, firstTagsOf, InvalidationIndex, mayFit } from '../core/invalidation-index.ts';
+import { type Coverable, type Covering, firstTagsOf, InvalidationIndex, mayFit } from '../core/invalidation-index.ts';
 import type { Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Journal, Telemetry } from '../ports.ts';
 import { Compaction } from './compaction.ts';
 import { joinKeyIds, KeyNotes } from './key-notes.ts';
-import type { Known } from './known.ts';
 import { Merging } from './merging.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -49,6 +49,13 @@ export interface Appended {
   readonly atMs: number;
 }
 
+/** What is looked up again and again, and what was found last: a hit only looks at what is new since. */
+export interface Looked extends Coverable {
+  covering: Covering;
+  /** What the invalidations up to there mean for it; -1: it has not been looked up. */
+  checkedRevision: number;
+}
+
 /** An applied entry as the ring keeps it: for watchers, and for hits that only have to look at what is new. */
 interface RingItem {
   readonly revision: Revision;
@@ -64,6 +71,8 @@ export interface RoadParts {
   readonly telemetry: Telemetry;
   /** S6. */
   readonly settleMs: number;
+  /** S7: what a broad REFRESH is spread over where there is no room to ask. */
+  readonly wideWindowMs: number;
   /** How long facts may serve, skew included: what a watcher may still hold (S12, the REFRESH floor). */
   readonly factsLifeMs: number;
   /** How long a REFRESH matters: as long as anything that it makes stale is kept, skew included. */
@@ -99,7 +108,7 @@ export class Invalidations {
   constructor(parts: RoadParts) {
     this.#parts = parts;
     this.journal = parts.journal;
-    this.#index = new InvalidationIndex(parts.tagger);
+    this.#index = new InvalidationIndex(parts.tagger, parts);
     this.#ring = new History(parts.ring, 0);
     this.#keys = new KeyNotes(parts);
     this.#merging = new Merging(parts, (draft, signal) => this.append(draft, undefined, signal));
@@ -187,10 +196,10 @@ export class Invalidations {
   /**
    * Appends and applies. Resolves when a Validate that starts now sees it.
    * Throws UNAVAILABLE / JOURNAL_FAILED where it is not durable, ALREADY_EXISTS for another body under the same request id,
-   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is durable already.
+   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS, but not for news (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is durable already.
    */
-  async append(draft: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
-    this.#requireRoom(draft.selector);
+  async append(said: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
+    const draft = this.#withRoom(said);
     const { clock } = this.#parts;
     const startedMs = clock.monotonicMs();
     const headBefore = this.journal.head();
@@ -224,7 +233,7 @@ export class Invalidations {
    * What covers this token now. One comparison where nothing has been applied since it was last asked for this record; where only a
    * few entries have, those alone are looked at, whatever the number of live ones; else its attributes × forms in use.
    */
-  covering(known: Known): Covering {
+  covering(known: Looked): Covering {
     if (known.checkedRevision !== this.#applied) {
       const touched = this.#ring.someAfter(known.checkedRevision, fewNew, (item) => mayFit(item.firstTags, known.attributes));
       if (touched !== false) known.covering = this.#index.covering(known);
@@ -234,7 +243,7 @@ export class Invalidations {
   }
 
   /** The same for something that is not kept. */
-  coveringOf(token: Parameters<InvalidationIndex['covering']>[0]): Covering {
+  coveringOf(token: Coverable): Covering {
     return this.#index.covering(token);
   }
 
@@ -301,10 +310,19 @@ export class Invalidations {
     }
   }
 
-  #requireRoom(selector: Selector): void {
-    if (!this.#index.hasRoomFor(selector)) {
+  /**
+   * Where too many selectors of unusual forms are live, a caller is told so. News cannot be turned away: they become a REFRESH of the
+   * condition that concerns the fewest tokens (S3). It may concern too much, and kills nothing: what has died is refused when it is asked for.
+   */
+  #withRoom(draft: Draft): Draft {
+    const { selector } = draft;
+    if (this.#index.hasRoomFor(selector) || selector.kind === 'everything') return draft;
+    const [rarest] = selector.conditions.toSorted((one, other) => byRarity(one.dimension, other.dimension));
+    if (draft.atMs === undefined || !rarest) {
       throw new SidecarError('RESOURCE_EXHAUSTED', 'too many selectors of unusual forms are live', { reason: 'TOO_MANY_FORMS' });
     }
+    const { issuedBeforeMs, alsoRefreshes, ...rest } = draft;
+    return { ...rest, effect: 'REFRESH', selector: { ...selector, conditions: [rarest] } };
   }
 
   async #apply(): Promise<void> {

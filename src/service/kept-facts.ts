@@ -1,6 +1,7 @@
 // Facts that are kept: the memory tier and the remembered refusals, by digest.
 
 import { LRUCache } from 'lru-cache';
+import { newestRefreshOf } from '../core/currentness.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Invalidations } from './invalidations.ts';
@@ -80,7 +81,7 @@ export class KeptFacts {
     const refusal = this.#refusals.find(digest, refusedBy(issuer, allowExpired), this.#parts.clock.monotonicMs());
     if (!refusal) return false;
     if (!refusal.formerly) return true;
-    return this.#parts.invalidations.coveringOf(refusal.formerly).refreshRevision <= refusal.revision;
+    return newestRefreshOf(this.#parts.invalidations.coveringOf(refusal.formerly)) <= refusal.revision;
   }
 
   /**

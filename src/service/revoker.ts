@@ -32,6 +32,9 @@ export class Revoker {
   /** All that fit. The caller has been authorised. Throws INVALID_ARGUMENT for a cut-off that is not allowed, and as above. */
   async revokeSelector(selector: Selector, issuedBeforeMs: number | undefined, asked: Asked, signal: AbortSignal): Promise<Done> {
     const { invalidations, clock } = this.#parts;
+    if (selector.kind === 'fit' && selector.conditions.some(({ dimension }) => dimension === 'catalog')) {
+      throw invalid('SELECTOR_FORM', 'a service catalog cannot be revoked: refresh it');
+    }
     const { named, issuers } = this.#scoped(selector);
     const latestMs = wholeSecond(clock.nowMs() + Math.max(...issuers.map((issuer) => issuer.life.skewMs)));
     if (namesOneToken(named) && issuedBeforeMs !== undefined) {

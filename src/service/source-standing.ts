@@ -6,7 +6,7 @@ import type { Moment, WallMoments } from './wall-moments.ts';
 export interface SourceStanding {
   /** Everything that the source had until `throughMs` (monotonic) is applied here. */
   proven(throughMs: number): void;
-  /** It told something that happened at `atMs`, by the wall clock. */
+  /** It brought news, at `atMs` by the wall clock. */
   broughtNews(atMs: number): void;
   /** What it may have missed has not taken effect everywhere before `untilMs` (monotonic); later ones extend it. */
   gapUntil(untilMs: number): void;

@@ -1,27 +1,24 @@
 // Validate: facts, what covers them, the clock and the demand make an answer. On a hit nothing is awaited.
 
-import { decide, type InactiveReason } from '../core/decision.ts';
 import { dispatch } from '../core/dispatch.ts';
 import { SidecarError } from '../core/errors.ts';
 import { uncovered } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Telemetry } from '../ports.ts';
-import type { Catalogs } from './catalogs.ts';
-import { Currency, type CurrencyParts } from './currency.ts';
-import type { Degradations } from './degradation.ts';
+import { Answers, type AnswersParts, marked } from './answers.ts';
+import { isBusy, type Yielding } from './authorities.ts';
 import type { FactsStore, Fetched, Wanted } from './facts.ts';
 import { Freshness, type FreshnessParts } from './freshness.ts';
 import type { Known } from './known.ts';
 import type { Answer, Provenance, Question } from './question.ts';
 import { digestOfHandle, type Handles } from './tier/handles.ts';
+import { servingOf } from './use.ts';
 
 /** What the validator needs. */
-export interface ValidatorParts extends CurrencyParts, FreshnessParts {
+export interface ValidatorParts extends AnswersParts, FreshnessParts {
   readonly facts: FactsStore;
-  readonly catalogs: Catalogs;
   /** Where handles are accepted. */
   readonly handles: Handles | undefined;
-  readonly degradations: Degradations;
   readonly telemetry: Telemetry;
   /** Longer strings are MALFORMED. */
   readonly tokenSizeBytes: number;
@@ -38,7 +35,7 @@ interface Subject {
 /** Answers Validate. */
 export class Validator {
   readonly #parts: ValidatorParts;
-  readonly #currency: Currency;
+  readonly #answers: Answers;
   readonly #freshness: Freshness;
   /** Questions that were looked up in memory, and those that found usable facts. */
   lookups = 0;
@@ -52,7 +49,7 @@ export class Validator {
 
   constructor(parts: ValidatorParts) {
     this.#parts = parts;
-    this.#currency = new Currency(parts);
+    this.#answers = new Answers(parts);
     this.#freshness = new Freshness(parts);
     const lookups = (tier: string, outcome: string): { add(n?: number): void } =>
       parts.telemetry.counter('sidegate_cache_lookups_total', { tier, outcome });
@@ -72,18 +69,23 @@ export class Validator {
     const { digest, atLeastAsFresh, more } = question;
     // What is in memory has been let in once: neither its length nor its spelling is looked at again.
     const known = digest === undefined || atLeastAsFresh || more ? undefined : this.#parts.facts.find(digest);
-    if (known && this.#currency.isUsable(known, question)) return this.#hit(known, question);
+    if (known && this.#answers.currency.use(known, question) === 'good') return this.#hit(known, question);
     if (more?.handle !== undefined && more.handle !== '') return this.#begin(question, this.#subjectOf(more.handle), signal);
-    if (question.raw.length > this.#parts.tokenSizeBytes) return this.#nobody('MALFORMED');
+    if (question.raw.length > this.#parts.tokenSizeBytes) return this.#answers.nobody('MALFORMED');
     const text = canonical(question.raw);
     if (text === '') throw new SidecarError('INVALID_ARGUMENT', 'there is no token in the request', { reason: 'TOKEN_MISSING' });
     return this.#begin(question, { digest: digestOf(text), text }, signal);
   }
 
-  /** As Validate would answer from these facts; undefined where it would have to fetch them again first. */
+  /** Facts that Validate would answer from without asking anybody. */
+  isGood(known: Known): boolean {
+    return this.#answers.currency.use(known, { raw: '' }) === 'good';
+  }
+
+  /** As Validate would answer from these facts while nobody can be asked; undefined: not at all. Throws UNAVAILABLE / NEWS_BEHIND. */
   confirm(known: Known, provenance: Provenance): Answer | undefined {
-    const question: Question = { raw: '' };
-    return this.#currency.isUsable(known, question) ? this.#decided(known, question, provenance) : undefined;
+    const answer = this.#answers.inNeed(known, { raw: '' }, 'no answer');
+    return answer && { ...answer, provenance };
   }
 
   #begin(question: Question, subject: Subject, signal: () => AbortSignal): Answer | Promise<Answer> {
@@ -100,30 +102,39 @@ export class Validator {
   }
 
   #answer(question: Question, subject: Subject, signal: () => AbortSignal): Answer | Promise<Answer> {
-    const known = this.#parts.facts.find(subject.digest);
-    const usable = known !== undefined && this.#currency.isUsable(known, question);
-    if (usable && !question.more?.catalog) return this.#hit(known, question, subject);
-    if (usable) {
-      const catalog = this.#parts.catalogs.find(known);
-      // A dead token needs no catalog, nor does one that does not meet the demand.
-      if (catalog || !this.#decided(known, question, 'MEMORY').decision.active) {
-        if (catalog) this.#catalogHits.add();
-        return this.#hit(known, question, subject, catalog);
-      }
-      this.#catalogMisses.add();
-    }
-    this.lookups += 1;
-    (known ? this.#stale : this.#misses).add();
     const { digest, text } = subject;
-    return text === undefined ? this.#opened(question, digest, signal) : this.#miss(question, { digest, text }, known, signal);
+    const known = this.#parts.facts.find(digest);
+    const atHand = known && this.#answers.atHand(known, question);
+    if (question.more?.catalog && atHand?.kind === 'good' && atHand.catalog) this.#catalogHits.add();
+    if (known && atHand?.kind === 'good') return this.#hit(known, question, subject, atHand.catalog);
+    const yieldsTo = atHand?.kind === 'in need' ? atHand.yieldsTo : undefined;
+    const served = known && yieldsTo && this.#servedAtOnce(known, question, yieldsTo);
+    if (served) return this.#counted(served);
+    this.lookups += 1;
+    if (known && question.more?.catalog && this.#answers.currency.use(known, question) === 'good') this.#catalogMisses.add();
+    (known ? this.#stale : this.#misses).add();
+    return text === undefined ? this.#opened(question, digest, signal) : this.#miss(question, { digest, text, yieldsTo }, known, signal);
+  }
+
+  /** What there is, where a fetch would have to give way; undefined: it need not, or another call has begun one already. */
+  #servedAtOnce(known: Known, question: Question, yieldsTo: Yielding): Answer | undefined {
+    const { digest, issuer } = known;
+    if (digest === undefined) return undefined;
+    const { catalog = false, allowExpired = false } = question.more ?? {};
+    const wanted = { digest, raw: '', issuer, catalog: catalog && issuer.hasCatalogs, allowExpired, yieldsTo };
+    return this.#parts.facts.hasRoom(wanted) ? undefined : this.#answers.inNeed(known, question, 'no room');
   }
 
   #hit(known: Known, question: Question, subject?: Subject, catalog?: Uint8Array): Answer {
+    const answer = this.#counted(this.#answers.decided(known, question, 'MEMORY', catalog));
+    if (this.#parts.clock.monotonicMs() >= known.refreshFromMs && answer.decision.active) this.#refreshAhead(known, question, subject);
+    return answer;
+  }
+
+  #counted(answer: Answer): Answer {
     this.lookups += 1;
     this.hits += 1;
     this.#hits.add();
-    const answer = this.#decided(known, question, 'MEMORY', catalog);
-    if (this.#parts.clock.monotonicMs() >= known.refreshFromMs && answer.decision.active) this.#refreshAhead(known, question, subject);
     return answer;
   }
 
@@ -138,27 +149,28 @@ export class Validator {
 
   #miss(
     question: Question,
-    { digest, text }: Subject & { readonly text: string },
+    { digest, text, yieldsTo }: Subject & { readonly text: string; readonly yieldsTo: Yielding | undefined },
     known: Known | undefined,
     signal: () => AbortSignal,
   ): Answer | Promise<Answer> {
     const { facts, issuers, clock } = this.#parts;
     const to = known ? { kind: 'issuer' as const, issuer: known.issuer } : dispatch(issuers, text, shapeOf(text));
-    if (to.kind === 'nobody') return this.#nobody(to.reason);
+    if (to.kind === 'nobody') return this.#answers.nobody(to.reason);
     const { issuer } = to;
     const demanded = question.demand?.anyOfIssuers;
-    if (demanded?.length && !demanded.includes(issuer.name)) return this.#nobody('WRONG_ISSUER', digest);
+    if (demanded?.length && !demanded.includes(issuer.name)) return this.#answers.nobody('WRONG_ISSUER', digest);
     const { catalog = false, allowExpired = false } = question.more ?? {};
     // Its name alone is in the journal: dead whatever the authority would say.
     const { revoked } = known ? uncovered : facts.coveringUnseen({ digest, raw: text, issuer });
-    if (revoked) return { ...this.#nobody('REVOKED', digest), revoked };
+    if (revoked) return { ...this.#answers.nobody('REVOKED', digest), revoked };
     if (facts.refused({ digest, issuer, allowExpired })) {
       this.#refusalHits.add();
-      return this.#nobody('REFUSED', digest);
+      return this.#answers.nobody('REFUSED', digest);
     }
+    if (this.#answers.refuses(issuer)) return this.#answers.refused(issuer, known, question);
     const arrivedMs = clock.monotonicMs();
-    const suits = (landed: Known): boolean => this.#currency.suits(landed, arrivedMs, question);
-    const wanted: Wanted = { digest, raw: text, issuer, suits, catalog: catalog && issuer.hasCatalogs, allowExpired };
+    const suits = (landed: Known): boolean => this.#answers.currency.suits(landed, arrivedMs, question);
+    const wanted: Wanted = { digest, raw: text, issuer, suits, catalog: catalog && issuer.hasCatalogs, allowExpired, yieldsTo };
     return this.#fetched(wanted, question, known, signal());
   }
 
@@ -172,31 +184,30 @@ export class Validator {
       if (answer) return answer;
       throw error;
     }
-    if (fetched.kind === 'inactive') return this.#nobody(fetched.reason, wanted.digest);
-    return this.#decided(fetched.known, question, provenances[fetched.from], fetched.catalog);
+    if (fetched.kind === 'inactive') return this.#answers.nobody(fetched.reason, wanted.digest);
+    return this.#answers.decided(fetched.known, question, provenances[fetched.from], fetched.catalog);
   }
 
   /**
-   * Nobody can be asked. The journal itself may say that the token is dead; or the question takes facts past their time, where no
-   * REFRESH about them has come since (S7: a precise one blocks while the authority is away). Undefined: there is no answer.
+   * Nobody could be asked. What is at hand may serve all the same (S7, S13), perhaps because another flight, or another sidecar, had more
+   * luck meanwhile. The journal itself may say that the token is dead; or the question takes facts past their time, where no REFRESH about
+   * them has come since. Undefined: there is no answer.
    */
   #withoutAuthority(wanted: Wanted, question: Question, before: Known | undefined, error: unknown): Answer | undefined {
     const { facts, invalidations, clock, staleWhileDownMs, catalogs } = this.#parts;
-    // Another flight, or another sidecar, may have had more luck while this call waited for its own.
-    const lucky = before && this.#currency.isUsable(before, question) ? before : undefined;
-    const luckyCatalog = lucky && wanted.catalog ? catalogs.find(lucky) : undefined;
-    if (lucky && (luckyCatalog || !wanted.catalog)) return this.#decided(lucky, question, 'MEMORY', luckyCatalog);
-    const covering = before ? invalidations.covering(before) : facts.coveringUnseen(wanted);
-    if (covering.revoked && before) return this.#decided(before, question, 'MEMORY');
-    if (covering.revoked) return { ...this.#nobody('REVOKED', wanted.digest), revoked: covering.revoked };
-    const beyondMs = Math.min(question.more?.staleIfUnavailableMs ?? 0, staleWhileDownMs);
     const isAway = error instanceof SidecarError && (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED');
+    const mayServe = before && (isAway || this.#answers.currency.use(before, question) === 'good');
+    const served = mayServe ? this.#answers.inNeed(before, question, isBusy(error) ? 'no room' : 'no answer') : undefined;
+    if (served) return served;
+    const covering = before ? invalidations.covering(before) : facts.coveringUnseen(wanted);
+    if (covering.revoked && before) return this.#answers.decided(before, question, 'MEMORY');
+    if (covering.revoked) return { ...this.#answers.nobody('REVOKED', wanted.digest), revoked: covering.revoked };
+    const beyondMs = Math.min(question.more?.staleIfUnavailableMs ?? 0, staleWhileDownMs);
     if (!before || beyondMs <= 0 || !isAway || clock.monotonicMs() >= before.freshUntilMs + beyondMs) return undefined;
-    if (!this.#currency.suits(before, clock.monotonicMs(), question)) return undefined;
+    if (!this.#answers.currency.suits(before, clock.monotonicMs(), question)) return undefined;
     const catalog = wanted.catalog ? catalogs.find(before) : undefined;
     if (wanted.catalog && !catalog) return undefined;
-    const answer = this.#decided(before, question, 'MEMORY', catalog);
-    return { ...answer, maxAgeMs: 0, degradedBy: [...answer.degradedBy, 'STALE_FACTS'] };
+    return marked(this.#answers.decided(before, question, 'MEMORY', catalog));
   }
 
   /** A token that has ended is good for whoever acts for its user in a long operation, and is a service of the same issuer (S16). */
@@ -204,18 +215,18 @@ export class Validator {
     const service = await this.validate({ raw: serviceToken, maxStalenessMs: question.maxStalenessMs }, signal);
     const { known } = service;
     const isService = (): boolean => known !== undefined && this.#isService(known, service);
-    if (!known || !isService()) return this.#nobody('BAD_SERVICE_TOKEN', subject.digest);
+    if (!known || !isService()) return this.#answers.nobody('BAD_SERVICE_TOKEN', subject.digest);
     const more = { ...question.more, allowExpired: true, expiredOf: known.issuer.name };
     const answer = await this.#answer({ ...question, more }, subject, signal);
     // Both at one moment: while the one was fetched, the other may have been revoked, and has aged.
-    if (!isService()) return this.#nobody('BAD_SERVICE_TOKEN', subject.digest);
-    const now = this.#decided(known, { raw: '', maxStalenessMs: question.maxStalenessMs }, 'MEMORY');
-    const degradedBy = [...new Set([...answer.degradedBy, ...now.degradedBy])];
+    if (!isService()) return this.#answers.nobody('BAD_SERVICE_TOKEN', subject.digest);
+    const now = this.#answers.decided(known, { raw: '', maxStalenessMs: question.maxStalenessMs }, 'MEMORY');
+    const degradedBy = [...new Set([...answer.degradedBy, ...service.degradedBy, ...now.degradedBy])];
     return { ...answer, service: known, maxAgeMs: Math.min(answer.maxAgeMs, now.maxAgeMs), degradedBy };
   }
 
   #isService(known: Known, { decision }: Answer): boolean {
-    if (!decision.active || !this.#decided(known, { raw: '' }, 'MEMORY').decision.active) return false;
+    if (!decision.active || !this.#answers.decided(known, { raw: '' }, 'MEMORY').decision.active) return false;
     const { serviceRoles } = known.issuer;
     return known.token().roles.some((role) => serviceRoles.includes(role.name));
   }
@@ -227,62 +238,22 @@ export class Validator {
 
   /** What the handle stands for comes from the shared tier; without it, facts that are there serve as long as they do. */
   async #opened(question: Question, digest: string, signal: () => AbortSignal): Promise<Answer> {
-    const { facts, handles, catalogs } = this.#parts;
+    const { facts, handles } = this.#parts;
     const opened = (await handles?.open(digest)) ?? { kind: 'missing' as const };
     if (opened.kind === 'found') return this.#answer(question, { digest, text: canonical(opened.raw) }, signal);
     const here = facts.find(digest);
-    const found = here && this.#currency.isUsable(here, question) ? here : await facts.findShared({ digest });
-    const serves = typeof found !== 'string' && this.#currency.isUsable(found, question);
-    if (serves) {
-      const catalog = question.more?.catalog ? catalogs.find(found) : undefined;
-      const answer = this.#decided(found, question, found === here ? 'MEMORY' : 'SHARED', catalog);
-      if (catalog || !question.more?.catalog || !answer.decision.active) return answer;
-    }
+    const found = here && this.#answers.currency.use(here, question) === 'good' ? here : await facts.findShared({ digest });
+    const best = typeof found === 'string' ? here : found;
+    const answer = best && this.#answers.inNeed(best, question, 'no answer');
+    if (answer) return { ...answer, provenance: best === here ? 'MEMORY' : 'SHARED' };
+    const serves = best !== undefined && servingOf(this.#answers.currency.use(best, question), 'no answer') !== 'not';
     const { revoked } = facts.coveringUnseen({ digest, raw: '', issuer: undefined });
-    if (revoked) return { ...this.#nobody('REVOKED', digest), revoked };
-    if (opened.kind === 'missing' && found !== 'unreachable' && !serves) return this.#nobody('UNKNOWN_HANDLE', digest);
+    if (revoked) return { ...this.#answers.nobody('REVOKED', digest), revoked };
+    if (opened.kind === 'missing' && found !== 'unreachable' && !serves) return this.#answers.nobody('UNKNOWN_HANDLE', digest);
     const message = 'what the handle stands for cannot be told now';
     throw new SidecarError('UNAVAILABLE', message, { reason: 'HANDLE_NOT_AT_HAND', retryAfterMs: 1000 });
   }
-
-  #decided(known: Known, question: Question, provenance: Provenance, catalog?: Uint8Array): Answer {
-    const { clock, invalidations, degradations } = this.#parts;
-    const covering = invalidations.covering(known);
-    const nowMs = clock.nowMs();
-    const demand = question.more?.allowExpired ? this.#currency.beyondItsEnd(known, question) : question.demand;
-    const decision = decide(known, covering.revoked !== undefined, demand, nowMs);
-    const degradedBy = degradations.by(known.issuer.name);
-    const maxAgeMs = decision.active && degradedBy.length === 0 ? this.#currency.maxAgeMs(known, covering, question, nowMs) : 0;
-    const answer: Answer = {
-      decision,
-      fingerprint: known.fingerprint,
-      known,
-      provenance,
-      revoked: covering.revoked,
-      asOf: invalidations.applied,
-      maxAgeMs,
-      degradedBy,
-    };
-    if (!question.more?.catalog || !decision.active) return answer;
-    return { ...answer, catalog: catalog ?? noCatalog, maxAgeMs: Math.min(maxAgeMs, this.#parts.catalogs.servesMs(known)) };
-  }
-
-  /** Without facts. `digest` where an issuer takes it: then it has a name to log. */
-  #nobody(reason: InactiveReason, digest?: string): Answer {
-    return {
-      decision: { active: false, reason },
-      fingerprint: digest === undefined ? '' : this.#parts.facts.fingerprintOf(digest),
-      known: undefined,
-      provenance: undefined,
-      revoked: undefined,
-      asOf: this.#parts.invalidations.applied,
-      maxAgeMs: 0,
-      degradedBy: [],
-    };
-  }
 }
-
-const noCatalog: Uint8Array = new Uint8Array();
 
 const provenances: Readonly<Record<'shared' | 'authority' | 'signature', Provenance>> = {
   shared: 'SHARED',

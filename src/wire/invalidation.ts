@@ -8,7 +8,7 @@ import {
 } from '../gen/sidegate/v1/token_service.ts';
 import { cursorFromMessage, cursorToMessage } from './cursor.ts';
 import { type SelectorFields, selectorFieldsFromMessage, selectorToMessage } from './selector.ts';
-import { dateFromMs, msFromDate } from './time.ts';
+import { dateFromMs, durationFromMs, msFromDate, msFromDuration } from './time.ts';
 
 /** An invalidation as a client reads it. */
 export interface ReadInvalidation {
@@ -21,6 +21,8 @@ export interface ReadInvalidation {
   readonly learnedAtMs?: number;
   /** Absent: never forgotten. */
   readonly forgetAtMs?: number;
+  /** A REFRESH that takes effect token by token, within this time or twice that. What it concerns is dropped like any other's. */
+  readonly spreadMs?: number;
   readonly entryId: string;
   /** Only with details. */
   readonly selector?: SelectorFields;
@@ -46,6 +48,7 @@ export function invalidationToMessage(
     selector: details ? selectorToMessage(entry.selector) : undefined,
     origin: details ? originToMessage(entry.origin) : undefined,
     entryId: entry.id,
+    spread: entry.spreadMs === undefined ? undefined : durationFromMs(entry.spreadMs),
   };
 }
 
@@ -59,6 +62,7 @@ export function entryFromMessage(message: InvalidationMessage): ReadInvalidation
   const issuedBeforeMs = msFromDate(message.issuedBefore, 'issued_before');
   const learnedAtMs = msFromDate(message.learnedAt, 'learned_at');
   const forgetAtMs = msFromDate(message.forgetAt, 'forget_at');
+  const spreadMs = msFromDuration(message.spread, 'spread');
   return {
     cursor,
     effect: effectFromMessage(message.effect),
@@ -66,6 +70,7 @@ export function entryFromMessage(message: InvalidationMessage): ReadInvalidation
     ...(issuedBeforeMs === undefined ? {} : { issuedBeforeMs }),
     ...(learnedAtMs === undefined ? {} : { learnedAtMs }),
     ...(forgetAtMs === undefined ? {} : { forgetAtMs }),
+    ...(spreadMs === undefined ? {} : { spreadMs }),
     entryId: message.entryId,
     ...(message.selector === undefined ? {} : { selector: selectorFieldsFromMessage(message.selector) }),
     ...(message.origin === undefined ? {} : { origin: originFromMessage(message.origin) }),

@@ -38,9 +38,11 @@ export interface SelectorFields {
   readonly scopeKind?: string;
   readonly identityProviderId?: string;
   readonly groupId?: string;
+  /** The service catalogs of `issuer`, and no token: only for a refresh. Stands alone, or with an issuer. */
+  readonly catalog?: boolean;
 }
 
-type ConditionField = Exclude<keyof SelectorFields, 'everything' | 'issuer'>;
+type ConditionField = Exclude<keyof SelectorFields, 'everything' | 'issuer' | 'catalog'>;
 
 const dimensionOf: { readonly [field in ConditionField]: Dimension } = {
   fingerprint: 'fingerprint',
@@ -66,6 +68,9 @@ const dimensionOf: { readonly [field in ConditionField]: Dimension } = {
 };
 const conditionFields = Object.keys(dimensionOf) as ConditionField[];
 
+/** All catalogs of an issuer have it, and nothing else has. */
+const ofCatalogs: Condition = { dimension: 'catalog', value: 'catalog' };
+
 /** S3: any fields may stand together, but forms that are not indexed are scanned, and each condition doubles the sets of tags of an event. */
 export const maxConditions = 4;
 const scopeKinds: ReadonlySet<string> = new Set(['unscoped', 'project', 'domain', 'system']);
@@ -73,7 +78,8 @@ const scopeKinds: ReadonlySet<string> = new Set(['unscoped', 'project', 'domain'
 /**
  * What a caller's selector means.
  * Throws INVALID_ARGUMENT with SELECTOR_UNKNOWN_FIELD, SELECTOR_EMPTY (also an issuer alone: everything is said aloud),
- * SELECTOR_EVERYTHING_WITH_MORE, SELECTOR_VALUE (too long, or no kind of scope) or SELECTOR_FORM (too many conditions, or one dimension twice).
+ * SELECTOR_EVERYTHING_WITH_MORE, SELECTOR_VALUE (too long, or no kind of scope) or SELECTOR_FORM (too many conditions, one dimension twice, or
+ * catalogs and something else).
  */
 export function selectorFromMessage(message: SelectorMessage): Selector {
   for (const tag in message._unknownFields) {
@@ -85,8 +91,14 @@ export function selectorFromMessage(message: SelectorMessage): Selector {
     if (message[field] !== '') conditions.push({ dimension: dimensionOf[field], value: checked(field, message[field]) });
   }
   if (message.everything) {
-    if (conditions.length > 0) throw refused('SELECTOR_EVERYTHING_WITH_MORE', 'everything stands alone, or with an issuer');
+    if (conditions.length > 0 || message.catalog) {
+      throw refused('SELECTOR_EVERYTHING_WITH_MORE', 'everything stands alone, or with an issuer');
+    }
     return { kind: 'everything', ...issuer };
+  }
+  if (message.catalog) {
+    if (conditions.length > 0) throw refused('SELECTOR_FORM', 'catalog stands alone, or with an issuer: it concerns no token');
+    return { kind: 'fit', ...issuer, conditions: [ofCatalogs] };
   }
   if (conditions.length === 0) throw refused('SELECTOR_EMPTY', 'the selector names nothing; everything must be said aloud');
   if (conditions.length > maxConditions) throw refused('SELECTOR_FORM', `a selector has at most ${maxConditions} conditions`);
@@ -106,6 +118,7 @@ export function selectorToMessage(selector: Selector): SelectorMessage {
   if (selector.kind === 'everything') return { ...message, everything: true };
   for (const { dimension, value } of selector.conditions) {
     if (dimension === 'everything') message.everything = true;
+    else if (dimension === 'catalog') message.catalog = true;
     else if (dimension === 'issuer') message.issuer = value;
     else {
       const field = conditionFields.find((candidate) => dimensionOf[candidate] === dimension);
@@ -121,6 +134,7 @@ export function selectorFieldsFromMessage(message: SelectorMessage): SelectorFie
   if (message.issuer !== '') fields.issuer = message.issuer;
   for (const field of conditionFields) if (message[field] !== '') fields[field] = message[field];
   if (message.everything) fields.everything = true;
+  if (message.catalog) fields.catalog = true;
   return fields;
 }
 
@@ -130,6 +144,7 @@ export function selectorFieldsToMessage(fields: SelectorFields): SelectorMessage
   message.issuer = fields.issuer ?? '';
   for (const field of conditionFields) message[field] = fields[field] ?? '';
   message.everything = fields.everything ?? false;
+  message.catalog = fields.catalog ?? false;
   return message;
 }
 
@@ -171,5 +186,6 @@ function emptySelector(): SelectorMessage {
     scopeKind: '',
     identityProviderId: '',
     groupId: '',
+    catalog: false,
   };
 }

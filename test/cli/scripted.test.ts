@@ -10,10 +10,13 @@ import {
   Forwarding,
   GetStatusResponse,
   InactiveReason,
+  Invalidation,
   Provenance,
+  RefreshResponse,
   RevokeResponse,
   Token,
   ValidateResponse,
+  WatchOpened,
 } from '../../src/gen/sidegate/v1/token_service.ts';
 import { Refusal, ScriptedSidecar } from '../fakes/scripted-sidecar.ts';
 import { misfits } from './json-mapping.ts';
@@ -255,6 +258,83 @@ test('status tells the servers of the shared tier and what waits for the authori
   ]);
   expect(misfits(JSON.parse(json.stdout), 'GetStatusResponse')).toEqual([]);
   expect(JSON.parse(json.stdout)).toMatchObject({ upstreamOutboxCount: '4', forwardings: [{ issuer: 'central', pendingCount: '3' }, {}] });
+});
+
+test('status tells the sources of news: that they live, what they brought, and what is wrong with them', async () => {
+  const longAgo = (ms: number) => new Date(Date.now() - ms);
+  const since = longAgo(30_000);
+  sidecar.on.getStatus = () =>
+    GetStatusResponse.fromPartial({
+      sidecar: 's',
+      version: '1.0.0',
+      serving: true,
+      degraded: true,
+      degradations: [{ issuer: 'central', reasons: ['SOURCE_BEHIND(poll)'], since }],
+      sources: [
+        { name: 'central/bus', lastAliveAt: longAgo(400), lastNewsAt: longAgo(12 * 60_000) },
+        { name: 'central/poll', lastAliveAt: longAgo(41_000), degradedSince: since },
+        { name: 'elsewhere/poll' },
+      ],
+      dependencies: [
+        { name: 'issuer/central', reachable: true },
+        { name: 'news/central/bus', reachable: true },
+        { name: 'news/central/poll', reachable: false, problem: '403: our user needs the role "service"' },
+        { name: 'news/elsewhere/poll', reachable: false, problem: 'not asked yet' },
+      ],
+    });
+  const words = await ask(['status']);
+  const json = await ask(['status', '--json']);
+  const clock = [since.getHours(), since.getMinutes(), since.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
+  expect(words.stdout.split('\n').slice(1, 5)).toEqual([
+    '  issuer    central       DEGRADED   degraded: SOURCE_BEHIND(poll)',
+    expect.stringMatching(/^ {2}news {6}central\/bus {3}ok {5}last sign of life \d(\.\d)? s ago, last news 12 min ago$/),
+    expect.stringContaining(
+      `            central/poll  DEGRADED   since ${clock}: 403: our user needs the role "service"   last sign of life 4`,
+    ),
+    '            elsewhere/poll  ok     not asked yet   no sign of life yet',
+  ]);
+  expect(misfits(JSON.parse(json.stdout), 'GetStatusResponse')).toEqual([]);
+  expect(JSON.parse(json.stdout).sources[1]).toMatchObject({
+    name: 'central/poll',
+    degradedSince: since.toISOString().replace('.000Z', 'Z'),
+  });
+});
+
+test('watch tells over how long a refresh is spread, and that it is about the catalogs', async () => {
+  const cursor = { journal: 'J', revision: 6n };
+  const invalidation = Invalidation.fromPartial({
+    effect: 2,
+    spread: { seconds: 30n },
+    entryId: 'e',
+    cursor,
+    selector: { issuer: 'central', catalog: true },
+  });
+  const runs = [ask(['watch', '--details']), ask(['watch', '--details', '--json'])];
+  for (const run of runs) {
+    void run;
+    const stream = await sidecar.subscription();
+    stream.send({
+      message: {
+        $case: 'opened',
+        value: WatchOpened.fromPartial({ latest: cursor, checkpointInterval: { seconds: 1n }, proofLifetime: { seconds: 10n } }),
+      },
+    });
+    stream.send({ message: { $case: 'batch', value: { invalidations: [invalidation] } } });
+    stream.cut(new Refusal(status.PERMISSION_DENIED));
+  }
+  const [words, json] = await Promise.all(runs);
+  expect(words?.stdout).toMatch(/J:6 {2}REFRESH {2}the service catalogs of central {2}over 30 s\n$/);
+  const told = JSON.parse(json?.stdout.split('\n').find((line) => line.includes('batch')) ?? '{}');
+  expect(told).toMatchObject({ batch: { invalidations: [{ spread: '30s', selector: { issuer: 'central', catalog: true } }] } });
+  expect(misfits(told, 'WatchResponse')).toEqual([]);
+});
+
+test('the service catalogs are refreshed by name, and cannot be revoked', async () => {
+  sidecar.on.refresh = (request) => said(request, RefreshResponse.fromPartial({ asOf, entryId: 'e1' }));
+  expect((await ask(['refresh', '--catalog', '--issuer', 'central'])).code).toBe(0);
+  expect(requests).toMatchObject([{ selector: { issuer: 'central', catalog: true, everything: false } }]);
+  expect((await ask(['revoke', '--catalog', '--yes'])).code).toBe(2);
+  expect(requests).toHaveLength(1);
 });
 
 test.each([

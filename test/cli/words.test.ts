@@ -8,6 +8,7 @@ test.each([
   [{ issuer: 'dev' }, 'one token, by what was signed, of dev'],
   [{ userId: 'u', projectId: 'p' }, 'user u and project p'],
   [{ everything: true, issuer: 'dev' }, 'everything of dev'],
+  [{ catalog: true, issuer: 'dev' }, 'the service catalogs of dev'],
 ])('a selector %j is told as "%s"', (selector, words) => {
   expect(aboutWhich(selector)).toBe(words);
 });

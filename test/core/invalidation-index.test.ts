@@ -3,12 +3,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Attribute, attributesOf, type Dimension, dimensions } from '../../src/core/attributes.ts';
+import { currentnessOf } from '../../src/core/currentness.ts';
 import { type Entry, type PlacedEntry, revision } from '../../src/core/invalidation.ts';
-import { type Coverable, InvalidationIndex, residualLimit } from '../../src/core/invalidation-index.ts';
+import { type Coverable, InvalidationIndex, residualLimit, uncovered } from '../../src/core/invalidation-index.ts';
 import type { Condition, Selector } from '../../src/core/selector.ts';
 import { createTagger } from '../../src/core/tag.ts';
 import type { Facts } from '../../src/core/token.ts';
 
+const times = { settleMs: 2000, wideWindowMs: 30_000 };
 const tagger = createTagger([{ id: 'k1', secret: Buffer.alloc(32, 1) }]);
 
 const entryOf = (part: Partial<Entry> & Pick<Entry, 'effect' | 'selector'>): Entry => ({
@@ -25,7 +27,7 @@ const revoke = (selector: Selector, issuedBeforeMs?: number): Entry =>
   entryOf({ effect: 'REVOKE', selector, ...(issuedBeforeMs === undefined ? {} : { issuedBeforeMs }) });
 const refresh = (selector: Selector): Entry => entryOf({ effect: 'REFRESH', selector });
 const indexOf = (...entries: Entry[]): InvalidationIndex => {
-  const index = new InvalidationIndex(tagger);
+  const index = new InvalidationIndex(tagger, times);
   entries.forEach((entry, at) => {
     index.add({ revision: revision(at + 1), entry }, at * 10);
   });
@@ -91,7 +93,7 @@ describe('S3 selectors', () => {
   });
 
   it('of unusual forms are scanned, as many as the limit allows and not one more', () => {
-    const index = new InvalidationIndex(tagger);
+    const index = new InvalidationIndex(tagger, times);
     const odd = (n: number): Selector => those({ dimension: 'trust', value: `t${n}` }, { dimension: 'scope_kind', value: 'project' });
     for (let n = 0; n < residualLimit; n += 1) {
       expect(index.hasRoomFor(odd(n))).toBe(true);
@@ -117,7 +119,7 @@ describe('S3 selectors', () => {
   });
 
   it('stay found while a hundred thousand are added and half of them swept', () => {
-    const index = new InvalidationIndex(tagger);
+    const index = new InvalidationIndex(tagger, times);
     for (let n = 0; n < 20_000; n += 1) {
       const selector = those({ dimension: 'session', value: `s${n}` });
       index.add({ revision: revision(n + 1), entry: entryOf({ effect: 'REVOKE', selector, forgetAtMs: n % 2 === 0 ? 10 : 1000 }) }, 0);
@@ -154,6 +156,8 @@ describe('the index agrees with the model', () => {
     selector,
     cutOff: fc.integer({ min: 0, max: 4 }),
     also: fc.boolean(),
+    spread: fc.option(fc.constant(30_000), { nil: undefined }),
+    gapMs: fc.oneof(fc.integer({ min: 0, max: 5000 }), fc.integer({ min: 0, max: 70_000 })),
   });
   const token = fc.record({
     issuer,
@@ -176,32 +180,100 @@ describe('the index agrees with the model', () => {
     return { surely: has.every(Boolean), maybe: has.every((one, at) => one || untold[at]) && untold.some(Boolean) };
   };
 
+  const broad: ReadonlySet<Dimension> = new Set(['project', 'role', 'domain', 'group']);
+  const isBroad = (chosen: Selector): boolean => chosen.kind === 'fit' && chosen.conditions.every(({ dimension }) => broad.has(dimension));
+
+  /** Each window that there is of one selector; what comes while one runs belongs to the next. */
+  interface Windows {
+    readonly merges: boolean;
+    readonly all: { startMs: number; newsMs: number }[];
+  }
+  const arrive = ({ merges, all }: Windows, atMs: number): void => {
+    const last = all.at(-1);
+    if (!last || !merges || atMs >= last.startMs + 30_000) all.push({ startMs: atMs, newsMs: atMs });
+    else if (atMs < last.startMs) last.newsMs = atMs;
+    else all.push({ startMs: last.startMs + 30_000, newsMs: atMs });
+  };
+  /** Of forms that are looked up; of the others each entry stands for itself. */
+  const isIndexed = (chosen: Selector): boolean =>
+    chosen.kind === 'everything' ||
+    chosen.conditions.length === 1 ||
+    (chosen.conditions.length === 2 &&
+      ['project user', 'domain user', 'role user', 'project role', 'chain project'].includes(
+        chosen.conditions
+          .map(({ dimension }) => dimension)
+          .sort()
+          .join(' '),
+      ));
+  const keyOf = (chosen: Selector): string =>
+    JSON.stringify(
+      chosen.kind === 'everything'
+        ? chosen
+        : { ...chosen, conditions: chosen.conditions.toSorted((a, b) => (a.dimension < b.dimension ? -1 : 1)) },
+    );
+
   it('for random inputs', () => {
     fc.assert(
-      fc.property(fc.array(entry, { maxLength: 12 }), token, (entries, random) => {
-        const index = new InvalidationIndex(tagger);
-        let killed = false;
-        let refreshed = 0;
-        entries.forEach(({ effect, selector: chosen, cutOff, also }, at) => {
-          const namesOne = chosen.kind === 'fit' && chosen.conditions.some((one) => one.dimension === 'identity');
-          const placed: PlacedEntry = {
-            revision: revision(at + 1),
-            entry: entryOf({ effect, selector: chosen, alsoRefreshes: also, ...(namesOne ? {} : { issuedBeforeMs: cutOff }) }),
+      fc.property(
+        fc.array(entry, { maxLength: 12 }),
+        token,
+        fc.array(fc.record({ beganMs: fc.integer({ min: 0, max: 300_000 }), afterMs: fc.integer({ min: 0, max: 100_000 }) }), {
+          maxLength: 4,
+        }),
+        fc.constantFrom('00000000', '40000000', 'ffffffff'),
+        (entries, random, looks, fingerprint) => {
+          const index = new InvalidationIndex(tagger, times);
+          const place = Number.parseInt(fingerprint, 16) / 2 ** 32;
+          let killed = false;
+          let refreshed = 0;
+          let broadly = 0;
+          let nowMs = 0;
+          const windows = new Map<string, Windows & { readonly blocks: boolean }>();
+          entries.forEach(({ effect, selector: chosen, cutOff, also, spread, gapMs }, at) => {
+            nowMs += gapMs;
+            const namesOne = chosen.kind === 'fit' && chosen.conditions.some((one) => one.dimension === 'identity');
+            const times = { ...(namesOne ? {} : { issuedBeforeMs: cutOff }), ...(spread === undefined ? {} : { spreadMs: spread }) };
+            const placed: PlacedEntry = {
+              revision: revision(at + 1),
+              entry: entryOf({ effect, selector: chosen, alsoRefreshes: also, ...times }),
+            };
+            index.add(placed, nowMs);
+            const match = fits(chosen, random);
+            if (!match.surely && !match.maybe) return;
+            if (effect === 'REFRESH' || also) {
+              if (spread === undefined && isBroad(chosen)) broadly = at + 1;
+              if (spread === undefined && !isBroad(chosen)) refreshed = at + 1;
+              if (spread !== undefined || isBroad(chosen)) {
+                const key = `${spread === undefined} ${keyOf(chosen)}`;
+                const own = windows.get(key) ?? { merges: isIndexed(chosen), all: [], blocks: spread === undefined };
+                windows.set(key, own);
+                arrive(own, nowMs);
+              }
+            }
+            if (effect === 'REFRESH') return;
+            const timed = namesOne || random.issuedAt !== undefined;
+            const inTime = namesOne || random.issuedAt === undefined || random.issuedAt <= cutOff;
+            if (random.canAsk && (match.maybe || !timed)) refreshed = at + 1;
+            if (inTime && (random.canAsk ? match.surely && timed : true)) killed = true;
+          });
+          const told = {
+            ...tokenOf(random.attributes, { issuedAtMs: random.issuedAt, canAsk: random.canAsk }, random.issuer),
+            fingerprint,
           };
-          index.add(placed, at);
-          const match = fits(chosen, random);
-          if (!match.surely && !match.maybe) return;
-          if (effect === 'REFRESH' || also) refreshed = at + 1;
-          if (effect === 'REFRESH') return;
-          const timed = namesOne || random.issuedAt !== undefined;
-          const inTime = namesOne || random.issuedAt === undefined || random.issuedAt <= cutOff;
-          if (random.canAsk && (match.maybe || !timed)) refreshed = at + 1;
-          if (inTime && (random.canAsk ? match.surely && timed : true)) killed = true;
-        });
-        const covering = index.covering(tokenOf(random.attributes, { issuedAtMs: random.issuedAt, canAsk: random.canAsk }, random.issuer));
-        expect(covering.revoked !== undefined).toBe(killed);
-        expect(covering.refreshRevision).toBe(refreshed);
-      }),
+          const covering = index.covering(told);
+          expect(covering.revoked !== undefined).toBe(killed);
+          expect([covering.refreshRevision, covering.broadRevision]).toEqual([refreshed, broadly]);
+          for (const { beganMs, afterMs } of looks) {
+            const lookMs = nowMs + afterMs;
+            const due = [...windows.values()].flatMap(({ all, blocks }) =>
+              all.some(({ startMs, newsMs }) => beganMs < newsMs + 2000 && lookMs >= startMs + 2000 + place * 28_000) ? [blocks] : [],
+            );
+            const wanted = due.length === 0 ? 'current' : due.includes(true) ? 'overdue' : 'due';
+            const slotsAlone = { ...uncovered, slots: covering.slots };
+            expect(currentnessOf({ revision: 0, monotonicMs: beganMs }, slotsAlone, { nowMs: lookMs, settleMs: 2000 })).toBe(wanted);
+          }
+        },
+      ),
       { numRuns: 3000 },
     );
   });

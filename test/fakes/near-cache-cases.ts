@@ -51,6 +51,7 @@ interface ScriptedInvalidation {
   readonly tags?: readonly string[];
   /** Or a number that no version knows. */
   readonly effect?: 'REVOKE' | 'REFRESH' | number;
+  readonly spread_ms?: number;
 }
 
 interface Opening {
@@ -314,10 +315,11 @@ function openedMessage(latest: string, intervalMs: number, proofLifetimeMs: numb
   };
 }
 
-function invalidationMessage({ at, tags = [], effect = 'REVOKE' }: ScriptedInvalidation): Invalidation {
+function invalidationMessage({ at, tags = [], effect = 'REVOKE', spread_ms: spreadMs }: ScriptedInvalidation): Invalidation {
   return {
     cursor: cursorMessage(at),
     effect: (typeof effect === 'number' ? effect : Effect[effect]) as Effect,
+    spread: spreadMs === undefined ? undefined : durationFromMs(spreadMs),
     tags: tags.map(BigInt),
     entryId: `entry-${at}`,
   };

@@ -41,7 +41,11 @@ const none = { wantsClaims: false, wantsTags: false, wantsDetails: false, wantsH
 
 function written(answer: Answer, asked: Partial<ReadQuestion> = {}, context: Partial<AnswerContext> = { handles: true }): ValidateResponse {
   const question: ReadQuestion = { raw: 't', ...none, ...asked };
-  const bytes = new AnswerWriter().write(answer, question, { asOf: { journal: 'J', revision: revision(3) }, ...context });
+  const bytes = new AnswerWriter().write(answer, question, {
+    asOf: { journal: 'J', revision: revision(3) },
+    catalogTag: () => 77n,
+    ...context,
+  });
   return ValidateResponse.decode(bytes);
 }
 
@@ -78,6 +82,14 @@ describe('the catalog of an answer', () => {
     { filter: { regions: ['west'], services: [] }, left: [] },
   ])('is narrowed to $filter: $left', ({ filter, left }) => {
     expect(written({ ...good, catalog }, { catalogFilter: filter }).token?.catalog.map(({ type }) => type)).toEqual(left);
+  });
+
+  it('W15 has a tag of its own: with it an answer is dropped when the catalogs change, and without it is not', () => {
+    const own = tags(user);
+    expect(own).not.toContain(77n);
+    expect(written({ ...good, catalog }, { catalogFilter: all, wantsTags: true }).tags).toEqual([...own, 77n]);
+    expect(written({ ...good, catalog }, { catalogFilter: all }).tags).toEqual([]);
+    expect(written({ ...good, catalog }, { wantsTags: true }).tags).toEqual(own);
   });
 
   it('is not sent where it was not asked for, nor with a dead token', () => {

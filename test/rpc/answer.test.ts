@@ -90,6 +90,8 @@ const journal = fc.constantFrom('J', 'a'.repeat(64), 'x1-_');
 /** What the generated code reads from bytes of the generated code. */
 const through = (message: ValidateResponse): ValidateResponse => ValidateResponse.decode(ValidateResponse.encode(message).finish());
 
+const catalogTag = (): bigint => 77n;
+
 describe('AnswerWriter', () => {
   it('what it writes reads as exactly what the message says, for random answers and one writer', () => {
     const writer = new AnswerWriter();
@@ -99,7 +101,7 @@ describe('AnswerWriter', () => {
         question,
         journal,
         (answer, asked, name) => {
-          const context = { asOf: { journal: name, revision: answer.asOf } };
+          const context = { asOf: { journal: name, revision: answer.asOf }, catalogTag };
           const read = ValidateResponse.decode(writer.write(answer, asked, context));
           expect(read).toEqual(through(messageOf(answer, asked, context)));
         },
@@ -112,7 +114,7 @@ describe('AnswerWriter', () => {
     const writer = new AnswerWriter();
     fc.assert(
       fc.property(active, question, (answer, asked) => {
-        const context = { asOf: { journal: 'J', revision: answer.asOf } };
+        const context = { asOf: { journal: 'J', revision: answer.asOf }, catalogTag };
         expect(writer.write(answer, asked, context).length).toBe(
           ValidateResponse.encode(messageOf(answer, asked, context)).finish().length,
         );
@@ -125,7 +127,9 @@ describe('AnswerWriter', () => {
   const nothing = { wantsClaims: false, wantsTags: false, wantsDetails: false, wantsHandle: false, catalogFilter: undefined };
   const plain: ReadQuestion = { raw: 't', ...nothing };
   const read = (answer: Answer, asked: Partial<ReadQuestion> = {}): ValidateResponse =>
-    ValidateResponse.decode(new AnswerWriter().write(answer, { ...plain, ...asked }, { asOf: { journal: 'J', revision: answer.asOf } }));
+    ValidateResponse.decode(
+      new AnswerWriter().write(answer, { ...plain, ...asked }, { asOf: { journal: 'J', revision: answer.asOf }, catalogTag }),
+    );
 
   it('max_age is absent where nothing may be kept', () => {
     expect(read({ ...sample(1), maxAgeMs: 0, degradedBy: [] }).maxAge).toBeUndefined();
@@ -156,7 +160,8 @@ describe('AnswerWriter', () => {
     const writer = new AnswerWriter();
     const answer = { ...sample(4), degradedBy: [] };
     const cursors = ['A', 'B'].map(
-      (name) => ValidateResponse.decode(writer.write(answer, plain, { asOf: { journal: name, revision: revision(3) } })).asOf?.journal,
+      (name) =>
+        ValidateResponse.decode(writer.write(answer, plain, { asOf: { journal: name, revision: revision(3) }, catalogTag })).asOf?.journal,
     );
 
     expect(cursors).toEqual(['A', 'B']);

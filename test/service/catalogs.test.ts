@@ -260,6 +260,101 @@ describe('a catalog', () => {
   });
 });
 
+describe('S8 a REFRESH of the catalogs of an issuer', () => {
+  const refresh = async (stage: ValidationStage, issuer = 'central'): Promise<void> => {
+    const selector = { kind: 'fit' as const, issuer, conditions: [{ dimension: 'catalog' as const, value: 'catalog' }] };
+    await stage.invalidations.append({ effect: 'REFRESH', selector, lifeMs: 602_000, origin: { source: 'central/bus' } });
+  };
+
+  it('has them fetched again, and leaves facts as they are', async () => {
+    const region = await withTokens();
+    await withCatalog(region.first, 't');
+    await refresh(region.first);
+    region.central.hasCatalog('[]');
+    const bare = await region.first.ask('t');
+    expect([bare.provenance, bare.degradedBy, bare.maxAgeMs]).toEqual(['MEMORY', [], 300_000]);
+    expect(asked(region)).toHaveLength(1);
+    expect(text(await withCatalog(region.first, 't'))).toBe('[]');
+    expect(asked(region)).toHaveLength(2);
+  });
+
+  it('S6 settles like any other: what was fetched too soon serves until that is over, and is not shared', async () => {
+    const region = await withTokens();
+    await withCatalog(region.first, 't');
+    await settled();
+    await refresh(region.first);
+    const provisional = await withCatalog(region.first, 't');
+    expect(provisional.maxAgeMs).toBe(2000);
+    await settled();
+    region.central.hasCatalog('[]');
+    await region.clock.advance(1999);
+    expect(text(await withCatalog(region.first, 't'))).toBe(json);
+    await region.clock.advance(1);
+    expect(text(await withCatalog(region.first, 't'))).toBe('[]');
+    await region.clock.advance(100_000);
+    expect(text(await withCatalog(region.first, 't'))).toBe('[]');
+    expect(asked(region)).toHaveLength(3);
+  });
+
+  it('what another sidecar stored before it is not used', async () => {
+    const region = await withTokens();
+    await withCatalog(region.first, 't');
+    await settled();
+    await region.clock.advance(5000);
+    await region.second.ask('t');
+    await refresh(region.second);
+    region.central.hasCatalog('[]');
+    const call = withCatalog(region.second, 't');
+    await settled();
+    await region.clock.advance(500);
+    expect(text(await call)).toBe('[]');
+    await settled();
+    // Nor is what may be from before it stored.
+    expect(text(await withCatalog(region.third, 't'))).toBe(json);
+  });
+
+  it('of another issuer is another', async () => {
+    const region = await withTokens();
+    await withCatalog(region.first, 't');
+    await refresh(region.first, 'corp');
+    await withCatalog(region.first, 't');
+    expect(asked(region)).toHaveLength(1);
+  });
+
+  it('keeps nobody out while the authority is away: the old one serves, marked, until its time', async () => {
+    const region = await withTokens();
+    await withCatalog(region.first, 't');
+    await refresh(region.first);
+    region.central.isDown();
+    for (const afterMs of [0, 29_000, 29_000]) {
+      await region.clock.advance(afterMs);
+      const answer = await withCatalog(region.first, 't');
+      expect([verdict(answer), text(answer), answer.degradedBy, answer.maxAgeMs]).toEqual(['active', json, ['STALE_FACTS'], 0]);
+      expect((await region.first.ask('t')).degradedBy).toEqual([]);
+    }
+  });
+
+  it('S7 takes no more than half of the queue: beyond it the old one serves, until the slot of that catalog', async () => {
+    const central = createFakeIssuer({ calls: { deadlineMs: 5000, concurrency: 1, queue: 2 } });
+    const region = await withTokens({ central });
+    for (const raw of ['one', 'two']) central.knows(raw, onProject(raw, 'p'));
+    await withCatalog(region.first, 't');
+    const held = central.hold();
+    const others = ['one', 'two'].map((raw) => region.first.ask(raw));
+    await settled();
+    await refresh(region.first);
+    const answer = await withCatalog(region.first, 't');
+    expect([text(answer), answer.degradedBy]).toEqual([json, []]);
+    expect(answer.maxAgeMs).toBeGreaterThan(0);
+    expect(answer.maxAgeMs).toBeLessThan(30_000);
+    await region.clock.advance(answer.maxAgeMs + 1);
+    expect((await withCatalog(region.first, 't')).degradedBy).toEqual(['STALE_FACTS']);
+    held.all();
+    await Promise.all(others);
+    expect((await withCatalog(region.first, 't')).degradedBy).toEqual([]);
+  });
+});
+
 describe('the memory of catalogs', () => {
   it('is bounded, one too large is not kept, and no facts are pushed out by any', async () => {
     const region = await withTokens({ catalogs: { memoryBytes: 10_000 } });

@@ -53,6 +53,7 @@ describe('what covers a token', () => {
             clock,
             telemetry,
             settleMs: 0,
+            wideWindowMs: 1000,
             factsLifeMs: 1e6,
             refreshLifeMs: 1e6,
             ring,

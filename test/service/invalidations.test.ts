@@ -259,6 +259,37 @@ describe('S3 selectors of unusual forms', () => {
   });
 });
 
+describe('S3 news of an unusual form for which there is no room', () => {
+  it('S3 become a REFRESH of the condition that concerns the fewest tokens', async () => {
+    const road = await startRoad();
+    const odd = (n: number): Selector => ({
+      kind: 'fit',
+      issuer: 'central',
+      conditions: [
+        { dimension: 'role', value: 'r' },
+        { dimension: 'trust', value: `t${n}` },
+        { dimension: 'scope_kind', value: 'project' },
+      ],
+    });
+    for (let n = 0; n < residualLimit; n += 1) await road.invalidations.append(revokeOf(odd(n)));
+    const news = revokeOf(odd(residualLimit), {
+      atMs: road.clock.nowMs(),
+      alsoRefreshes: true,
+      issuedBeforeMs: 1000,
+      origin: { source: 'central/poll' },
+    });
+    await road.invalidations.append(news, { caller: 'news/central', requestId: 'row', body: '' });
+    const [placed] = await road.invalidations.after(revision(residualLimit), 1);
+    expect(placed?.entry).toMatchObject({
+      effect: 'REFRESH',
+      alsoRefreshes: false,
+      selector: { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'trust', value: `t${residualLimit}` }] },
+    });
+    expect(placed?.entry).not.toHaveProperty('issuedBeforeMs');
+    await road.stop();
+  });
+});
+
 describe('a restart', () => {
   it('a REVOKE survives it: load reads 10,000 entries, every one of them kills', async () => {
     const dir = newDir();

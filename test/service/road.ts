@@ -19,6 +19,7 @@ export interface RoadOptions {
   /** Newest first. */
   readonly keys?: readonly [DeploymentKey, ...DeploymentKey[]];
   readonly settleMs?: number;
+  readonly wideWindowMs?: number;
   readonly factsLifeMs?: number;
   readonly maxWatchers?: number;
 }
@@ -59,6 +60,7 @@ export async function startRoad(options: RoadOptions = {}): Promise<Road> {
     clock,
     telemetry,
     settleMs: options.settleMs ?? 2000,
+    wideWindowMs: options.wideWindowMs ?? 30_000,
     factsLifeMs: options.factsLifeMs ?? 302_000,
     refreshLifeMs: 602_000,
     ring: options.ring ?? 64,

@@ -7,7 +7,7 @@ import type { Journal, Outbox, SharedCache } from '../../src/ports.ts';
 import type { Asked, Forward } from '../../src/service/asked.ts';
 import { Authorities } from '../../src/service/authorities.ts';
 import { type CatalogLimits, Catalogs } from '../../src/service/catalogs.ts';
-import { Degradations } from '../../src/service/degradation.ts';
+import { Degradations, type DegradedPolicy } from '../../src/service/degradation.ts';
 import { FactsStore } from '../../src/service/facts.ts';
 import { Finder } from '../../src/service/finder.ts';
 import { Invalidations } from '../../src/service/invalidations.ts';
@@ -33,12 +33,14 @@ export interface StageOptions {
   readonly limits?: Partial<CachingLimits>;
   readonly random?: () => number;
   readonly settleMs?: number;
+  readonly wideWindowMs?: number;
   readonly freshnessWaitMs?: number;
   readonly tokenSizeBytes?: number;
   /** The tier that it shares with other stages. */
   readonly shared?: SharedCache;
   readonly handles?: boolean;
   readonly staleWhileDownMs?: number;
+  readonly whenDegraded?: DegradedPolicy;
   readonly catalogs?: Partial<CatalogLimits>;
   /** Is told of facts that are learned, too. */
   readonly learned?: (known: Known) => void;
@@ -86,13 +88,15 @@ export async function createValidationStage(options: StageOptions = {}) {
   const catalogLimits = { enabled: true, timeMs: 600_000, memoryBytes: 1024 * 1024, ...options.catalogs };
   const factsLifeMs = limits.timeMs + 2000;
   const refreshLifeMs = Math.max(limits.timeMs, catalogLimits.enabled ? catalogLimits.timeMs : 0) + 2000;
-  const invalidations = new Invalidations({ journal, tagger, clock, telemetry, settleMs, factsLifeMs, refreshLifeMs, ring: 1024 });
+  const wideWindowMs = options.wideWindowMs ?? 30_000;
+  const lives = { factsLifeMs, refreshLifeMs };
+  const invalidations = new Invalidations({ journal, tagger, clock, telemetry, settleMs, wideWindowMs, ...lives, ring: 1024 });
   const random = options.random ?? (() => 0);
   const { shared } = options;
   const skewMs = 2000;
   const keepMs = limits.timeMs + (options.staleWhileDownMs ?? 0);
   const handles = shared && options.handles !== false ? new Handles(shared) : undefined;
-  const catalogs = new Catalogs({ clock, invalidations, settleMs, limits: catalogLimits });
+  const catalogs = new Catalogs({ clock, invalidations, tagger, settleMs, limits: catalogLimits });
   const common = { issuers, invalidations, tagger, codec: tokenCodec, clock, telemetry, degradations, limits, random };
   const catalogTimeMs = catalogLimits.enabled ? catalogLimits.timeMs : 0;
   const tierLimits = { keepMs, catalogTimeMs, settleMs, skewMs, handles: handles !== undefined };
@@ -121,6 +125,7 @@ export async function createValidationStage(options: StageOptions = {}) {
     settleMs,
     freshnessWaitMs: options.freshnessWaitMs ?? 50,
     staleWhileDownMs: options.staleWhileDownMs ?? 0,
+    whenDegraded: options.whenDegraded ?? 'revalidate',
     caching: limits.enabled,
   });
   const forwarding = new Forwarding({

@@ -39,6 +39,14 @@ describe('an entry on the wire', () => {
     });
   });
 
+  it('S7: tells over how long it is spread, where it is', () => {
+    const spread = (spreadMs: number) => {
+      const message = invalidationToMessage({ revision: revision(7), entry: { ...entry, spreadMs } }, 'J', [], false);
+      return entryFromMessage(overTheWire(message));
+    };
+    expect([spread(30_000)?.spreadMs, spread(1500)?.spreadMs, spread(0)?.spreadMs]).toEqual([30_000, 1500, 0]);
+  });
+
   it('that is never forgotten has no time of being forgotten', () => {
     const endless = { ...entry, forgetAtMs: Number.POSITIVE_INFINITY };
     const read = entryFromMessage(overTheWire(invalidationToMessage({ revision: revision(7), entry: endless }, 'J', [], false)));

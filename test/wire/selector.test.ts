@@ -43,7 +43,7 @@ describe('S3: a selector of the wire', () => {
     expect(read({ issuer: 'central', [field]: 'v' })).toEqual({ kind: 'fit', issuer: 'central', conditions: [{ dimension, value: 'v' }] });
   });
 
-  it('the fields name every dimension but the two that are kinds of their own and those that only the sidecar can name', () => {
+  it('the fields name every dimension but the two that are kinds of their own and the one that only the sidecar can name', () => {
     const named = new Set([
       ...singles.map(([, dimension]) => dimension),
       'scope_kind',
@@ -77,6 +77,18 @@ describe('S3: a selector of the wire', () => {
   it('everything is said aloud, for all issuers or for one', () => {
     expect(read({ everything: true })).toEqual({ kind: 'everything' });
     expect(read({ everything: true, issuer: 'central' })).toEqual({ kind: 'everything', issuer: 'central' });
+  });
+
+  it('catalogs stand alone, or with an issuer: they are no tokens', () => {
+    const conditions = [{ dimension: 'catalog', value: 'catalog' }];
+    expect(read({ catalog: true })).toEqual({ kind: 'fit', conditions });
+    expect(read({ catalog: true, issuer: 'central' })).toEqual({ kind: 'fit', issuer: 'central', conditions });
+    expect(() => read({ catalog: true, userId: 'u' })).toThrow(refusal('SELECTOR_FORM'));
+    expect(() => read({ catalog: true, everything: true })).toThrow(refusal('SELECTOR_EVERYTHING_WITH_MORE'));
+    expect(selectorFieldsFromMessage(selectorToMessage(read({ catalog: true, issuer: 'central' })))).toEqual({
+      catalog: true,
+      issuer: 'central',
+    });
   });
 
   it('an empty selector is refused, and so is an issuer alone', () => {

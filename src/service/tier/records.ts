@@ -84,15 +84,18 @@ export function beganHere(written: WrittenBegin, here: Here): FetchBegin | undef
 }
 
 /**
- * The same as a position of this journal, once what covers the record is known; undefined where it is stale for a matching REFRESH
- * (S6): of this journal, below its revision; of another, begun before it was learned, allowing for settling and skew.
+ * The same as a position of this journal, once what covers the record is known; undefined where it is stale for a matching precise REFRESH
+ * (S6): of this journal, below its revision; of another, begun before it was learned, allowing for settling and skew. For a broad one its
+ * position is then before that, as it would be in memory; for one that is spread its moment alone counts (S7).
  */
 export function afterRefreshes(began: FetchBegin, written: WrittenBegin, covering: Covering, here: Here): FetchBegin | undefined {
-  if (isOwnJournal(written, here) && began.revision < covering.refreshRevision) return undefined;
+  const isOwn = isOwnJournal(written, here);
   // `skew` is in its age already. Of this journal too: nothing that was still settling is stored, and one that was restored from a copy
   // reaches a revision twice; the moment tells which of the two it was.
-  if (covering.refreshRevision > 0 && began.monotonicMs < covering.refreshAppliedMs + here.settleMs) return undefined;
-  return { ...began, revision: here.applied };
+  const isAfter = (refreshRevision: number, appliedMs: number): boolean =>
+    refreshRevision === 0 || ((!isOwn || began.revision >= refreshRevision) && began.monotonicMs >= appliedMs + here.settleMs);
+  if (!isAfter(covering.refreshRevision, covering.refreshAppliedMs)) return undefined;
+  return { ...began, revision: isAfter(covering.broadRevision, covering.broadAppliedMs) ? here.applied : covering.refreshRevision };
 }
 
 /** A position that this journal has not reached is of another one with its name: restored from a copy. */

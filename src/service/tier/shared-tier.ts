@@ -1,9 +1,10 @@
 // Facts and catalogs in the tier that sidecars share: found, judged, kept.
 
-import type { Covering } from '../../core/invalidation-index.ts';
+import { currentnessOf, isSettled } from '../../core/currentness.ts';
 import type { Tagger } from '../../core/tag.ts';
 import type { Facts } from '../../core/token.ts';
 import type { Clock, SharedCache, SharedFinding, Telemetry } from '../../ports.ts';
+import { CatalogSubjects } from '../catalog-subject.ts';
 import type { FetchedCatalog } from '../catalogs.ts';
 import type { Degradations } from '../degradation.ts';
 import type { Invalidations } from '../invalidations.ts';
@@ -49,11 +50,13 @@ export type SharedFacts = Known | 'missing' | 'unreachable';
 export class SharedTier {
   readonly #parts: SharedFactsParts;
   readonly #count: (outcome: 'hit' | 'miss' | 'stale' | 'error' | 'unreadable') => void;
+  readonly #catalogs: CatalogSubjects;
   lookups = 0;
   hits = 0;
 
   constructor(parts: SharedFactsParts) {
     this.#parts = parts;
+    this.#catalogs = new CatalogSubjects(parts.tagger);
     const counters = new Map<string, { add(n?: number): void }>(
       ['hit', 'miss', 'stale', 'error', 'unreadable'].map((outcome) => [
         outcome,
@@ -141,35 +144,40 @@ export class SharedTier {
     await shared.set(`facts ${fingerprint}`, encodeRecord(record), lifeMs);
   }
 
-  /** The catalog of `known`, where it is young enough and no REFRESH of the token has come since. */
+  /** The catalog of `known`, where it is young enough and no REFRESH of the token or of catalogs has come since. */
   async findCatalog(known: Known): Promise<FetchedCatalog | undefined> {
-    const { shared, invalidations, catalogTimeMs } = this.#parts;
+    const { shared, invalidations, catalogTimeMs, settleMs } = this.#parts;
     if (known.catalogName === undefined || !this.serves(known.issuer)) return undefined;
     const record = this.#recordIn<CatalogRecord>([await shared.get(catalogKey(known.issuer, known.catalogName))], 'catalog');
     if (typeof record === 'string') return undefined;
     const here = this.#here();
-    const began = this.#beganFor(record.began, invalidations.covering(known), here);
-    if (!began || here.monotonicMs - began.monotonicMs >= catalogTimeMs) return undefined;
+    const tentative = beganHere(record.began, here);
+    if (!tentative || here.monotonicMs - tentative.monotonicMs >= catalogTimeMs) return undefined;
+    const ofCatalogs = invalidations.coveringOf(this.#catalogs.of(known.issuer.name, known.catalogName));
+    const begins = [invalidations.covering(known), ofCatalogs].map((covering) => {
+      const began = afterRefreshes(tentative, record.began, covering, here);
+      return began && currentnessOf(began, covering, { nowMs: here.monotonicMs, settleMs }) === 'current' ? began : undefined;
+    });
+    const [began] = begins;
+    if (!began || begins.includes(undefined)) return undefined;
     return { catalog: Buffer.from(record.catalog, 'utf8'), began };
   }
 
   async keepCatalog(known: Known, { catalog, began }: FetchedCatalog): Promise<void> {
-    const { shared, clock, catalogTimeMs } = this.#parts;
+    const { shared, clock, catalogTimeMs, invalidations, settleMs } = this.#parts;
     if (known.catalogName === undefined || !this.serves(known.issuer) || !this.#isSettled(known, began)) return;
+    const ofCatalogs = invalidations.coveringOf(this.#catalogs.of(known.issuer.name, known.catalogName));
+    if (!isSettled(began, ofCatalogs, settleMs)) return;
     const record: CatalogRecord = { began: this.#written(began), catalog: Buffer.from(catalog).toString('utf8') };
     const lifeMs = catalogTimeMs - (clock.monotonicMs() - began.monotonicMs);
     await shared.set(catalogKey(known.issuer, known.catalogName), encodeRecord(record), lifeMs);
   }
 
-  /** A REFRESH that came while it was fetched, or shortly before, may not be in it yet (S6); and nobody is given what is dead here. */
+  /** A REFRESH that came while it was fetched, or shortly before, may not be in it yet (S6, S7); and nobody is given what is dead here. */
   #isSettled(known: Known, began: FetchBegin): boolean {
     const { invalidations, settleMs } = this.#parts;
     const covering = invalidations.covering(known);
-    return (
-      covering.revoked === undefined &&
-      began.revision >= covering.refreshRevision &&
-      began.monotonicMs >= covering.refreshAppliedMs + settleMs
-    );
+    return covering.revoked === undefined && isSettled(began, covering, settleMs);
   }
 
   /** The one that was fetched last, where sidecars with different newest keys have written several. */
@@ -203,11 +211,6 @@ export class SharedTier {
     const known = knownOf({ ...parts, ...lifeWith(limits, random) }, tagger, codec);
     const began = afterRefreshes(tentative, record.began, invalidations.covering(known), here);
     return began && { ...known, began };
-  }
-
-  #beganFor(written: WrittenBegin, covering: Covering, here: Here): FetchBegin | undefined {
-    const began = beganHere(written, here);
-    return began && afterRefreshes(began, written, covering, here);
   }
 
   #written({ wallMs, revision }: FetchBegin): WrittenBegin {

@@ -385,8 +385,9 @@ export interface ValidateResponse {
   /** Something makes answers about this issuer's tokens doubtful. It is an answer all the same, without a `max_age`. */
   degraded: boolean;
   /**
-   * Why. Today "CLOCK" (the issuer's clock and the sidecar's differ by more than is allowed for) and "STALE_FACTS" (served past
-   * their time, as the request allows). More may come.
+   * Why. "CLOCK": the issuer's clock and the sidecar's differ by more than is allowed for. "SOURCE_BEHIND(bus)", "SOURCE_SUSPECT(bus)",
+   * "GAP": news of the issuer may have been missed (the name is that of the source: bus or poll). "STALE_FACTS": served past their time,
+   * as the request allows, or past a REFRESH, as the authority could not be asked. More may come.
    */
   degradedBy: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -652,14 +653,12 @@ export interface Selector {
   identityProviderId: string;
   /** Of members of this group, as far as facts tell. */
   groupId: string;
+  /** The service catalogs of `issuer`, and no token. Stands alone, or with an issuer; for Refresh only. */
+  catalog: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * One entry of the journal. One that several sets of tags can fit is sent once for each set, all with the same cursor.
- *
- * Kept for what comes: 10 (spread over a window).
- */
+/** One entry of the journal. One that several sets of tags can fit is sent once for each set, all with the same cursor. */
 export interface Invalidation {
   /** Where it stands in this sidecar's journal. */
   cursor?:
@@ -694,16 +693,24 @@ export interface Invalidation {
     | undefined;
   /** Its id: as in RevokeResponse and RefreshResponse. */
   entryId: string;
+  /**
+   * REFRESH (also that of a REVOKE by news): it takes effect token by token within this time, or twice that where another one runs. Treat
+   * it like any other: drop what it concerns and ask; the sidecar answers from memory until a token's turn comes.
+   */
+  spread?: Duration | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** Where an invalidation came from. */
 export interface Origin {
-  /** Where it came from: "rpc" (a Revoke or Refresh), "issuer/NAME" (a key left that issuer's set), "journal" (it was not whole). */
+  /**
+   * Where it came from: "rpc" (a Revoke or Refresh), "ISSUER/bus" or "ISSUER/poll" (news of that issuer), "issuer/NAME" (a key left that
+   * issuer's set), "journal" (it was not whole).
+   */
   source: string;
-  /** What happened there, for example "key left the set". Empty for "rpc". */
+  /** What happened there, for example "identity.user.deleted" or "key left the set". Empty for "rpc". */
   event: string;
-  /** Its id there: the caller's request id, or the key. */
+  /** Its id there: the caller's request id, that of the request that the authority tells of, or the key. */
   requestId: string;
   /** Who asked. */
   actor: string;
@@ -909,9 +916,12 @@ export interface WatchCheckpoint {
    * that concerns all of them.
    */
   degraded: boolean;
-  /** For these issuers only: their clock and the sidecar's differ (CLOCK). */
+  /**
+   * For these issuers only: their clock and the sidecar's differ, or their news may have been missed. A source that is behind degrades
+   * its issuer; it does not hold `proven_through` back.
+   */
   degradedIssuers: string[];
-  /** The sources of news, one by one. Empty: this version hears none. */
+  /** The sources of news, one by one. Empty: none is configured. */
   sources: SourceStatus[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -982,7 +992,7 @@ export interface GetStatusResponse {
   applied?:
     | Cursor
     | undefined;
-  /** Sources of news. Empty: this version hears none. */
+  /** Sources of news. Empty: none is configured. */
   sources: SourceStatus[];
   /** Issuers and what else the sidecar needs. */
   dependencies: DependencyStatus[];
@@ -1041,18 +1051,18 @@ export interface TierStatus {
 export interface IssuerDegradation {
   /** Its name in the configuration. */
   issuer: string;
-  /** Only "CLOCK" today: its clock and the sidecar's differ by more than is allowed for. More may come. */
+  /** As in ValidateResponse.degraded_by, without "STALE_FACTS", which is said of an answer. */
   reasons: string[];
   /** Since when. */
   since?: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** How current a source of news is. There is none in this version. */
+/** How current a source of news is. */
 export interface SourceStatus {
-  /** Its name in the configuration. */
+  /** That of its issuer and its own: for example "central/bus". */
   name: string;
-  /** When it last proved to be alive: a message, a heartbeat, a poll that succeeded. */
+  /** Everything that it had to tell until then has come here, and is applied. Absent: it has not proven anything yet. */
   lastAliveAt?:
     | Date
     | undefined;
@@ -1060,7 +1070,7 @@ export interface SourceStatus {
   lastNewsAt?:
     | Date
     | undefined;
-  /** Since when it is behind. Absent: it is not. */
+  /** Since when it cannot be relied on: it is behind, suspect, or may have missed something. Absent: it can. */
   degradedSince?: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -3600,6 +3610,7 @@ function createBaseSelector(): Selector {
     scopeKind: "",
     identityProviderId: "",
     groupId: "",
+    catalog: false,
     _unknownFields: {},
   };
 }
@@ -3671,6 +3682,9 @@ export const Selector: MessageFns<Selector> = {
     }
     if (message.groupId !== "") {
       writer.uint32(178).string(message.groupId);
+    }
+    if (message.catalog !== false) {
+      writer.uint32(184).bool(message.catalog);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3872,6 +3886,14 @@ export const Selector: MessageFns<Selector> = {
             message.groupId = reader.string();
             continue;
           }
+          case 23: {
+            if (tag !== 184) {
+              break;
+            }
+
+            message.catalog = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3919,6 +3941,7 @@ export const Selector: MessageFns<Selector> = {
     message.scopeKind = object.scopeKind ?? "";
     message.identityProviderId = object.identityProviderId ?? "";
     message.groupId = object.groupId ?? "";
+    message.catalog = object.catalog ?? false;
     return message;
   },
 };
@@ -3934,6 +3957,7 @@ function createBaseInvalidation(): Invalidation {
     selector: undefined,
     origin: undefined,
     entryId: "",
+    spread: undefined,
     _unknownFields: {},
   };
 }
@@ -3973,6 +3997,9 @@ export const Invalidation: MessageFns<Invalidation> = {
     }
     if (message.entryId !== "") {
       writer.uint32(74).string(message.entryId);
+    }
+    if (message.spread !== undefined) {
+      Duration.encode(message.spread, writer.uint32(82).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -4080,6 +4107,14 @@ export const Invalidation: MessageFns<Invalidation> = {
             message.entryId = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.spread = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4120,6 +4155,9 @@ export const Invalidation: MessageFns<Invalidation> = {
       ? Origin.fromPartial(object.origin)
       : undefined;
     message.entryId = object.entryId ?? "";
+    message.spread = (object.spread !== undefined && object.spread !== null)
+      ? Duration.fromPartial(object.spread)
+      : undefined;
     return message;
   },
 };

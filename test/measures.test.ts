@@ -1,0 +1,109 @@
+// What is looked at of a running sidecar: how current its news are, for health, metrics and the status.
+
+import { setMaxListeners } from 'node:events';
+import { afterEach, expect, it } from 'vitest';
+import { defaultConfig } from '../src/config/load.ts';
+import { createTagger, type DeploymentKey } from '../src/core/tag.ts';
+import { createFlows, type Flows } from '../src/flows.ts';
+import { createMemoryJournal } from '../src/journal/memory.ts';
+import { measure, observe } from '../src/measures.ts';
+import { statusOf } from '../src/rpc/status.ts';
+import type { SourceStanding } from '../src/service/source-standing.ts';
+import { createFakeClock, type FakeClock } from './fakes/clock.ts';
+import { createFakeIssuer } from './fakes/issuer.ts';
+import { createFakeTelemetry, type FakeTelemetry } from './fakes/telemetry.ts';
+
+const ends: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end();
+});
+
+interface Stage {
+  readonly clock: FakeClock;
+  readonly telemetry: FakeTelemetry;
+  readonly flows: Flows;
+  readonly bus: SourceStanding;
+  /** By name, as it was told last. */
+  readonly health: ReadonlyMap<string, boolean>;
+}
+
+/** A sidecar with one issuer, whose bus and poll tell it news; `max_lag` is 10 s. */
+async function stageOf(): Promise<Stage> {
+  const clock = createFakeClock();
+  const telemetry = createFakeTelemetry();
+  const journal = createMemoryJournal({ clock });
+  const keys: readonly [DeploymentKey] = [{ id: 'k', secret: Buffer.alloc(32, 1) }];
+  const config = { ...defaultConfig(), maxLagMs: 10_000 };
+  const draining = new AbortController();
+  const issuers = [createFakeIssuer().issuer];
+  const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal);
+  const parts = { config, clock, telemetry, keys, tagger: createTagger(keys), issuers, news: [], journal, shared: undefined };
+  const flows = createFlows({ ...parts, draining: draining.signal, stopping: stopping.signal });
+  await flows.invalidations.load();
+  measure(flows, telemetry, clock);
+  const bus = flows.degradations.addSource({ issuer: 'central', name: 'bus' });
+  flows.degradations.addSource({ issuer: 'central', name: 'poll' });
+  const health = new Map<string, boolean>();
+  const tellHealth = (name: string, isWell: boolean): void => void health.set(name, isWell);
+  const observing = observe(flows, { telemetry, clock, tellHealth }, stopping.signal);
+  ends.push(async () => {
+    stopping.abort();
+    await observing;
+  });
+  return { clock, telemetry, flows, bus, health };
+}
+
+it('S13 a source has a health service of its own, which follows its lag, and the issuer’s does not', async () => {
+  const { clock, bus, health } = await stageOf();
+  expect([...health]).toEqual([
+    ['issuer/central', true],
+    ['news/central/bus', true],
+    ['news/central/poll', true],
+  ]);
+  await clock.advance(9000);
+  bus.proven(clock.monotonicMs());
+  await clock.advance(2000);
+  expect([...health]).toEqual([
+    ['issuer/central', true],
+    ['news/central/bus', true],
+    ['news/central/poll', false],
+  ]);
+});
+
+it('S13 lag that nobody asks about is logged within a second, and measured by its cause', async () => {
+  const { clock, telemetry } = await stageOf();
+  const degraded = (cause: string): number | undefined => telemetry.gaugeValue('sidegate_degraded', { cause });
+  await clock.advance(10_000);
+  expect(['SOURCE_BEHIND', 'GAP'].map(degraded)).toEqual([0, 0]);
+  await clock.advance(1000);
+  expect(telemetry.lines.map(({ level, fields }) => [level, fields['reason']])).toEqual([
+    ['warn', 'SOURCE_BEHIND(bus)'],
+    ['warn', 'SOURCE_BEHIND(poll)'],
+  ]);
+  expect(['CLOCK', 'STALE_FACTS', 'SOURCE_BEHIND', 'SOURCE_SUSPECT', 'GAP'].map(degraded)).toEqual([0, 0, 1, 0, 0]);
+});
+
+it('S13 the status tells every source, and which issuers are degraded, why and since when', async () => {
+  const { clock, flows, bus } = await stageOf();
+  const startMs = clock.nowMs();
+  await clock.advance(1000);
+  bus.proven(clock.monotonicMs());
+  bus.broughtNews(startMs + 500);
+  bus.gapUntil(clock.monotonicMs() + 60_000);
+  await clock.advance(500);
+  const told = await statusOf({ ...flows, name: 's', version: '1', startedAtMs: startMs, serving: () => true, memoryBytes: 1 });
+  expect(told).toMatchObject({
+    degraded: true,
+    sources: [
+      {
+        name: 'central/bus',
+        lastAliveAt: new Date(startMs + 1000),
+        lastNewsAt: new Date(startMs + 500),
+        degradedSince: new Date(startMs + 1000),
+      },
+      { name: 'central/poll', lastAliveAt: undefined, lastNewsAt: undefined, degradedSince: undefined },
+    ],
+    degradations: [{ issuer: 'central', reasons: ['GAP'], since: new Date(startMs + 1000) }],
+  });
+});
