@@ -16,6 +16,8 @@ import { createJwtFormat } from './formats/jwt.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
 import { openLevelJournal } from './journal/leveldb.ts';
 import { createMemoryJournal } from './journal/memory.ts';
+import { busQueueName } from './news/bus/queue.ts';
+import { createKeystoneBus } from './news/keystone-bus.ts';
 import { createRevocationEvents } from './news/keystone-revocation-events.ts';
 import type { Clock, Journal, Logger, NewsSource, ProjectStanding, SharedCache, Telemetry, Upstream } from './ports.ts';
 import type { Issuer } from './service/issuer.ts';
@@ -162,18 +164,22 @@ function keystoneIssuer(config: KeystoneIssuer, deps: AdapterDeps): OpenIssuer {
   };
 }
 
-function keystoneNews(config: KeystoneIssuer, upstream: Keystone, { clock, log, limits, caching, notes }: AdapterDeps): NewsSource[] {
+function keystoneNews(config: KeystoneIssuer, upstream: Keystone, deps: AdapterDeps): NewsSource[] {
+  const { clock, log, limits, caching, maxLagMs, sidecar, notes } = deps;
   const { name, news, maxTokenLifeMs, expiredWithinMs, skewMs } = config;
   const { timeMs, staleWhileDownMs } = caching.token;
   const reachMs = maxTokenLifeMs + expiredWithinMs + 2 * (skewMs + limits.skewMs);
-  const poll = news.poll && {
-    issuer: name,
-    ...news.poll,
-    reachMs,
-    factsLifeMs: timeMs + staleWhileDownMs,
-  };
-  const list = upstream.revocationEvents;
-  return poll ? [createRevocationEvents(poll, { clock, log, random: Math.random, list, notes })] : [];
+  const sources: NewsSource[] = [];
+  if (news.bus) {
+    const queueName = busQueueName({ sidecar: sidecar.name, issuer: name, journal: sidecar.journalId });
+    sources.push(createKeystoneBus({ issuer: name, ...news.bus, queueName, maxLagMs }, { clock, log }));
+  }
+  if (news.poll) {
+    const poll = { issuer: name, ...news.poll, reachMs, factsLifeMs: timeMs + staleWhileDownMs };
+    const list = upstream.revocationEvents;
+    sources.push(createRevocationEvents(poll, { clock, log, random: Math.random, list, notes }));
+  }
+  return sources;
 }
 
 function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }: AdapterDeps): OpenIssuer {

@@ -40,7 +40,8 @@ const rows: Readonly<Record<string, Row>> = {
   'domain.updated': ofDomain,
   'domain.deleted': ofDomain,
   'group.updated': ofGroup,
-  'group.deleted': ofGroup,
+  // Its members are listed. Whoever came from an identity provider was never one, and has lost what the group was granted: that names nobody.
+  'group.deleted': ({ id }) => ({ invalidations: [{ ...refresh(['group', id]), isWide: true }], lookFirst: [] }),
   'role.updated': ({ id }) => ({ invalidations: [refresh(['role', id])] }),
   // With it go roles that it implied, and where it was the last one a token.
   'role.deleted': ({ id }) => ({ invalidations: [refresh(['role', id]), ...['project', 'domain', 'system'].map(wideOverScope)] }),

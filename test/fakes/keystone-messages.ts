@@ -17,7 +17,7 @@ export interface CapturedAction {
 const captures: Readonly<Record<MessageFormat, Readonly<Record<string, CapturedAction>>>> = { basic: basic.actions, cadf: cadf.actions };
 
 /** How Keystone publishes: the same for every message. */
-export const published = { exchange: cadf.exchange, routingKey: cadf.routing_key } as const;
+export const published = { exchange: cadf.exchange, routingKey: cadf.routing_key, properties: cadf.properties } as const;
 
 /** The names of the actions that were captured in that format. */
 export function capturedActions(format: MessageFormat): readonly string[] {

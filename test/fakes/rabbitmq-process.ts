@@ -35,6 +35,8 @@ export interface RabbitmqProcess {
   readonly password: string;
   /** Of that user and vhost, as oslo.messaging writes it. */
   readonly transportUrl: string;
+  /** What another node needs to join. */
+  readonly cluster: { readonly home: string; readonly epmdPort: number; readonly node: string };
   /** 0 while it is not there. */
   readonly pid: number;
   /**
@@ -63,6 +65,8 @@ export interface RabbitmqProcess {
   block(is: boolean): Promise<void>;
   /** Names of the queues of `/`. */
   queues(): Promise<readonly string[]>;
+  /** What it has written to its log. */
+  log(): string;
   /** What Erlang makes of an expression inside the broker, as text. Throws where it fails. */
   evaluate(expression: string): Promise<string>;
   /** Kills it, and leaves nothing behind. */
@@ -83,21 +87,33 @@ const user = 'keystone';
 const password = 'rabbit-secret';
 const everything: BrokerRights = { configure: '.*', write: '.*', read: '.*' };
 
+/** Which broker is started. */
+export interface RabbitmqOptions {
+  readonly tls?: BrokerTls;
+  /** The first node of the cluster that it is a node of: close that one last. */
+  readonly joins?: RabbitmqProcess;
+}
+
 /** Starts one with a state of its own, some 4 s. Throws where it is not installed or ends at once. */
-export async function startRabbitmqProcess({ tls }: { readonly tls?: BrokerTls } = {}): Promise<RabbitmqProcess> {
+export async function startRabbitmqProcess({ tls, joins }: RabbitmqOptions = {}): Promise<RabbitmqProcess> {
   if (whyNoRabbitmqBinary !== undefined) throw new Error(whyNoRabbitmqBinary);
   const directory = mkdtempSync(join(process.env['SIDEGATE_TEST_RUN'] ?? tmpdir(), 'sidegate-rabbitmq-'));
   const ports = await freePorts(4);
-  const [port, tlsPort, epmdPort, distributionPort] = ports as [number, number, number, number];
-  const at: Place = { directory, port, epmdPort, distributionPort };
+  const [port, tlsPort, ownEpmdPort, distributionPort] = ports as [number, number, number, number];
+  // Nodes of a cluster find each other by one epmd, and know each other by the cookie in their home.
+  const { home = directory, epmdPort = ownEpmdPort } = joins?.cluster ?? {};
+  const at: Place = { directory, home, port, epmdPort, distributionPort };
   configure(at, tls && { ...tls, port: tlsPort });
-  const mapper = spawn(epmd, ['-address', '127.0.0.1', '-port', String(epmdPort)], { stdio: 'ignore', env: environment(at) });
+  const mapper = joins
+    ? undefined
+    : spawn(epmd, ['-address', '127.0.0.1', '-port', String(epmdPort)], { stdio: 'ignore', env: environment(at) });
   let running: Running;
   try {
-    await once(mapper, 'spawn');
+    if (mapper) await once(mapper, 'spawn');
     running = await boot(at);
+    if (joins) await joinCluster(running, joins);
   } catch (error) {
-    mapper.kill('SIGKILL');
+    mapper?.kill('SIGKILL');
     const log = endOf(join(directory, 'log', 'rabbit.log'));
     rmSync(directory, { recursive: true, force: true });
     throw new Error(`RabbitMQ did not start; its log ends with:\n${log}`, { cause: error });
@@ -125,6 +141,7 @@ export async function startRabbitmqProcess({ tls }: { readonly tls?: BrokerTls }
     user,
     password,
     transportUrl: `rabbit://${user}:${password}@127.0.0.1:${port}/`,
+    cluster: { home, epmdPort, node: nodeAt(port) },
     get pid() {
       return isThere() ? (running.child.pid ?? 0) : 0;
     },
@@ -167,11 +184,12 @@ export async function startRabbitmqProcess({ tls }: { readonly tls?: BrokerTls }
       const names = await evaluate(`[base64:encode(element(4, amqqueue:get_name(Q))) || Q <- rabbit_amqqueue:list(${binary('/')})]`);
       return [...names.matchAll(/"([^"]*)"/g)].map(([, name]) => Buffer.from(name ?? '', 'base64').toString());
     },
+    log: () => readFileSync(join(directory, 'log', 'rabbit.log'), 'utf8'),
     evaluate,
     async close() {
       await kill();
-      const ended = once(mapper, 'exit');
-      if (mapper.kill('SIGKILL')) await ended;
+      const ended = mapper && once(mapper, 'exit');
+      if (mapper?.kill('SIGKILL')) await ended;
       rmSync(directory, { recursive: true, force: true });
     },
   };
@@ -179,6 +197,8 @@ export async function startRabbitmqProcess({ tls }: { readonly tls?: BrokerTls }
 
 interface Place {
   readonly directory: string;
+  /** Where the cookie is. */
+  readonly home: string;
   readonly port: number;
   readonly epmdPort: number;
   readonly distributionPort: number;
@@ -218,14 +238,14 @@ function configure({ directory, port }: Place, tls: (BrokerTls & { readonly port
   writeFileSync(join(directory, 'rabbitmq.conf'), `${lines.join('\n')}\n`);
 }
 
-function environment({ directory, port, epmdPort, distributionPort }: Place): NodeJS.ProcessEnv {
+function environment({ directory, home, port, epmdPort, distributionPort }: Place): NodeJS.ProcessEnv {
   return {
     ...process.env,
-    HOME: directory,
+    HOME: home,
     LC_ALL: 'C.UTF-8',
     ERL_EPMD_PORT: String(epmdPort),
     ERL_EPMD_ADDRESS: '127.0.0.1',
-    RABBITMQ_NODENAME: `sidegate-${port}@localhost`,
+    RABBITMQ_NODENAME: nodeAt(port),
     RABBITMQ_NODE_IP_ADDRESS: '127.0.0.1',
     RABBITMQ_NODE_PORT: String(port),
     RABBITMQ_DIST_PORT: String(distributionPort),
@@ -241,6 +261,17 @@ function environment({ directory, port, epmdPort, distributionPort }: Place): No
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
       '-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none',
   };
+}
+
+function nodeAt(port: number): string {
+  return `sidegate-${port}@localhost`;
+}
+
+/** From then on it has what the other one has. */
+async function joinCluster({ shell }: Running, { cluster }: RabbitmqProcess): Promise<void> {
+  await shell.evaluate('ok = rabbit:stop()');
+  await shell.evaluate(`ok = rabbit_mnesia:join_cluster('${cluster.node}', disc)`);
+  await shell.evaluate('ok = rabbit:start()');
 }
 
 /** Resolves when it serves. */

@@ -3,7 +3,7 @@
 import { describe } from 'vitest';
 import { whyNoRabbitmqBinary } from './rabbitmq-process.ts';
 
-export { type RabbitmqProcess as Rabbitmq, startRabbitmqProcess as startRabbitmq } from './rabbitmq-process.ts';
+export { type BrokerRights, type RabbitmqProcess as Rabbitmq, startRabbitmqProcess as startRabbitmq } from './rabbitmq-process.ts';
 
 /** Why there is no RabbitMQ here, or undefined. `npm test` sets SIDEGATE_SKIP_UNIT or installs what is missing. */
 export const whyNoRabbitmq: string | undefined = process.env['SIDEGATE_SKIP_UNIT'] ?? whyNoRabbitmqBinary;

@@ -12,6 +12,7 @@ const ofDomain = 'REFRESH user_domain=dom, REFRESH scope_domain=dom, REFRESH pro
 const domainUpdated = ['REFRESH project=dom; may cascade from dom; about dom', ofDomain];
 const projectUpdated = 'REFRESH project=prj; may cascade from prj; about prj';
 const groupChanged = 'look first, else WIDE group=grp; about grp';
+const groupDeleted = 'WIDE group=grp; look first; about grp';
 const catalog = 'REFRESH catalog=catalog; about other';
 const acDeleted = 'REVOKE application_credential=ac; about ac';
 const userDeleted = 'REVOKE user=user; about user';
@@ -25,7 +26,7 @@ const meant: Readonly<Record<string, readonly string[]>> = {
   application_credential_delete: [acDeleted],
   authenticate_opt_out_none: [nothing, 'REFRESH user=other; look first; about other', nothing, nothing],
   domain_create: [nothing],
-  domain_delete: [projectDeleted('prj'), projectDeleted('prj2'), groupChanged, acDeleted, userDeleted, projectDeleted('dom'), ofDomain],
+  domain_delete: [projectDeleted('prj'), projectDeleted('prj2'), groupDeleted, acDeleted, userDeleted, projectDeleted('dom'), ofDomain],
   domain_disable: domainUpdated,
   domain_disable_2: domainUpdated,
   domain_enable: domainUpdated,
@@ -37,7 +38,7 @@ const meant: Readonly<Record<string, readonly string[]>> = {
   group_add_member: [groupChanged],
   group_add_member_again: [groupChanged],
   group_create: [nothing],
-  group_delete: [groupChanged],
+  group_delete: [groupDeleted],
   group_remove_member: [groupChanged],
   identity_provider_create: [nothing],
   identity_provider_delete: [],

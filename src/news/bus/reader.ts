@@ -1,0 +1,140 @@
+// What comes out of our queue over one connection: Keystone's messages, and our own markers between them.
+
+import type { Logger, NewsSink } from '../../ports.ts';
+import { AmqpError } from '../amqp-error.ts';
+import type { Delivery } from '../amqp-link.ts';
+import { readKeystoneMessage } from '../keystone-envelope.ts';
+import { newsOf } from '../keystone-messages.ts';
+import type { Continuity } from './continuity.ts';
+import { InOrder } from './in-order.ts';
+import type { Keeping } from './keeping.ts';
+import type { Markers, Sent } from './markers.ts';
+
+/** What a reader needs. */
+export interface ReaderParts {
+  readonly sink: NewsSink;
+  readonly log: Logger;
+  readonly keeping: Keeping;
+  readonly markers: Markers;
+  readonly continuity: Continuity;
+  /** Routes markers to our queue, and nothing else; undefined: there are none. */
+  readonly markerKey: string | undefined;
+  /** The queue was there before this connection: what we left in it must come first. */
+  readonly comesBack: boolean;
+  /** A marker of ours has come. */
+  readonly arrived: (sent: Sent) => void;
+  /** Ends the connection: whatever it has brought will be brought again. */
+  readonly fail: (error: AmqpError) => void;
+}
+
+/** A moment until when everything has come. */
+interface Moment {
+  readonly atMs: number;
+  readonly marker?: { readonly sent: Sent; readonly acknowledge: () => void };
+}
+
+/** Markers whose turn to prove has not come: more are acknowledged and prove nothing, so that they leave room for what they wait for. */
+const mostMoments = 16;
+
+/** Reads one connection's deliveries. */
+export class BusReader {
+  readonly #parts: ReaderParts;
+  readonly #order = new InOrder<Moment>((moment) => this.#reached(moment));
+  /** Of the newest proven marker, which stays in the queue for as long as there is no newer one (`Markers.isFirstOfAll`). */
+  #acknowledgeLast: (() => void) | undefined;
+  #hasRead = false;
+  #count = 0;
+  #unreadable = 0;
+
+  constructor(parts: ReaderParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether anything has come: then this connection is the one that the queue is read by. */
+  get hasRead(): boolean {
+    return this.#hasRead;
+  }
+
+  /** How many have come since this was last asked. */
+  takeCount(): number {
+    const count = this.#count;
+    this.#count = 0;
+    return count;
+  }
+
+  /** Everything from before `atMs` (monotonic) has come, who knows how: it is proven once that is told. */
+  mark(atMs: number): void {
+    if (this.#order.marks < mostMoments) this.#order.mark({ atMs });
+  }
+
+  take(delivery: Delivery, acknowledge: () => void): void {
+    const { markers, markerKey, continuity, comesBack } = this.#parts;
+    const isMarker = delivery.fields.routingKey === markerKey;
+    const sent = isMarker ? markers.find(delivery.properties.messageId) : undefined;
+    const isFirst = !this.#hasRead;
+    this.#hasRead = true;
+    this.#count += 1;
+    if (isFirst && comesBack && !(isMarker && markers.isFirstOfAll(sent))) {
+      continuity.break('its queue was emptied, or overflowed, while nobody read it');
+    }
+    if (!isMarker) this.#takeMessage(delivery, acknowledge);
+    else if (sent !== undefined) this.#takeMarker(sent, acknowledge);
+    else this.#takeForeign(acknowledge);
+  }
+
+  #takeMessage({ content }: Delivery, acknowledge: () => void): void {
+    const { sink, log, keeping, fail } = this.#parts;
+    if (keeping.isFull) {
+      fail(new AmqpError('more of it waits to be kept than may'));
+      return;
+    }
+    const position = this.#order.begin();
+    const finish = (): void => {
+      acknowledge();
+      this.#order.done(position);
+    };
+    const message = readKeystoneMessage(content);
+    if (message === undefined) {
+      // It is set aside: nobody could read it the next time either.
+      this.#unreadable += 1;
+      // Who sends one sends many.
+      log[this.#unreadable === 1 ? 'warn' : 'debug']({ sizeBytes: content.byteLength }, 'a message of Keystone’s bus cannot be read');
+      sink.ignored('unreadable');
+      sink.gap('a message could not be read');
+      finish();
+      return;
+    }
+    const news = newsOf(message);
+    if (news === undefined) {
+      sink.ignored('irrelevant');
+      finish();
+      return;
+    }
+    // Rejects only at the end: the message stays in the queue.
+    keeping.keep(news).then(finish, () => undefined);
+  }
+
+  #takeMarker(sent: Sent, acknowledge: () => void): void {
+    this.#parts.arrived(sent);
+    if (this.#order.marks < mostMoments) this.#order.mark({ atMs: sent.atMs, marker: { sent, acknowledge } });
+    else acknowledge();
+  }
+
+  /** Of the process before us, or of who shares our queue: the first of them is the last that was proven. */
+  #takeForeign(acknowledge: () => void): void {
+    if (this.#acknowledgeLast === undefined) this.#acknowledgeLast = acknowledge;
+    else acknowledge();
+  }
+
+  #reached({ atMs, marker }: Moment): void {
+    const { sink, markers, continuity } = this.#parts;
+    // While it is broken nobody knows what was missing before it.
+    if (!continuity.isBroken) {
+      if (marker !== undefined) markers.proved(marker.sent);
+      sink.proven(atMs);
+    }
+    if (marker === undefined) return;
+    this.#acknowledgeLast?.();
+    this.#acknowledgeLast = marker.acknowledge;
+  }
+}

@@ -1,0 +1,99 @@
+// Keystone's notifications out of RabbitMQ (S10).
+
+import type { Clock, DependencyHealth, Logger, NewsSink, NewsSource } from '../ports.ts';
+import { type AmqpOptions, createAmqp } from './amqp.ts';
+import { hearByLooks } from './bus/by-looks.ts';
+import { hearByMarkers } from './bus/by-markers.ts';
+import { Continuity } from './bus/continuity.ts';
+import { Keeping } from './bus/keeping.ts';
+import { Markers } from './bus/markers.ts';
+import type { BusPlace } from './bus/queue.ts';
+import type { SessionParts } from './bus/session.ts';
+
+/** Where the bus is, and whose ear this is. */
+export interface KeystoneBusOptions extends Omit<AmqpOptions, 'connectionName'>, Omit<BusPlace, 'longestQueue'> {
+  /** Its issuer, for people. */
+  readonly issuer: string;
+  /** As `busQueueName` makes it. */
+  readonly queueName: string;
+  /** Lag beyond this is degraded. */
+  readonly maxLagMs: number;
+  /** Messages that may wait in our queue; absent: an hour of fourteen a second, at the broker 100 MB at most. */
+  readonly longestQueue?: number;
+}
+
+/** What it needs of the world. */
+export interface KeystoneBusDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** From 0 to below 1. */
+  readonly random?: () => number;
+}
+
+const longestQueue = 50_000;
+
+/** The bus of one Keystone. Opens nothing before it runs. */
+export function createKeystoneBus(options: KeystoneBusOptions, deps: KeystoneBusDeps): NewsSource {
+  const { clock, random = Math.random } = deps;
+  const { issuer, exchange, topics, declareExchange, queueName, maxLagMs } = options;
+  const log = withIssuer(deps.log, issuer);
+  const amqp = createAmqp({ ...options, connectionName: `sidegate ${issuer}` }, { clock, random, changed: () => tellChange() });
+  let keeping: Keeping | undefined;
+  /** Of the session that runs. */
+  let problem: string | undefined;
+  let told: string | undefined;
+
+  function health(): DependencyHealth {
+    const { reachable, problem: ofAmqp, ...rest } = amqp.health();
+    const worst = problem ?? keeping?.problem ?? ofAmqp;
+    return { ...rest, reachable: reachable && problem === undefined, ...(worst !== undefined && { problem: worst }) };
+  }
+
+  /** One line a change. */
+  function tellChange(): void {
+    const now = health().problem;
+    if (now === told) return;
+    told = now;
+    if (now === undefined) log.info({}, 'Keystone’s bus is heard');
+    else log.warn({ problem: now }, 'Keystone’s bus is not heard');
+  }
+
+  async function run(sink: NewsSink, signal: AbortSignal): Promise<void> {
+    const place = { exchange, topics, declareExchange, longestQueue: options.longestQueue ?? longestQueue };
+    keeping = new Keeping({ clock, sink, signal, random });
+    const parts: SessionParts = {
+      clock,
+      log,
+      sink,
+      place,
+      queueName,
+      maxLagMs,
+      keeping,
+      markers: new Markers(),
+      continuity: new Continuity(sink),
+      known: { mayWrite: true, queue: undefined },
+      say(now) {
+        problem = now;
+        tellChange();
+      },
+    };
+    await amqp.run(async (link) => {
+      try {
+        await (parts.known.mayWrite ? hearByMarkers : hearByLooks)(link, parts);
+      } finally {
+        problem = undefined;
+      }
+    }, signal);
+  }
+
+  return { name: 'bus', run, health };
+}
+
+function withIssuer(log: Logger, issuer: string): Logger {
+  return {
+    debug: (fields, message) => log.debug({ issuer, ...fields }, message),
+    info: (fields, message) => log.info({ issuer, ...fields }, message),
+    warn: (fields, message) => log.warn({ issuer, ...fields }, message),
+    error: (fields, message) => log.error({ issuer, ...fields }, message),
+  };
+}

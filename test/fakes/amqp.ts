@@ -1,0 +1,8 @@
+// Where a RabbitMQ of the tests is, without files.
+
+import type { AmqpOptions, TextFile } from '../../src/news/amqp.ts';
+
+export const inClear: AmqpOptions['tls'] = { caFile: undefined, certFile: undefined, keyFile: undefined, serverName: undefined };
+
+/** Text that is in no file. */
+export const text = (content: string): TextFile => ({ read: async () => content });
