@@ -540,6 +540,7 @@ describe('the contract', () => {
           scopeKind: 'sk',
           identityProviderId: 'idp',
           groupId: 'g',
+          catalog: true,
         },
         origin: { source: 's', event: 'e', requestId: 'r', actor: 'a', reason: 'why' },
         entryId: 'e',

@@ -1,7 +1,6 @@
 // From what news say to what is appended: the selector with its issuer, cut-off, spread and life (S4, S7, S12, S14).
 
 import { hash } from 'node:crypto';
-import type { Dimension } from '../../core/attributes.ts';
 import type { Condition } from '../../core/selector.ts';
 import type { News, NewsInvalidation } from '../../ports.ts';
 import type { Draft, Request } from '../invalidations.ts';
@@ -53,45 +52,6 @@ export function draftOf(one: NewsInvalidation, news: News, place: NewsPlace, tim
 export function requestOf(news: News, n: number, { issuer }: NewsPlace, { effect, selector, issuedBeforeMs, spreadMs }: Draft): Request {
   const body = hash('sha256', JSON.stringify([effect, selector, issuedBeforeMs ?? null, spreadMs ?? null]), 'hex');
   return { caller: `news/${issuer}`, requestId: `${news.id} ${n}`, body };
-}
-
-/**
- * The REFRESH that stands for a draft whose form has no room (S3): by the condition that the fewest tokens fit, as far as the
- * dimension tells.
- */
-export function refreshByRarest(draft: Draft, { refreshLifeMs }: NewsTimes): Draft {
-  const { selector, origin, atMs } = draft;
-  const conditions = selector.kind === 'fit' ? selector.conditions : [];
-  const [rarest] = conditions.toSorted((one, other) => commonness(one) - commonness(other));
-  const narrowed = selector.kind === 'fit' && rarest ? { ...selector, conditions: [rarest] } : selector;
-  return { effect: 'REFRESH', selector: narrowed, lifeMs: refreshLifeMs, origin, ...(atMs === undefined ? {} : { atMs }) };
-}
-
-/** Rarest first. What is not here is taken for the most common. */
-const byCommonness: readonly Dimension[] = [
-  'fingerprint',
-  'identity',
-  'signed_content',
-  'session',
-  'chain',
-  'trust',
-  'application_credential',
-  'access_token',
-  'user',
-  'group',
-  'client',
-  'project',
-  'role',
-  'idp',
-  'scope_domain',
-  'user_domain',
-  'project_domain',
-  'domain',
-];
-
-function commonness({ dimension }: Condition): number {
-  const at = byCommonness.indexOf(dimension);
-  return at < 0 ? byCommonness.length : at;
 }
 
 function namesOneToken(conditions: readonly Condition[]): boolean {

@@ -50,14 +50,8 @@ export class Ingest implements NewsSink {
   }
 
   async tell(news: News): Promise<void> {
-    const { heard, crossCheck, lookFirst, monotonicMs } = this.#shared;
-    if (this.#canBeAsked) {
-      await this.#write(news);
-      lookFirst.told(news);
-      crossCheck?.told(news);
-      return;
-    }
-    heard.add(news, monotonicMs());
+    const { heard, monotonicMs } = this.#shared;
+    if (!this.#canBeAsked) heard.add(news, monotonicMs());
     await Promise.all([this.#write(news), this.#lookFirst(news), this.#cascade(news)]);
   }
 
@@ -92,11 +86,14 @@ export class Ingest implements NewsSink {
   }
 
   async #write(news: News): Promise<void> {
-    const { writing, nowMs } = this.#shared;
+    const { writing, nowMs, lookFirst, crossCheck } = this.#shared;
     this.standing.broughtNews(news.atMs);
     await Promise.all(news.invalidations.map((one, n) => writing.write(news, n, one, this.name)));
     // What had happened before we heard anything is late by nobody's fault.
     if (this.#hasProven) this.#delay.observe(Math.max(0, nowMs() - news.atMs) / 1000);
+    if (!this.#canBeAsked) return;
+    lookFirst.told(news);
+    crossCheck?.told(news);
   }
 
   async #lookFirst(news: News): Promise<void> {

@@ -4,7 +4,7 @@ import { SidecarError } from '../../core/errors.ts';
 import type { Clock, Logger, News, NewsInvalidation } from '../../ports.ts';
 import type { Draft, Invalidations, Request } from '../invalidations.ts';
 import { backoffMs } from '../telling/backoff.ts';
-import { draftOf, type NewsPlace, type NewsTimes, refreshByRarest, requestOf } from './drafts.ts';
+import { draftOf, type NewsPlace, type NewsTimes, requestOf } from './drafts.ts';
 
 /** What writing needs. */
 export interface WritingParts {
@@ -38,13 +38,8 @@ export class Writing {
     const { issuer, times, clock, invalidations, stop, everythingIsRefreshed } = this.#parts;
     const place: NewsPlace = { issuer, source };
     const draft = draftOf(one, news, place, times, clock.nowMs());
-    try {
-      if (draft.effect === 'REVOKE') await this.#revoke(draft, requestOf(news, n, place, draft));
-      else await invalidations.announce(draft, stop);
-    } catch (error) {
-      if (!(error instanceof SidecarError) || error.reason !== 'TOO_MANY_FORMS') throw error;
-      await invalidations.announce(refreshByRarest(draft, times), stop);
-    }
+    if (draft.effect === 'REVOKE') await this.#revoke(draft, requestOf(news, n, place, draft));
+    else await invalidations.announce(draft, stop);
     if (draft.selector.kind === 'everything' && draft.spreadMs !== undefined) everythingIsRefreshed();
   }
 

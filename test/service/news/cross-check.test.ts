@@ -169,6 +169,18 @@ describe('S10 what says nothing of the bus', () => {
     expect([suspect(stage), counted(stage)]).toEqual([false, 0]);
   });
 
+  test('an event whose message has not come yet, as what the bus proves lies 15 s back', async () => {
+    const stage = await staged();
+    const atMs = stage.clock.nowMs();
+    await stage.poll.sink.tell(event(stage, 'user', 'x'));
+    for (let second = 0; second < 40; second += 1) {
+      await stage.clock.advance(1_000);
+      stage.bus.sink.proven(stage.clock.monotonicMs() - 15_000);
+      if (second === 12) await stage.bus.sink.tell(message(stage, 'identity.user.updated', ['x'], atMs));
+    }
+    expect([suspect(stage), counted(stage)]).toEqual([false, 0]);
+  });
+
   test('an event that could not be judged for a minute: that the bus is behind is said already', async () => {
     const stage = await staged();
     await stage.poll.sink.tell(event(stage, 'user', 'x'));

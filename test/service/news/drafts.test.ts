@@ -1,8 +1,7 @@
 // From what news say to what is appended.
 
 import { describe, expect, test } from 'vitest';
-import type { Dimension } from '../../../src/core/attributes.ts';
-import { draftOf, refreshByRarest, requestOf } from '../../../src/service/news/drafts.ts';
+import { draftOf, requestOf } from '../../../src/service/news/drafts.ts';
 import { newsOf, refreshing, revoking } from '../../fakes/news-source.ts';
 
 const nowMs = Date.UTC(2026, 10, 21, 10, 0, 0);
@@ -69,47 +68,4 @@ test('S14 the same news is one request, whichever source tells it; each of its i
   const names = [requestOf(news, 0, place, one), requestOf(news, 0, { ...place, source: 'poll' }, one), requestOf(news, 1, place, one)];
   expect(names[0]).toEqual({ caller: 'news/central', requestId: `${news.id} 0`, body: expect.stringMatching(/^[0-9a-f]{64}$/) });
   expect([names[1], names[2]?.requestId]).toEqual([names[0], `${news.id} 1`]);
-});
-
-describe('S3 a form without room', () => {
-  const narrowed = (...dimensions: readonly Dimension[]) =>
-    refreshByRarest(draft(revoking(dimensions.map((dimension) => [dimension, `of ${dimension}`]))), times).selector;
-
-  test.each([
-    [['user', 'project', 'role'], 'user'],
-    [['domain', 'role', 'project'], 'project'],
-    [['domain', 'project_domain', 'user_domain', 'scope_kind'], 'user_domain'],
-    [['role', 'identity', 'user'], 'identity'],
-    [['scope_kind', 'everything', 'idp'], 'idp'],
-  ] as const)('%j becomes the REFRESH of its rarest condition, %s', (dimensions, rarest) => {
-    expect(narrowed(...dimensions)).toMatchObject({ kind: 'fit', issuer: 'central', conditions: [{ dimension: rarest }] });
-  });
-
-  test('is no REVOKE any more: that would kill what Keystone accepts', () => {
-    expect(
-      refreshByRarest(
-        draft(
-          revoking([
-            ['user', 'u'],
-            ['project', 'p'],
-            ['role', 'r'],
-          ]),
-        ),
-        times,
-      ),
-    ).toEqual({
-      effect: 'REFRESH',
-      selector: { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'user', value: 'u' }] },
-      lifeMs: 600_000,
-      atMs,
-      origin: { source: 'central/bus', event: 'identity.user.deleted', requestId: 'req-1' },
-    });
-  });
-
-  test('of everything stays that', () => {
-    expect(refreshByRarest(draft({ effect: 'REFRESH', conditions: [] }), times).selector).toEqual({
-      kind: 'everything',
-      issuer: 'central',
-    });
-  });
 });

@@ -134,6 +134,13 @@ describe('S7 a message that may hide a revocation', () => {
     expect(await wides(stage)).toBe(1);
   });
 
+  test('holds or not also where it is told by the source that can be asked', async () => {
+    const stage = await staged({ hasBus: false });
+    const told = stage.tell('poll', groupUpdated(stage));
+    await stage.clock.advance(4_000);
+    expect([told.said, await wides(stage)]).toEqual(['done', 1]);
+  });
+
   test('holds after settling where the poll cannot be asked', async () => {
     const stage = await staged();
     stage.poll.onLook(async () => {
