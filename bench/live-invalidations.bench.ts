@@ -52,7 +52,7 @@ async function side(live: number): Promise<Side> {
       },
     }),
   };
-  const { issuer, journal, invalidations, degradations, facts, catalogs } = memoryTier(format, { facts: 64 << 20, catalogs: 0 });
+  const { issuer, journal, tagger, invalidations, degradations, facts, catalogs } = memoryTier(format, { facts: 64 << 20, catalogs: 0 });
   const dimensions = ['user', 'project', 'session', 'trust', 'application_credential'] as const;
   const entry = (n: number) => ({
     effect: 'REVOKE' as const,
@@ -85,6 +85,7 @@ async function side(live: number): Promise<Side> {
     handles: undefined,
     invalidations,
     degradations,
+    tagger,
     clock,
     telemetry: silent,
     staleWhileDownMs: 0,

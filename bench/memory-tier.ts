@@ -1,6 +1,6 @@
 // The memory tier as a sidecar has it, alone in its process: one issuer, no gRPC, no network, nothing that is reported.
 
-import { createTagger } from '../src/core/tag.ts';
+import { createTagger, type Tagger } from '../src/core/tag.ts';
 import { createMemoryJournal } from '../src/journal/memory.ts';
 import type { Clock, Journal, Telemetry, TokenFormat } from '../src/ports.ts';
 import { Authorities } from '../src/service/authorities.ts';
@@ -25,6 +25,7 @@ export const silent: Telemetry = {
 export interface MemoryTier {
   readonly clock: Clock;
   readonly issuer: Issuer;
+  readonly tagger: Tagger;
   /** Empty; what is put into it is known after `invalidations.load()`. */
   readonly journal: Journal;
   readonly invalidations: Invalidations;
@@ -47,7 +48,7 @@ export function memoryTier(format: TokenFormat, maxBytes: { readonly facts: numb
     revokeUpstream: false,
     canAsk: true,
     movesEnds: false,
-    calls: { deadlineMs: 5000, concurrency: 1, queue: 1 },
+    calls: { deadlineMs: 5000, concurrency: 64, queue: 64 },
   };
   const journal = createMemoryJournal({ clock });
   const tagger = createTagger([{ id: 'k', secret: Buffer.alloc(32, 7) }]);
@@ -83,5 +84,5 @@ export function memoryTier(format: TokenFormat, maxBytes: { readonly facts: numb
       refusals: { enabled: true, timeMs: 5000, maxEntries: 100 },
     },
   });
-  return { clock, issuer, journal, invalidations, degradations, facts, catalogs };
+  return { clock, issuer, journal, tagger, invalidations, degradations, facts, catalogs };
 }

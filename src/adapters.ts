@@ -13,13 +13,15 @@ import type {
 import type { LifeRules } from './core/decision.ts';
 import type { DeploymentKey } from './core/tag.ts';
 import { createJwtFormat } from './formats/jwt.ts';
+import { createKeystoneFormat } from './formats/keystone.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
+import { createPkiReader } from './formats/pki.ts';
 import { openLevelJournal } from './journal/leveldb.ts';
 import { createMemoryJournal } from './journal/memory.ts';
 import { busQueueName } from './news/bus/queue.ts';
 import { createKeystoneBus } from './news/keystone-bus.ts';
 import { createRevocationEvents } from './news/keystone-revocation-events.ts';
-import type { Clock, Journal, Logger, NewsSource, ProjectStanding, SharedCache, Telemetry, Upstream } from './ports.ts';
+import type { Clock, Journal, Logger, NewsSource, ProjectStanding, SharedCache, Telemetry, TokenFormat, Upstream } from './ports.ts';
 import type { Issuer } from './service/issuer.ts';
 import { createMemcached } from './shared-cache/memcached.ts';
 import type { ClientAuth } from './upstreams/client-auth.ts';
@@ -156,8 +158,14 @@ function keystoneIssuer(config: KeystoneIssuer, deps: AdapterDeps): OpenIssuer {
     },
     { clock, log },
   );
+  const { skewMs, leewayMs } = lifeOf(config, limits);
+  const { fernetDir, jwsDir, pki } = config.keys;
+  const format = createKeystoneFormat(
+    { name: config.name, fernetDir, jwsDir, skewMs, leewayMs },
+    { upstream, own: upstream.own, clock, log, pki: pki && createPkiReader({ name: config.name, ...pki, leewayMs }, { clock, log }) },
+  );
   return {
-    issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: config.expiredWithinMs, movesEnds: false }),
+    issuer: askedIssuer({ config, limits, upstream, format, expiredWithinMs: config.expiredWithinMs, movesEnds: false }),
     news: keystoneNews(config, upstream, deps),
     project: (id, signal) => upstream.project(id, signal),
     close: () => upstream.close(),
@@ -196,25 +204,27 @@ function introspectionIssuer(config: IntrospectionIssuer, { clock, log, limits }
     },
     { clock, log },
   );
-  return { issuer: askedIssuer({ config, limits, upstream, expiredWithinMs: 0, movesEnds: true }), close: () => upstream.close() };
+  const format = createOpaqueFormat(upstream);
+  return { issuer: askedIssuer({ config, limits, upstream, format, expiredWithinMs: 0, movesEnds: true }), close: () => upstream.close() };
 }
 
 interface Asked {
   readonly config: KeystoneIssuer | IntrospectionIssuer;
   readonly limits: LimitsConfig;
   readonly upstream: Upstream;
+  readonly format: TokenFormat;
   readonly expiredWithinMs: number;
   readonly movesEnds: boolean;
 }
 
-function askedIssuer({ config, limits, upstream, expiredWithinMs, movesEnds }: Asked): Issuer {
+function askedIssuer({ config, limits, upstream, format, expiredWithinMs, movesEnds }: Asked): Issuer {
   const { name, accepts, prefix, endless, calls, serviceRoles, revokeUpstream } = config;
   const life = { ...lifeOf(config, limits), endless, needsIssueTime: false, audiences: [] };
   return {
     name,
     accepts,
     prefix,
-    format: createOpaqueFormat(upstream),
+    format,
     life,
     expiredWithinMs,
     serviceRoles,

@@ -159,6 +159,7 @@ export function createFlows(parts: FlowParts): Flows {
     handles,
     invalidations,
     degradations,
+    tagger,
     clock,
     telemetry,
     tokenSizeBytes: limits.tokenSizeBytes,

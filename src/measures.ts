@@ -1,8 +1,9 @@
 // What is measured of a running sidecar: gauges, and what has to be looked at now and then.
 
 import type { Flows } from './flows.ts';
-import type { Clock, Telemetry } from './ports.ts';
+import type { Clock, DependencyHealth, Telemetry } from './ports.ts';
 import { causeOf, degradedCauses } from './service/degradation.ts';
+import type { Issuer } from './service/issuer.ts';
 import type { RecipientStatus } from './service/telling/recipient.ts';
 
 /** Binds the gauges: each is read when somebody scrapes. */
@@ -31,8 +32,21 @@ export function measure(
     telemetry.gauge('sidegate_upstream_outbox', labels, () => outbox()?.pending ?? 0);
     telemetry.gauge('sidegate_upstream_outbox_oldest_seconds', labels, () => ageSeconds(outbox()?.oldestAtMs, clock));
     telemetry.gauge('sidegate_upstream_queue', labels, () => facts.queued(issuer.name));
-    telemetry.gauge('sidegate_issuer_keys', labels, () => issuer.format.health().keyCount ?? 0);
+    for (const { set, health } of keySetsOf(issuer)) {
+      telemetry.gauge('sidegate_issuer_keys', { ...labels, set }, () => health().keyCount ?? 0);
+      telemetry.gauge('sidegate_issuer_key_set_sound', { ...labels, set }, () => (health().reachable ? 1 : 0));
+    }
   }
+}
+
+/** What the only set of an issuer is called whose tokens nobody can be asked about. */
+const onlySet = 'jwks';
+
+/** The key sets that an issuer's tokens are read with, by their labels. */
+function keySetsOf({ format, canAsk }: Issuer): readonly { readonly set: string; readonly health: () => DependencyHealth }[] {
+  if (!format.keySets) return canAsk ? [] : [{ set: onlySet, health: () => format.health() }];
+  const now = (set: string): DependencyHealth | undefined => format.keySets?.().find(({ name }) => name === set)?.health;
+  return format.keySets().map(({ name: set, health }) => ({ set, health: () => now(set) ?? health }));
 }
 
 function ageSeconds(atMs: number | undefined, clock: Clock): number {
@@ -62,14 +76,15 @@ export async function observe(
   const told = new Set<string>();
   for (let turn = 0; !signal.aborted; turn += 1) {
     for (const issuer of issuers) {
-      const { reachable, keySetDigest: digest } = issuer.format.health();
-      tellHealth(`issuer/${issuer.name}`, reachable);
-      if (digest === undefined || told.has(`${issuer.name} ${digest}`)) continue;
-      told.add(`${issuer.name} ${digest}`);
-      // Not a number: left out of the scrape, once the issuer has another set.
-      telemetry.gauge('sidegate_issuer_key_set_info', { issuer: issuer.name, digest }, () =>
-        issuer.format.health().keySetDigest === digest ? 1 : Number.NaN,
-      );
+      tellHealth(`issuer/${issuer.name}`, issuer.format.health().reachable);
+      for (const { set, health } of keySetsOf(issuer)) {
+        const { keySetDigest: digest } = health();
+        if (digest === undefined || told.has(`${issuer.name} ${set} ${digest}`)) continue;
+        told.add(`${issuer.name} ${set} ${digest}`);
+        // Not a number: left out of the scrape, once the issuer has another set.
+        const read = (): number => (health().keySetDigest === digest ? 1 : Number.NaN);
+        telemetry.gauge('sidegate_issuer_key_set_info', { issuer: issuer.name, set, digest }, read);
+      }
     }
     // That it is looked at is also what has a line told of lag that nobody has asked about.
     for (const { issuer, name, isBehind } of degradations.sources()) tellHealth(`news/${issuer}/${name}`, !isBehind);

@@ -69,7 +69,7 @@ export type Glance =
  * Keeps no raw token longer than the call. Ends, one way or the other, soon after `signal` aborts.
  */
 export interface TokenFormat {
-  /** As Token.format. */
+  /** As Token.format of its tokens; of one that reads several kinds, what they have in common. */
   readonly name: string;
   read(raw: string, signal: AbortSignal, options?: ReadOptions): Promise<Reading>;
   /**
@@ -77,6 +77,11 @@ export interface TokenFormat {
    * that has ended is told like any other. Never waits for anybody, and never throws.
    */
   glance?(raw: string, options?: Pick<ReadOptions, 'allowExpired'>): Promise<Glance | undefined>;
+  /**
+   * Whether a token that is spelt so tells all of itself, as far as it is one: nobody is asked about it, and its facts have provenance
+   * `signature`. Absent: as the issuer says. By the spelling alone; cheap.
+   */
+  tellsAll?(raw: string): boolean;
   /** Every key set that it reads with, where it has several, under names such as `fernet`. Cheap. */
   keySets?(): readonly { readonly name: string; readonly health: DependencyHealth }[];
   /** The digest of the key set in use, the number of keys, and what is wrong, for status. Cheap. */

@@ -55,11 +55,16 @@ const table: Readonly<Record<string, Permission>> = {
   telemetry: { rooms: ['config', 'ports', 'core'], packages: ['pino', 'prom-client', 'node:*'] },
   config: { rooms: ['ports', 'core'], packages: ['yaml', 'zod', 'node:*'] },
   service: { rooms: ['ports', 'core'], packages: ['lru-cache', 'node:crypto'] },
-  formats: { rooms: ['ports', 'core'], packages: ['@msgpack/msgpack', 'asn1js', 'jose', 'pkijs', 'undici', 'zod', 'node:*'] },
+  formats: {
+    rooms: ['keystone', 'ports', 'core'],
+    packages: ['@msgpack/msgpack', 'asn1js', 'jose', 'pkijs', 'undici', 'zod', 'node:*'],
+  },
   news: { rooms: ['ports', 'core'], packages: ['amqplib', 'zod', 'node:*'] },
-  upstreams: { rooms: ['ports', 'core'], packages: ['undici', 'zod', 'node:*'] },
+  upstreams: { rooms: ['keystone', 'ports', 'core'], packages: ['undici', 'zod', 'node:*'] },
   'shared-cache': { rooms: ['ports', 'core'], packages: ['memjs', 'node:*'] },
   journal: { rooms: ['ports', 'core'], packages: ['classic-level', 'node:*'] },
+  // What Keystone writes, read: for whoever gets it, from its API or out of a token.
+  keystone: { rooms: ['ports', 'core'], packages: ['zod'] },
   ports: { rooms: ['core'], packages: [] },
   core: { rooms: [], packages: ['node:crypto'] },
 };
@@ -132,6 +137,7 @@ test('the checker has seen every room and every import there is', () => {
     'service',
     'formats',
     'upstreams',
+    'keystone',
     'journal',
     'rpc',
     'client',

@@ -36,15 +36,15 @@ async function stageOf(): Promise<Stage> {
   const config = { ...defaultConfig(), maxLagMs: 10_000 };
   const draining = new AbortController();
   const issuers = [createFakeIssuer().issuer];
-  const stopping = new AbortController();
-  setMaxListeners(0, stopping.signal);
-  const parts = { config, clock, telemetry, keys, tagger: createTagger(keys), issuers, news: [], journal, shared: undefined };
-  const flows = createFlows({ ...parts, draining: draining.signal, stopping: stopping.signal });
+  const parts = { config, clock, telemetry, keys, tagger: createTagger(keys), issuers, journal, shared: undefined };
+  const flows = createFlows({ ...parts, news: [], draining: draining.signal, stopping: draining.signal });
   await flows.invalidations.load();
   measure(flows, telemetry, clock);
   const bus = flows.degradations.addSource({ issuer: 'central', name: 'bus' });
   flows.degradations.addSource({ issuer: 'central', name: 'poll' });
   const health = new Map<string, boolean>();
+  const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal);
   const tellHealth = (name: string, isWell: boolean): void => void health.set(name, isWell);
   const observing = observe(flows, { telemetry, clock, tellHealth }, stopping.signal);
   ends.push(async () => {

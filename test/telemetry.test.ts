@@ -298,16 +298,28 @@ describe('lines', () => {
     expect(redact(fields)).toEqual(fields);
   });
 
-  it.each([secret, jws, `Bearer ${'a'.repeat(30)}`, `failed for ${jws}: no`, jws.slice(0, 60)])(
-    'what looks like a token is masked in texts and messages: %s',
-    (text) => {
-      const rig = start();
+  const pki = `MIIC6QYJKoZIhvcNAQcCoIIC2jCC+tYC-AQEx${'a'.repeat(2_000)}==`;
+  it.each([
+    secret,
+    jws,
+    `Bearer ${'a'.repeat(30)}`,
+    `failed for ${jws}: no`,
+    jws.slice(0, 60),
+    `no token: ${pki}`,
+    `PKIZ_eJx${'a'.repeat(30)}=`,
+  ])('what looks like a token is masked in texts and messages: %s', (text) => {
+    const rig = start();
 
-      rig.telemetry.log.info({ note: text, [text]: 1 }, text);
+    rig.telemetry.log.info({ note: text, [text]: 1 }, text);
 
-      expect(rig.lines.join('')).not.toMatch(/gAAAAABmZ9|eyJhbGciOi|aaaaaaaa/);
-    },
-  );
+    expect(rig.lines.join('')).not.toMatch(/gAAAAABmZ9|eyJhbGciOi|aaaaaaaa/);
+  });
+
+  it('a line of a certificate stays', () => {
+    const line = `MIIDFTCCAf2gAwIBAgIUfi/${'a'.repeat(41)}`;
+    expect(line).toHaveLength(64);
+    expect(redactText(line)).toBe(line);
+  });
 
   it('a token that the cut of a long text leaves the head of is masked', () => {
     expect(redactText(`${'x '.repeat(2_044)}${jws}`)).not.toContain('eyJ');

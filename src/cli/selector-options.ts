@@ -13,7 +13,7 @@ const flags: { readonly [field in IdField]: readonly [name: string, what: string
   groupId: ['group', 'of members of this group, as far as facts tell'],
   sessionId: ['session', 'of this login session (sid)'],
   clientId: ['client', 'issued to this client or consumer'],
-  tokenId: ['token-id', 'with this id (jti)'],
+  tokenId: ['token-id', 'with this id (jti; of a PKI token, its SHA-256 or MD5)'],
   auditId: ['audit-id', 'with this audit id'],
   auditChainId: ['audit-chain', 'of this chain of tokens'],
   fingerprint: ['fingerprint', 'with this fingerprint'],

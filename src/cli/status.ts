@@ -19,6 +19,8 @@ const waitMs = 30_000;
 const lookEveryMs = 200;
 const oneLookMs = 2_000;
 const serverPrefix = 'memcached/';
+/** Keys of an issuer that are at hand. */
+const keySetName = /^issuer\/(.+)\/keys\/([^/]+)$/;
 const newsPrefix = 'news/';
 
 /** Adds the command. `done` takes its exit code. */
@@ -85,15 +87,24 @@ async function waited(options: Options, signal: AbortSignal): Promise<Status> {
 function linesOf(status: Status, output: Output, nowMs: number): readonly string[] {
   const up = status.startedAtMs === undefined ? [] : [`up ${span(nowMs - status.startedAtMs)}`];
   const serving = status.serving ? output.paint('good', 'SERVING') : output.paint('bad', 'NOT SERVING');
+  const keySets = status.dependencies.flatMap((dependency) => {
+    const [, issuer, set] = keySetName.exec(dependency.name) ?? [];
+    return issuer === undefined ? [] : [{ ...dependency, shown: `${issuer}/${set}` }];
+  });
+  const width = Math.max(
+    12,
+    ...[...keySets.map(({ shown }) => shown), ...status.sources.map(({ name }) => name)].map(({ length }) => length),
+  );
   const row = (group: string, name: string, state: string, rest: readonly string[]): string =>
-    `  ${group.padEnd(10)}${name.padEnd(12)}  ${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
+    `  ${group.padEnd(10)}${name.padEnd(width)}  ${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
   const ok = output.paint('good', 'ok  ');
   const bad = (word: string): string => output.paint('bad', word);
 
-  const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/'));
+  const issuers = status.dependencies.filter(({ name }) => name.startsWith('issuer/') && !keySetName.test(name));
   const servers = status.dependencies.filter(({ name }) => name.startsWith(serverPrefix));
   const news = status.dependencies.filter(({ name }) => name.startsWith(newsPrefix));
-  const others = status.dependencies.filter((dependency) => ![...issuers, ...servers, ...news].includes(dependency));
+  const named = new Set([...issuers, ...keySets, ...servers, ...news].map(({ name }) => name));
+  const others = status.dependencies.filter(({ name }) => !named.has(name));
   // Who has not been asked yet is not away: no token of it has come.
   const stateOf = ({ reachable, problem }: Status['dependencies'][number], degraded: boolean): string => {
     if (!reachable) return problem === 'not asked yet' ? output.paint('faint', '–   ') : bad('AWAY');
@@ -113,6 +124,10 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
         ...(degraded ? [`degraded: ${degraded.reasons.join(', ')}`] : []),
       ];
       return row(index === 0 ? 'issuer' : '', name, stateOf(issuer, degraded !== undefined), told);
+    }),
+    ...keySets.map(({ shown, reachable, problem, keySetDigest }, index) => {
+      const told = [...(problem === undefined ? [] : [problem]), ...(keySetDigest === undefined ? [] : [`key set ${keySetDigest}`])];
+      return row(index === 0 ? 'keys' : '', shown, reachable ? ok : bad('NOT USED'), told);
     }),
     ...status.sources.map((source, index) => {
       const { degradedSinceMs } = source;

@@ -41,8 +41,9 @@ export interface SourceStatus {
 
 /** How something that the sidecar needs is. */
 export interface DependencyStatus {
-  /** For example `issuer/central`, `journal` or `memcached/10.0.0.7:11211`. */
+  /** For example `issuer/central`, `issuer/central/keys/fernet`, `journal` or `memcached/10.0.0.7:11211`. */
   readonly name: string;
+  /** Of keys at hand: tokens are read with them. */
   readonly reachable: boolean;
   /** What is wrong, for people. */
   readonly problem?: string;

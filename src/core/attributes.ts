@@ -71,11 +71,19 @@ export interface Attribute {
   readonly value: string | undefined;
 }
 
+/** What names a token beside its facts, as far as its string has it. */
+export interface SpelledNames {
+  /** What names a signed token whatever its signature's spelling. */
+  readonly signedContent?: string | undefined;
+  /** Keystone's own ids of a PKI token: they are identities of it, beside the one of its facts. */
+  readonly hashIds?: readonly string[];
+}
+
 /**
  * Every attribute of a token but its fingerprints, each once. Ids are unique within an issuer: whoever compares these adds it.
- * `identity`: that of the facts, or what stands in for it. `signedContent`: what names a signed token whatever its signature's spelling.
+ * `identity`: that of the facts, or what stands in for it.
  */
-export function attributesOf(facts: Facts, identity: string, signedContent?: string): Attribute[] {
+export function attributesOf(facts: Facts, identity: string, { signedContent, hashIds = [] }: SpelledNames = {}): Attribute[] {
   const { token } = facts;
   const found = new Map<string, Attribute>();
   const add = (dimension: Dimension, value: string | undefined): void => {
@@ -83,7 +91,7 @@ export function attributesOf(facts: Facts, identity: string, signedContent?: str
   };
   add('everything', 'everything');
   add('issuer', token.issuer);
-  add('identity', identity);
+  for (const one of [identity, ...hashIds]) add('identity', one);
   add('signed_content', signedContent);
   add('chain', token.auditIds.at(-1));
   add('user', token.user?.id);

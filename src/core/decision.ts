@@ -91,20 +91,30 @@ const decisions = {
   missingScope: inactive('MISSING_SCOPE'),
 } as const;
 
+/** When a token ends, and whether that is later than it may. */
+export type End = Pick<Standing, 'endsAtMs' | 'livesTooLong'>;
+
 /**
- * The times of a token under its issuer's rules. `learnedAtMs`: when its facts were fetched, for tokens that tell their end but not
- * their beginning. Follows: S12; RFC 7519 §4.1.4 to §4.1.6 (their small leeway).
+ * The end of a token under its issuer's rules. `learnedAtMs`: when this was told of it, for tokens that tell their end but not their
+ * beginning. Follows: S12.
  */
-export function standingOf(facts: Facts, rules: LifeRules, learnedAtMs: number): Standing {
-  const { issuedAtMs, expiresAtMs, certificateThumbprint } = facts.token;
+export function endOf({ issuedAtMs, expiresAtMs }: Pick<Token, 'issuedAtMs' | 'expiresAtMs'>, rules: LifeRules, learnedAtMs: number): End {
   const beginsAtMs = issuedAtMs ?? (expiresAtMs === undefined || rules.needsIssueTime ? undefined : learnedAtMs);
   const allowedEndMs = beginsAtMs === undefined ? (rules.endless ? Infinity : -Infinity) : beginsAtMs + rules.maxTokenLifeMs;
+  return {
+    endsAtMs: (expiresAtMs ?? allowedEndMs) + rules.leewayMs,
+    livesTooLong: allowedEndMs === -Infinity || (expiresAtMs !== undefined && expiresAtMs > allowedEndMs),
+  };
+}
+
+/** The times of a token under its issuer's rules, as `endOf`. Follows: S12; RFC 7519 §4.1.4 to §4.1.6 (their small leeway). */
+export function standingOf(facts: Facts, rules: LifeRules, learnedAtMs: number): Standing {
+  const { issuedAtMs, certificateThumbprint } = facts.token;
   // A token that claims to have been issued later than now would escape every cut-off (S4), so it waits for its time.
   const validFromMs = Math.max(facts.notBeforeMs ?? -Infinity, issuedAtMs ?? -Infinity) - rules.skewMs;
   return {
     validFromMs,
-    endsAtMs: (expiresAtMs ?? allowedEndMs) + rules.leewayMs,
-    livesTooLong: allowedEndMs === -Infinity || (expiresAtMs !== undefined && expiresAtMs > allowedEndMs),
+    ...endOf(facts.token, rules, learnedAtMs),
     hasAccessRules: facts.hasAccessRules,
     certificateThumbprint,
     outsideAudiences: rules.audiences.length > 0 && !rules.audiences.some((one) => facts.token.audiences.includes(one)),

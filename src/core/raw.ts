@@ -59,6 +59,20 @@ export function signedContentOf(canonicalRaw: string): string | undefined {
   return hash('sha256', `${header}.${payload}.${bytes.toString('hex', 0, bytes.length >>> 1)}`, 'base64url');
 }
 
+/**
+ * Keystone's own short ids of what looks like a PKI token, hashes of the token as it is: SHA-256, which is its handle too, and MD5, which
+ * Keystone had by default. None of every other string. As secret as the token: Keystone took them in its place.
+ * Follows: `cms_hash_token` of keystoneclient's common/cms.py.
+ */
+export function hashIdsOf(canonicalRaw: string): readonly string[] {
+  return looksLikePki(canonicalRaw) ? [hash('sha256', canonicalRaw, 'hex'), hash('md5', canonicalRaw, 'hex')] : [];
+}
+
+/** `MII`: a DER SEQUENCE of 256 to 65,535 bytes, in base64. As keystoneclient tells them. */
+function looksLikePki(text: string): boolean {
+  return text.startsWith('MII') || text.startsWith('PKIZ_');
+}
+
 /** What `canonicalRaw` looks like. Never throws; cost: one pass, and one JSON parse of the payload where there are two dots. */
 export function shapeOf(canonicalRaw: string): Shape {
   if (!b64token.test(canonicalRaw)) return { kind: 'malformed' };
@@ -66,7 +80,7 @@ export function shapeOf(canonicalRaw: string): Shape {
   if (fernetBytes(canonicalRaw)) return { kind: 'fernet' };
   // Lenient decoders skip what is outside of their alphabet: with it, this would be another spelling of a Fernet token (S2).
   if (fernetBytes(canonicalRaw.replaceAll(/[.~]/g, ''))) return { kind: 'malformed' };
-  if (canonicalRaw.startsWith('PKIZ_') || canonicalRaw.startsWith('MII')) return { kind: 'pki' };
+  if (looksLikePki(canonicalRaw)) return { kind: 'pki' };
   // "ey" and "ew": a JSON object that begins with a name, or with white space before it.
   const parts = canonicalRaw.split('.');
   if (parts.length === 3 && /^e[wy]/.test(canonicalRaw)) return jwsShape(parts[1] ?? '');

@@ -79,7 +79,7 @@ export interface AccessRule {
 export interface Token {
   /** Name of the issuer in the configuration. */
   readonly issuer: string;
-  /** `jwt` or `opaque`; more may come. */
+  /** `jwt`; of a Keystone `fernet`, `keystone-jws`, `uuid`, `pki`; else `opaque`. More may come. */
   readonly format: string;
   /** Whole seconds, in milliseconds since the epoch. */
   readonly issuedAtMs?: number;

@@ -2,8 +2,10 @@
 
 import { SidecarError } from '../core/errors.ts';
 import type { Clock, DependencyHealth, Logger } from '../ports.ts';
+import { DepartedKeys } from './departed-keys.ts';
 import { candidates, type JwkSet, type KeyDemand, nameOf, readJwkSet, type VerificationKey } from './jwk-set.ts';
 import { createKeySource, type KeySourceOptions } from './key-source.ts';
+import { orAbort } from './or-abort.ts';
 
 /** What a key set needs to know. Durations in milliseconds. */
 export interface KeySetOptions extends KeySourceOptions {
@@ -68,13 +70,7 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
   let clockOffsetMs: number | undefined;
   let dueMonoMs = Number.NEGATIVE_INFINITY;
   let lastForcedMonoMs = Number.NEGATIVE_INFINITY;
-  /**
-   * Keys that have left and of which `invalidate` has not yet resolved. Grows by what one set holds for each change of the set, and
-   * only while the journal fails: nothing may be dropped here, or tokens of a withdrawn key would live on.
-   */
-  const departed = new Set<string>();
-  let tell: ((keyId: string) => Promise<void>) | undefined;
-  let telling = false;
+  const departed = new DepartedKeys(options.name, log);
 
   /** One at a time; never rejects: what came of it is in the state. */
   function fly(signal: AbortSignal): Promise<void> {
@@ -118,7 +114,7 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
       const backoffMs = source.kind === 'file' ? tickMs : Math.min(tickMs * 2 ** Math.min(failures - 1, 16), options.keysCooldownMs);
       dueMonoMs = clock.monotonicMs() + backoffMs;
     }
-    tellDeparted();
+    departed.tell();
   }
 
   function replace(next: JwkSet): void {
@@ -132,31 +128,6 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
     log.info({ ...fields, left: left.length }, 'the key set has changed');
     if (next.privateCount > 0) log.warn({ ...fields, count: next.privateCount }, 'the key set gives away private keys: replace them');
     if (next.keyCount === 0) log.warn(fields, 'the key set has no usable key');
-  }
-
-  /** Tells of each key that has left, once; again at the next tick where that failed. */
-  function tellDeparted(): void {
-    if (tell === undefined || telling || departed.size === 0) return;
-    telling = true;
-    void tellAll(tell).finally(() => {
-      telling = false;
-    });
-  }
-
-  async function tellAll(invalidate: (keyId: string) => Promise<void>): Promise<void> {
-    for (const keyId of [...departed]) {
-      // Taken out first: should it leave once more while this one is written, that is told too.
-      departed.delete(keyId);
-      try {
-        await invalidate(keyId);
-      } catch (error) {
-        departed.add(keyId);
-        log.error(
-          { issuer: options.name, keyId, error },
-          'a key has left its set, and its tokens could not be invalidated: to be done again',
-        );
-      }
-    }
   }
 
   const ageMs = (): number => (held === undefined ? Number.POSITIVE_INFINITY : clock.monotonicMs() - held.confirmedMonoMs);
@@ -225,18 +196,18 @@ export function createKeySet(options: KeySetOptions, deps: { readonly clock: Clo
     }),
 
     async run(signal, invalidate) {
-      tell = invalidate;
+      departed.listener(invalidate);
       try {
         while (!signal.aborted) {
           if (flight === undefined && clock.monotonicMs() >= dueMonoMs) void fly(signal);
-          tellDeparted();
+          departed.tell();
           await clock.delay(tickMs, signal);
         }
       } catch (error) {
         // The delay rejects when we are told to stop; nothing else ends this loop quietly.
         if (!signal.aborted) throw error;
       } finally {
-        tell = undefined;
+        departed.listener(undefined);
         await flight;
       }
     },
@@ -249,21 +220,4 @@ async function firstThat(
 ): Promise<VerificationKey | undefined> {
   for (const key of keys) if (await verifies(key)) return key;
   return undefined;
-}
-
-/** Leaves `work` to itself when `signal` aborts. Rejects with the signal's own SidecarError, else with DEADLINE_EXCEEDED. */
-function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  // Left to itself, it fails for nobody.
-  work.catch(() => undefined);
-  return new Promise((resolve, reject) => {
-    const leave = (): void => {
-      const { reason } = signal;
-      const late = (): SidecarError =>
-        new SidecarError('DEADLINE_EXCEEDED', 'The keys of the issuer did not come in time', { reason: 'KEYS_LATE', cause: reason });
-      reject(reason instanceof SidecarError ? reason : late());
-    };
-    if (signal.aborted) return leave();
-    signal.addEventListener('abort', leave, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
-  });
 }

@@ -51,7 +51,10 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
     sources: degradations.sources().map(sourceToMessage),
     dependencies: [
       dependency('journal', { reachable: journal.failure() === undefined, ...(problem === undefined ? {} : { problem }) }),
-      ...parts.issuers.map((issuer) => dependency(`issuer/${issuer.name}`, issuer.format.health())),
+      ...parts.issuers.flatMap(({ name, format }) => [
+        dependency(`issuer/${name}`, format.health()),
+        ...(format.keySets?.() ?? []).map((set) => dependency(`issuer/${name}/keys/${set.name}`, set.health)),
+      ]),
       ...parts.news.health().map(({ name, health }) => dependency(`news/${name}`, health)),
       ...(tier?.cache.health() ?? []).map(({ server, health }) => dependency(`memcached/${server}`, health)),
     ],

@@ -4,7 +4,7 @@ import { SidecarError } from '../core/errors.ts';
 import type { Clock, Reading, ReadOptions, Telemetry } from '../ports.ts';
 import type { Degradations } from './degradation.ts';
 import { Gate } from './gate.ts';
-import type { Issuer } from './issuer.ts';
+import { asksAbout, type Issuer } from './issuer.ts';
 import { Pace } from './pace.ts';
 import { orAborted } from './wakeup.ts';
 
@@ -67,11 +67,14 @@ export class Authorities {
   async read(issuer: Issuer, raw: string, deadline: AbortSignal, { yieldsTo, ...options }: AuthorityQuestion): Promise<Reading> {
     const gate = this.#gates.get(issuer.name);
     if (!gate) throw new SidecarError('INTERNAL', `no gate for issuer "${issuer.name}"`, { reason: 'NO_GATE' });
+    const read = (): Promise<Reading> => orDeadline(issuer.format.read(raw, deadline, options), deadline, issuer.name);
+    // It does not stand in a queue with those that wait for somebody, nor does it tell how quick that one is.
+    if (!asksAbout(issuer, raw) && issuer.canAsk) return read();
     const startedMs = this.#parts.clock.monotonicMs();
     try {
       // Here, where it would take its place: of those that found room when they came, all but a few may find none by now.
       if (yieldsTo && !this.hasRoom(issuer, yieldsTo)) throw yielded(issuer);
-      const reading = await gate.run(deadline, () => orDeadline(issuer.format.read(raw, deadline, options), deadline, issuer.name));
+      const reading = await gate.run(deadline, read);
       this.#silent.delete(issuer.name);
       if (reading.clockOffsetMs !== undefined) this.clockRead(issuer, reading.clockOffsetMs);
       this.#paces.get(issuer.name)?.observe(this.#parts.clock.monotonicMs() - startedMs);

@@ -4,12 +4,12 @@ import { newestRefreshOf } from '../core/currentness.ts';
 import type { InactiveReason } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Covering } from '../core/invalidation-index.ts';
-import { signedContentOf } from '../core/raw.ts';
+import { hashIdsOf, signedContentOf } from '../core/raw.ts';
 import { deriveKey } from '../core/sealed.ts';
 import type { Reading } from '../ports.ts';
 import { type Authorities, isBusy, type Yielding } from './authorities.ts';
 import type { Catalogs } from './catalogs.ts';
-import type { Issuer } from './issuer.ts';
+import { asksAbout, type Issuer } from './issuer.ts';
 import { type AskedToken, KeptFacts, type KeptFactsParts } from './kept-facts.ts';
 import { type FetchBegin, type Known, knownOf, lifeWith, namesOf, type TokenCodec } from './known.ts';
 import type { Handles } from './tier/handles.ts';
@@ -151,9 +151,9 @@ export class FactsStore {
   }): Covering {
     const { tagger, invalidations } = this.#parts;
     const content = { dimension: 'signed_content' as const, value: signedContentOf(raw) };
-    const known = content.value === undefined ? [] : [content];
-    const fingerprints = tagger.fingerprints(digest);
-    const attributes = tagger.attributes(issuer?.name ?? '', known, fingerprints);
+    const ids = hashIdsOf(raw).map((value) => ({ dimension: 'identity' as const, value }));
+    const known = content.value === undefined ? ids : [content, ...ids];
+    const attributes = tagger.attributes(issuer?.name ?? '', known, tagger.fingerprints(digest));
     return invalidations.coveringOf({ attributes, issuedAtMs: undefined, canAsk: issuer?.canAsk ?? true });
   }
 
@@ -224,7 +224,7 @@ export class FactsStore {
     const shared = this.#shared;
     const { issuer, digest } = wanted;
     const deadline = AbortSignal.timeout(issuer.calls.deadlineMs);
-    if (!shared?.tier.serves(issuer)) return (await this.#ask(wanted, began, deadline)).fetched;
+    if (!asksAbout(issuer, wanted.raw) || !shared?.tier.serves(issuer)) return (await this.#ask(wanted, began, deadline)).fetched;
     let stale: Known | undefined;
     const look = async (): Promise<Fetched | undefined> => {
       const found = await this.#look(wanted);
@@ -317,8 +317,8 @@ export class FactsStore {
 
   #refused(wanted: Wanted, { reason, byOldKeys }: Refused, began: FetchBegin): Fetched {
     this.#kept.refuse(wanted, reason === 'REFUSED', began);
-    // In a mass refusal one sidecar must not empty the tier of all.
-    if (!this.#kept.inMassRefusal) this.forgetShared(wanted.digest, wanted.issuer);
+    // In a mass refusal one sidecar must not empty the tier of all. What nobody is asked about is not in it.
+    if (!this.#kept.inMassRefusal && asksAbout(wanted.issuer, wanted.raw)) this.forgetShared(wanted.digest, wanted.issuer);
     return { kind: 'inactive', reason, revision: began.revision, byOldKeys: byOldKeys === true };
   }
 

@@ -18,7 +18,7 @@ export interface Issuer extends Claimant {
   readonly revoke?: NonNullable<Upstream['revoke']>;
   /** Whether it is told where a Revoke does not say. */
   readonly revokeUpstream: boolean;
-  /** An authority can be asked about a token again; false where the token itself says all (S2). */
+  /** An authority can be asked about a token again; false where every token itself says all (S2). See `asksAbout`. */
   readonly canAsk: boolean;
   /** It may move the end of a token that it has given: an end that facts tell is not the last word. */
   readonly movesEnds: boolean;
@@ -33,6 +33,11 @@ export interface CallLimits {
   readonly concurrency: number;
   /** Questions that wait for their turn; beyond it they are turned away. */
   readonly queue: number;
+}
+
+/** Whether an authority is asked about a token of this issuer that is spelt so: not where the token tells all of itself. */
+export function asksAbout({ canAsk, format }: Issuer, canonicalRaw: string): boolean {
+  return canAsk && format.tellsAll?.(canonicalRaw) !== true;
 }
 
 /**

@@ -1,6 +1,7 @@
 // The entries that kill one token: under each of its names, those that nobody can take back first (S4).
 
 import { hash } from 'node:crypto';
+import type { End } from '../core/decision.ts';
 import { SidecarError } from '../core/errors.ts';
 import { digestOf, signedContentOf } from '../core/raw.ts';
 import type { Condition } from '../core/selector.ts';
@@ -8,6 +9,7 @@ import type { Tagger } from '../core/tag.ts';
 import type { Clock } from '../ports.ts';
 import { type Asked, type Done, originOf } from './asked.ts';
 import type { FactsStore } from './facts.ts';
+import type { Seen } from './glancing.ts';
 import type { Invalidations } from './invalidations.ts';
 import { type Issuer, longestLifeMs } from './issuer.ts';
 import type { Known } from './known.ts';
@@ -29,8 +31,10 @@ export interface Victim {
   readonly raw: string | undefined;
   /** Undefined: nobody knows whose it is. */
   readonly issuer: Issuer | undefined;
-  /** Undefined: only its shape is known, or less. */
+  /** Undefined: nobody has told its facts. */
   readonly known: Known | undefined;
+  /** What its keys tell, where there are no facts; without either only its shape is known, or less. */
+  readonly seen?: Seen | undefined;
 }
 
 /** One revocation on its way. */
@@ -97,7 +101,10 @@ export async function learn(parts: KillingParts, unlearned: Unlearned, signal: A
  * future ends later too. One that says itself that it lives too long is inactive in any case, and need not be kept until year 9999.
  * An end that the authority may move is none.
  */
-export function lifeOf({ clock, skewMs }: Pick<KillingParts, 'clock' | 'skewMs'>, { issuer, standing, issuedAtMs }: Known): number {
+export function lifeOf(
+  { clock, skewMs }: Pick<KillingParts, 'clock' | 'skewMs'>,
+  { issuer, standing, issuedAtMs }: Pick<Known, 'issuer' | 'issuedAtMs'> & { readonly standing: End },
+): number {
   const longest = longestLifeMs([issuer]);
   const leftMs = Math.max(0, standing.endsAtMs + issuer.expiredWithinMs - clock.nowMs());
   if (standing.livesTooLong && issuedAtMs !== undefined) return Math.min(longest, leftMs) + skewMs;
@@ -111,8 +118,9 @@ function livesUntilMs({ skewMs }: KillingParts, { issuer, standing, issuedAtMs }
 }
 
 /** What names the token besides its fingerprint. Of one that nobody has verified nothing that it says of itself may be believed. */
-function otherName({ known, raw }: Victim): Condition | undefined {
-  if (known?.identity !== undefined) return { dimension: 'identity', value: known.identity };
+function otherName({ known, seen, raw }: Victim): Condition | undefined {
+  const identity = known ? known.identity : seen?.identity;
+  if (identity !== undefined) return { dimension: 'identity', value: identity };
   const content = raw === undefined ? undefined : signedContentOf(raw);
   return content === undefined ? undefined : { dimension: 'signed_content', value: content };
 }

@@ -4,7 +4,7 @@ import { hash } from 'node:crypto';
 import { attributesOf } from '../core/attributes.ts';
 import { type Standing, standingOf } from '../core/decision.ts';
 import { type Covering, uncovered } from '../core/invalidation-index.ts';
-import { signedContentOf } from '../core/raw.ts';
+import { hashIdsOf, signedContentOf } from '../core/raw.ts';
 import type { TaggedAttributes, Tagger } from '../core/tag.ts';
 import type { Facts, Token } from '../core/token.ts';
 import type { Issuer } from './issuer.ts';
@@ -36,6 +36,8 @@ export interface TokenNames {
   readonly standIn: string;
   /** What names it whatever the spelling of its signature; undefined where it has none. */
   readonly signedContent: string | undefined;
+  /** Keystone's own ids of a PKI token, which name it too; as secret as the token. */
+  readonly hashIds: readonly string[];
 }
 
 /** The names of the token with this digest; `raw`, where it is at hand, gives the last of them. */
@@ -47,6 +49,7 @@ export function namesOf(digest: string, raw: string, tagger: Tagger): TokenNames
     // The digest stands in, but not itself: it is as secret as the token, and an identity is written down.
     standIn: hash('sha256', `sidegate identity ${Buffer.from(digest, 'latin1').toString('hex')}`, 'base64url'),
     signedContent: signedContentOf(raw),
+    hashIds: hashIdsOf(raw),
   };
 }
 
@@ -59,6 +62,7 @@ export interface Known {
   readonly identity: string | undefined;
   readonly attributes: TaggedAttributes;
   readonly issuedAtMs: number | undefined;
+  /** An authority can be asked about it again: not about what a signature proves, whoever issued it (S2, S4). */
   readonly canAsk: boolean;
   readonly standing: Standing;
   /** The token as the codec wrote it. */
@@ -116,7 +120,8 @@ export function knownOf(parts: KnownParts, tagger: Tagger, codec: TokenCodec): K
   const { issuer, facts, began, names } = parts;
   const { claimsJson, ...token } = facts.token;
   const encoded = codec.encode(token);
-  const attributes = attributesOf(facts, facts.identity ?? names.standIn, names.signedContent);
+  const canAsk = issuer.canAsk && parts.provenance === 'authority';
+  const attributes = attributesOf(facts, facts.identity ?? names.standIn, names);
   return {
     issuer,
     digest: names.digest,
@@ -124,7 +129,7 @@ export function knownOf(parts: KnownParts, tagger: Tagger, codec: TokenCodec): K
     identity: facts.identity,
     attributes: tagger.attributes(issuer.name, attributes, names.fingerprints),
     issuedAtMs: token.issuedAtMs,
-    canAsk: issuer.canAsk,
+    canAsk,
     standing: standingOf(facts, issuer.life, began.wallMs),
     encoded,
     // Of its own memory: a small Buffer is cut out of a pool of 8 KiB, which it would keep alive.
@@ -133,19 +138,22 @@ export function knownOf(parts: KnownParts, tagger: Tagger, codec: TokenCodec): K
     began,
     provenance: parts.provenance,
     freshUntilMs: began.monotonicMs + parts.timeMs,
-    refreshFromMs: issuer.canAsk && parts.refreshAhead < 1 ? began.monotonicMs + parts.refreshAhead * parts.timeMs : Infinity,
-    catalogName: issuer.hasCatalogs ? catalogNameOf(token) : undefined,
+    refreshFromMs: canAsk && parts.refreshAhead < 1 ? began.monotonicMs + parts.refreshAhead * parts.timeMs : Infinity,
+    catalogName: issuer.hasCatalogs ? catalogNameOf(token, canAsk ? '' : (names.fingerprints[0] ?? '')) : undefined,
     covering: uncovered,
     checkedRevision: -1,
     token: () => codec.decode(encoded),
   };
 }
 
-/** Keystone makes a catalog for a user on a project; what is not scoped has none. Under a trust either party may be the one it is made for. */
-function catalogNameOf({ user, trust, scope }: Token): string | undefined {
+/**
+ * Keystone makes a catalog for a user on a project; what is not scoped has none. Under a trust either party may be the one it is made for.
+ * `only`: the one token that has it. What a token carries is as old as the token, and not for others.
+ */
+function catalogNameOf({ user, trust, scope }: Token, only: string): string | undefined {
   if (scope.kind === 'unscoped') return undefined;
   const place = scope.kind === 'project' ? scope.project.id : scope.kind === 'domain' ? scope.domain.id : '';
-  return hash('sha256', JSON.stringify([user?.id, trust?.trusteeUserId, scope.kind, place]), 'base64url');
+  return hash('sha256', JSON.stringify([user?.id, trust?.trusteeUserId, scope.kind, place, ...(only && [only])]), 'base64url');
 }
 
 /** Bytes that a record keeps alive, about: its buffers and some 1,700 for the objects around them (`npm run bench -- memory`). */

@@ -1,11 +1,14 @@
 // Revoke by possession: who has the token, or its handle, may kill it, and no authority has to be there (S4).
 
+import type { End } from '../core/decision.ts';
 import { dispatch } from '../core/dispatch.ts';
 import { SidecarError } from '../core/errors.ts';
 import { revision as revisionOf } from '../core/invalidation.ts';
+import type { Covering } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Asked, Done, Forward } from './asked.ts';
-import { type Issuer, longestLifeMs } from './issuer.ts';
+import { type Glanced, glanceAt } from './glancing.ts';
+import { asksAbout, type Issuer, longestLifeMs } from './issuer.ts';
 import { type Killing, kill, lifeOf, type Victim } from './killing.ts';
 import type { Known } from './known.ts';
 import type { RevokerParts } from './revoker-parts.ts';
@@ -61,7 +64,7 @@ export class Possession {
     if (opened?.kind === 'found') return this.revoke(opened.raw, asked, manner, signal);
     const known = typeof found === 'string' ? undefined : found;
     const current = known && this.#isCurrent(known) ? known : undefined;
-    if (current && this.#hasEnded(current)) return this.#nothing();
+    if (current && this.#hasEnded(current.issuer, current.standing)) return this.#nothing();
     const victim = { digest, raw: undefined, issuer: known?.issuer, known: current };
     this.#telling.requirePossible(victim, manner.forward);
     const done = await this.#revoke(victim, asked, { ...manner, forward: 'never' }, signal);
@@ -72,14 +75,15 @@ export class Possession {
   async #revoke(victim: Victim, asked: Asked, { listener, forward }: Manner, signal: AbortSignal): Promise<Done> {
     const { clock, issuers, skewMs } = this.#parts;
     this.#telling.requirePossible(victim, forward);
-    const { known, issuer } = victim;
-    const lifeMs = known ? lifeOf(this.#parts, known) : longestLifeMs(issuer ? [issuer] : issuers) + skewMs;
+    const { known, seen, issuer } = victim;
+    const told = known ?? (issuer && seen && { issuer, issuedAtMs: seen.issuedAtMs, standing: seen });
+    const lifeMs = told ? lifeOf(this.#parts, told) : longestLifeMs(issuer ? [issuer] : issuers) + skewMs;
     const before = await this.#alreadyDead(victim, lifeMs);
     const killing = { victim, asked, lifeMs };
     const tells = this.#telling.isWanted(victim, forward);
     if (before && !(tells && this.#telling.isNews(victim))) return { ...before, ...(tells && { forwarding: 'accepted' as const }) };
     // A made-up string that is dead already must not be told without end either; it is not alive a second time.
-    const spent = known ? undefined : this.#budget.spend(listener, clock.nowMs() + (before ? 0 : lifeMs));
+    const spent = told ? undefined : this.#budget.spend(listener, clock.nowMs() + (before ? 0 : lifeMs));
     const verified = (): void => spent && this.#budget.giveBack(spent);
     const killed = before ? this.#told(killing, before, signal) : this.#killed(killing, { tells, verified }, signal);
     // Who leaves between the entries must not leave the token half dead: all are appended.
@@ -97,51 +101,65 @@ export class Possession {
     return { ...done, forwarding: await this.#telling.tell(killing, signal) };
   }
 
-  /** What is known of the token without asking anybody but its own signature; undefined where there is nothing to kill. */
+  /** What is known of the token without asking anybody but its own keys; undefined where there is nothing to kill. */
   async #victim(digest: string, raw: string): Promise<Victim | undefined> {
     const { facts, issuers } = this.#parts;
     const known = facts.find(digest);
-    const shapeOnly = (issuer: Issuer): Victim => ({ digest, raw, issuer, known: undefined });
-    if (known) return this.#isCurrent(known) ? this.#unlessEnded(known, digest, raw) : shapeOnly(known.issuer);
-    const to = dispatch(issuers, raw, shapeOf(raw));
+    if (known && this.#isCurrent(known)) return this.#unlessEnded(known, digest, raw);
+    const to = known ? { kind: 'issuer' as const, issuer: known.issuer } : dispatch(issuers, raw, shapeOf(raw));
     if (to.kind === 'nobody') return undefined;
     const { issuer } = to;
-    if (issuer.canAsk) return shapeOnly(issuer);
+    const token = { digest, raw, issuer };
+    return asksAbout(issuer, raw) ? this.#atAGlance(token, known !== undefined) : this.#bySignature(token);
+  }
+
+  async #atAGlance(token: Glanced, wasKnown: boolean): Promise<Victim | undefined> {
+    const sight = await glanceAt({ ...token, allowExpired: true }, this.#parts);
+    // What its authority has once told facts of is a token, whatever keys say of it now.
+    if (sight.kind === 'inactive' && sight.isFinal && !wasKnown) return undefined;
+    if (sight.kind !== 'seen') return { ...token, known: undefined };
+    return this.#hasEnded(token.issuer, sight.seen) ? undefined : { ...token, known: undefined, seen: sight.seen };
+  }
+
+  async #bySignature(token: Glanced): Promise<Victim | undefined> {
+    const { facts } = this.#parts;
+    const shapeOnly: Victim = { ...token, known: undefined };
     try {
       // Its keys are at hand, or it is killed without them: nobody waits for an authority to have a token revoked.
-      const fetched = await facts.fetch({ digest, raw, issuer }, AbortSignal.timeout(verificationWaitMs));
-      if (fetched.kind === 'known') return this.#unlessEnded(fetched.known, digest, raw);
+      const fetched = await facts.fetch(token, AbortSignal.timeout(verificationWaitMs));
+      if (fetched.kind === 'known') return this.#unlessEnded(fetched.known, token.digest, token.raw);
       // By keys that may be old now it is wrongly signed; by the issuer's next ones it may be good.
-      return fetched.byOldKeys ? shapeOnly(issuer) : undefined;
+      return fetched.byOldKeys ? shapeOnly : undefined;
     } catch (error) {
       const noKeys = error instanceof SidecarError && (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED');
-      if (noKeys) return shapeOnly(issuer);
+      if (noKeys) return shapeOnly;
       throw error;
     }
   }
 
   /** Facts past their time may tell an end that the authority has moved since. */
   #isCurrent(known: Known): boolean {
-    return !known.issuer.canAsk || this.#parts.clock.monotonicMs() < known.freshUntilMs;
+    return !known.canAsk || this.#parts.clock.monotonicMs() < known.freshUntilMs;
   }
 
   #unlessEnded(known: Known, digest: string, raw: string): Victim | undefined {
-    return this.#hasEnded(known) ? undefined : { digest, raw, issuer: known.issuer, known };
+    return this.#hasEnded(known.issuer, known.standing) ? undefined : { digest, raw, issuer: known.issuer, known };
   }
 
-  #hasEnded({ standing, issuer }: Known): boolean {
-    const comesBackMs = standing.endsAtMs + issuer.expiredWithinMs + this.#parts.skewMs;
+  #hasEnded(issuer: Issuer, { endsAtMs }: Pick<End, 'endsAtMs'>): boolean {
+    const comesBackMs = endsAtMs + issuer.expiredWithinMs + this.#parts.skewMs;
     // Not by the wall clock alone: one that is ahead for a while would call a living token ended.
     return this.#parts.invalidations.steadyNowMs() >= comesBackMs;
   }
 
   /** The entry that killed it, where one names it and lives long enough: whoever has one token may not fill the journal with it. */
-  async #alreadyDead({ digest, raw = '', issuer, known }: Victim, lifeMs: number): Promise<Done | undefined> {
+  async #alreadyDead({ digest, raw = '', issuer, known, seen }: Victim, lifeMs: number): Promise<Done | undefined> {
     const { facts, invalidations, clock } = this.#parts;
-    const { revoked } = known ? invalidations.covering(known) : facts.coveringUnseen({ digest, raw, issuer });
+    const unknown = (): Covering => (seen ? invalidations.coveringOf(seen) : facts.coveringUnseen({ digest, raw, issuer }));
+    const { revoked } = known ? invalidations.covering(known) : unknown();
     if (!revoked || revoked.issuedBeforeMs !== Infinity) return undefined;
     // What existed when it was first revoked has ended by the end of that entry; only a token that has told more of itself may not have.
-    if (known && revoked.forgetAtMs < clock.nowMs() + lifeMs - 1000) return undefined;
+    if ((known || seen) && revoked.forgetAtMs < clock.nowMs() + lifeMs - 1000) return undefined;
     const placed = await invalidations.journal.at(revisionOf(revoked.revision));
     return placed && { asOf: invalidations.cursor(), entryId: placed.entry.id, atMs: clock.nowMs() };
   }

@@ -2,20 +2,21 @@
 
 import { dispatch } from '../core/dispatch.ts';
 import { SidecarError } from '../core/errors.ts';
-import { uncovered } from '../core/invalidation-index.ts';
+import { type Covering, uncovered } from '../core/invalidation-index.ts';
 import { canonical, digestOf, shapeOf } from '../core/raw.ts';
 import type { Telemetry } from '../ports.ts';
 import { Answers, type AnswersParts, marked } from './answers.ts';
 import { isBusy, type Yielding } from './authorities.ts';
 import type { FactsStore, Fetched, Wanted } from './facts.ts';
 import { Freshness, type FreshnessParts } from './freshness.ts';
+import { deathOf, type GlancingParts, glanceAt, type Seen } from './glancing.ts';
 import type { Known } from './known.ts';
 import type { Answer, Provenance, Question } from './question.ts';
 import { digestOfHandle, type Handles } from './tier/handles.ts';
 import { servingOf } from './use.ts';
 
 /** What the validator needs. */
-export interface ValidatorParts extends AnswersParts, FreshnessParts {
+export interface ValidatorParts extends AnswersParts, FreshnessParts, GlancingParts {
   readonly facts: FactsStore;
   /** Where handles are accepted. */
   readonly handles: Handles | undefined;
@@ -30,6 +31,13 @@ export interface ValidatorParts extends AnswersParts, FreshnessParts {
 interface Subject {
   readonly digest: string;
   readonly text: string | undefined;
+}
+
+/** What is known of a token before it is fetched. */
+interface Before {
+  readonly facts: Known | undefined;
+  /** What its keys tell, where there are no facts. */
+  readonly seen?: Seen | undefined;
 }
 
 /** Answers Validate. */
@@ -167,20 +175,39 @@ export class Validator {
       this.#refusalHits.add();
       return this.#answers.nobody('REFUSED', digest);
     }
-    if (this.#answers.refuses(issuer)) return this.#answers.refused(issuer, known, question);
     const arrivedMs = clock.monotonicMs();
     const suits = (landed: Known): boolean => this.#answers.currency.suits(landed, arrivedMs, question);
     const wanted: Wanted = { digest, raw: text, issuer, suits, catalog: catalog && issuer.hasCatalogs, allowExpired, yieldsTo };
-    return this.#fetched(wanted, question, known, signal());
+    if (!known && issuer.format.glance) return this.#glanced(wanted, question, signal());
+    if (this.#answers.refuses(issuer)) return this.#answers.refused(issuer, known, question);
+    return this.#fetched(wanted, question, { facts: known }, signal());
   }
 
-  async #fetched(wanted: Wanted, question: Question, before: Known | undefined, signal: AbortSignal): Promise<Answer> {
+  /** What its keys tell comes before the tier, the lease, the flight and the authority: a stream of garbage costs none of them. */
+  async #glanced(wanted: Wanted, question: Question, signal: AbortSignal): Promise<Answer> {
+    const { facts } = this.#parts;
+    const { digest } = wanted;
+    const sight = await glanceAt(wanted, this.#parts);
+    // Look again: meanwhile another call may have brought facts. Without this line a burst of misses asks the authority twice.
+    const known = facts.find(digest);
+    const isGood = known !== undefined && !wanted.catalog && this.#answers.currency.use(known, question) === 'good';
+    if (isGood) return this.#answers.decided(known, question, 'MEMORY');
+    if (sight.kind === 'inactive') return this.#answers.nobody(sight.reason, digest);
+    const seen = sight.kind === 'seen' ? sight.seen : undefined;
+    const dead = seen && deathOf(seen, wanted, this.#parts);
+    if (dead) return { ...this.#answers.nobody(dead.reason, digest), revoked: dead.revoked };
+    if (this.#answers.refuses(wanted.issuer)) return this.#answers.refused(wanted.issuer, known, question);
+    return this.#fetched(wanted, question, { facts: known, seen }, signal);
+  }
+
+  async #fetched(wanted: Wanted, question: Question, before: Before, signal: AbortSignal): Promise<Answer> {
     const { facts } = this.#parts;
     let fetched: Fetched;
     try {
       fetched = await facts.fetch(wanted, signal);
     } catch (error) {
-      const answer = this.#withoutAuthority(wanted, question, facts.find(wanted.digest) ?? before, error);
+      const now = { ...before, facts: facts.find(wanted.digest) ?? before.facts };
+      const answer = this.#withoutAuthority(wanted, question, now, error);
       if (answer) return answer;
       throw error;
     }
@@ -193,13 +220,14 @@ export class Validator {
    * luck meanwhile. The journal itself may say that the token is dead; or the question takes facts past their time, where no REFRESH about
    * them has come since. Undefined: there is no answer.
    */
-  #withoutAuthority(wanted: Wanted, question: Question, before: Known | undefined, error: unknown): Answer | undefined {
+  #withoutAuthority(wanted: Wanted, question: Question, { facts: before, seen }: Before, error: unknown): Answer | undefined {
     const { facts, invalidations, clock, staleWhileDownMs, catalogs } = this.#parts;
     const isAway = error instanceof SidecarError && (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED');
     const mayServe = before && (isAway || this.#answers.currency.use(before, question) === 'good');
     const served = mayServe ? this.#answers.inNeed(before, question, isBusy(error) ? 'no room' : 'no answer') : undefined;
     if (served) return served;
-    const covering = before ? invalidations.covering(before) : facts.coveringUnseen(wanted);
+    const unknown = (): Covering => (seen ? invalidations.coveringOf(seen) : facts.coveringUnseen(wanted));
+    const covering = before ? invalidations.covering(before) : unknown();
     if (covering.revoked && before) return this.#answers.decided(before, question, 'MEMORY');
     if (covering.revoked) return { ...this.#answers.nobody('REVOKED', wanted.digest), revoked: covering.revoked };
     const beyondMs = Math.min(question.more?.staleIfUnavailableMs ?? 0, staleWhileDownMs);

@@ -74,8 +74,13 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
     'outcome',
   ),
   sidegate_upstream_queue: gauge('Calls that wait for their turn at the authority.', 'issuer'),
-  sidegate_issuer_keys: gauge('Keys in the set in use.', 'issuer'),
-  sidegate_issuer_key_set_info: gauge('1; the digest of the key set in use, to compare sidecars.', 'issuer', 'digest'),
+  sidegate_issuer_keys: gauge('Keys in the set in use; set is jwks, fernet, jws or pki.', 'issuer', 'set'),
+  sidegate_issuer_key_set_info: gauge('1; the digest of the key set in use, to compare sidecars.', 'issuer', 'set', 'digest'),
+  sidegate_issuer_key_set_sound: gauge(
+    '1 while the key set can be had; of keys at hand, while tokens are read with them: 0 out of step with their authority.',
+    'issuer',
+    'set',
+  ),
   sidegate_news_last_alive_timestamp_seconds: gauge(
     'Everything that a source of news had until then has come here. Its issuer and its name, as in central/bus.',
     'source',

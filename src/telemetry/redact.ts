@@ -5,8 +5,10 @@ const hidden = '[redacted]';
 // A field is secret by the last word of its name: `token`, `accessToken`, `client_secret`; but not `tokenId` or `token_size`.
 const secretNames: ReadonlySet<string> = new Set(['token', 'secret', 'password', 'authorization', 'raw', 'credential', 'cookie']);
 
-// Where a raw token stands in a text it is nearly always one of these: a JWS, a Fernet token, or what follows a scheme of RFC 9110.
-const tokenShapes = /\beyJ[\w-]{8,}(?:\.[\w-]*){0,4}|\bgAAAA[\w-]{16,}={0,2}|\b(?:Bearer|Basic) +[\w.~+/-]+=*/g;
+// Where a raw token stands in a text it is nearly always one of these: a JWS, a Fernet token, a PKIZ or PKI token (a line of a certificate's
+// PEM is shorter), or what follows a scheme of RFC 9110.
+const tokenShapes =
+  /\beyJ[\w-]{8,}(?:\.[\w-]*){0,4}|\bgAAAA[\w-]{16,}={0,2}|\bPKIZ_[\w-]{8,}={0,2}|\bMII[\w+/-]{64,}={0,2}|\b(?:Bearer|Basic) +[\w.~+/-]+=*/g;
 
 // Limits of one line: it must not hold what an upstream sent, and a circle must end.
 const maxText = 4_096;

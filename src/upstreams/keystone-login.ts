@@ -3,10 +3,10 @@
 import * as z from 'zod';
 import { SidecarError } from '../core/errors.ts';
 import { parseStrictJson } from '../core/strict-json.ts';
+import { keystoneTimeMs } from '../keystone/token-body.ts';
 import type { Clock, Logger } from '../ports.ts';
 import { createCooldown } from './cooldown.ts';
 import { type Deadline, defaultRetryAfterMs, type Http, type HttpReply } from './http.ts';
-import { keystoneTimeMs } from './keystone-token.ts';
 
 /** A domain, by id or by name. */
 export type KeystoneDomainRef = { readonly id: string } | { readonly name: string };
@@ -49,6 +49,8 @@ export interface KeystoneSession {
    * try again. Or whatever `deadline` says: a login goes on when those who wait for it leave.
    */
   current(deadline: Deadline): Promise<OwnToken>;
+  /** The token as it is, without asking anybody; undefined: there is none, or it has ended. */
+  held(): OwnToken | undefined;
   /** Keystone answered 401 to this token: whoever asks next gets another. Does nothing when another is in use already. */
   refused(token: OwnToken): void;
   /** Keystone answered 401 to a token fetched because of a 401: not to be tried again at once. Answers what to throw. */
@@ -173,6 +175,7 @@ export function createKeystoneSession(
       }
       return await http.within(flight ?? begin(), deadline);
     },
+    held: () => (held !== undefined && clock.monotonicMs() < held.endsAtMs ? held : undefined),
     refused(token) {
       // A hundred calls with one dead token come here together. The first drops it; the others find it gone, or find its
       // successor, which they must leave alone: otherwise each of them would log in.

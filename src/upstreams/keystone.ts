@@ -2,12 +2,12 @@
 
 import { SidecarError } from '../core/errors.ts';
 import type { Facts } from '../core/token.ts';
+import { readKeystoneToken } from '../keystone/token-body.ts';
 import type { Reading, ReadOptions, Upstream } from '../ports.ts';
 import type { ConnectedUpstream, UpstreamDeps } from './connected-upstream.ts';
 import { createHttp, type Deadline, defaultRetryAfterMs, type HttpReply } from './http.ts';
 import { createKeystoneLists, type KeystoneLists } from './keystone-lists.ts';
 import { createKeystoneSession, type KeystoneLogin, type OwnToken } from './keystone-login.ts';
-import { readKeystoneToken } from './keystone-token.ts';
 import { keystonesWords, withOurToken } from './keystone-words.ts';
 import { createReachability } from './reachability.ts';
 
@@ -48,6 +48,13 @@ export interface Keystone extends ConnectedUpstream, KeystoneLists {
    * is refused a second, whether it is dead.
    */
   revoke(raw: string, signal: AbortSignal): ReturnType<NonNullable<Upstream['revoke']>>;
+  /** The token that it asks with, for who has Keystone's keys to hold against it. */
+  readonly own: {
+    /** As it is now, without asking anybody; undefined: there is none. */
+    held(): string | undefined;
+    /** Logs in where there is none, and renews it near its end. Throws as `ask`. */
+    wanted(signal: AbortSignal): Promise<void>;
+  };
 }
 
 /**
@@ -135,6 +142,12 @@ export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): Ke
     async revoke(raw, signal) {
       refuseUnsendable(raw);
       return await tell(raw, http.deadline(signal));
+    },
+    own: {
+      held: () => session.held()?.raw,
+      async wanted(signal) {
+        await session.current(http.deadline(signal));
+      },
     },
     health: () => reachability.health(),
     close: () => http.close(),

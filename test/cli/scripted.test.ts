@@ -260,6 +260,26 @@ test('status tells the servers of the shared tier and what waits for the authori
   expect(JSON.parse(json.stdout)).toMatchObject({ upstreamOutboxCount: '4', forwardings: [{ issuer: 'central', pendingCount: '3' }, {}] });
 });
 
+test('status tells each set of keys that is at hand, apart from its issuer', async () => {
+  sidecar.on.getStatus = () =>
+    GetStatusResponse.fromPartial({
+      sidecar: 's',
+      version: '1.0.0',
+      serving: true,
+      dependencies: [
+        { name: 'issuer/central', reachable: true },
+        { name: 'issuer/central/keys/fernet', reachable: true, keySetDigest: '0a1b2c' },
+        { name: 'issuer/central/keys/jws', reachable: false, problem: 'there is no key in it' },
+      ],
+    });
+  const words = await ask(['status']);
+  expect(words.stdout.split('\n').slice(1, 4)).toEqual([
+    '  issuer    central         ok',
+    '  keys      central/fernet  ok     key set 0a1b2c',
+    '            central/jws     NOT USED   there is no key in it',
+  ]);
+});
+
 test('status tells the sources of news: that they live, what they brought, and what is wrong with them', async () => {
   const longAgo = (ms: number) => new Date(Date.now() - ms);
   const since = longAgo(30_000);
@@ -286,10 +306,10 @@ test('status tells the sources of news: that they live, what they brought, and w
   const json = await ask(['status', '--json']);
   const clock = [since.getHours(), since.getMinutes(), since.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
   expect(words.stdout.split('\n').slice(1, 5)).toEqual([
-    '  issuer    central       DEGRADED   degraded: SOURCE_BEHIND(poll)',
-    expect.stringMatching(/^ {2}news {6}central\/bus {3}ok {5}last sign of life \d(\.\d)? s ago, last news 12 min ago$/),
+    '  issuer    central         DEGRADED   degraded: SOURCE_BEHIND(poll)',
+    expect.stringMatching(/^ {2}news {6}central\/bus {5}ok {5}last sign of life \d(\.\d)? s ago, last news 12 min ago$/),
     expect.stringContaining(
-      `            central/poll  DEGRADED   since ${clock}: 403: our user needs the role "service"   last sign of life 4`,
+      `            central/poll    DEGRADED   since ${clock}: 403: our user needs the role "service"   last sign of life 4`,
     ),
     '            elsewhere/poll  ok     not asked yet   no sign of life yet',
   ]);

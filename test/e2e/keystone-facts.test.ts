@@ -410,7 +410,7 @@ function expectedFacts(words: KeystonesToken): Token {
   expect(user.password_expires_at).toBeNull();
   return {
     issuer: 'central',
-    format: 'opaque',
+    format: 'fernet',
     issuedAtMs: Date.parse(words.issued_at),
     expiresAtMs: Date.parse(words.expires_at),
     user: { ...reference(user), domain: reference(user.domain) },

@@ -23,6 +23,8 @@ export interface SidecarOptions {
   readonly deploymentKeyDir?: string;
   /** Keystone's own API and RFC 7662, on ports of their own. Absent: neither. */
   readonly faces?: true;
+  /** Flow mapping for `keys`: Keystone's, at hand. */
+  readonly keys?: string;
 }
 
 /** A running sidecar. */
@@ -76,6 +78,7 @@ issuers:
     login: ${login.replace('SECRET_FILE', secretFile)}
     calls: ${options.calls ?? patient}
     max_token_life: 24h
+    keys: ${options.keys ?? '{}'}
     news: ${options.news ?? '{ bus: null, poll: null }'}
 caching: ${options.caching ?? '{}'}
 journal: { dir: ${directory}/journal }

@@ -3,7 +3,7 @@
 import type { LifeRules } from '../../src/core/decision.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { Facts, Token } from '../../src/core/token.ts';
-import type { Reading, ReadOptions } from '../../src/ports.ts';
+import type { Reading, ReadOptions, TokenFormat } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
 
 /** Rules for the lives of tokens: of two days, without skew, where nothing else is said. */
@@ -27,6 +27,10 @@ export interface AskedOfIssuer {
 /** How the issuer is; what is not said is an authority called `central` that takes every opaque token. */
 export interface FakeIssuerOptions extends Partial<Omit<Issuer, 'format'>> {
   readonly provenance?: 'authority' | 'signature';
+  /** Tokens that tell all of themselves, by their spelling: they are answered by their signature, whether the authority is down or held. */
+  readonly tellsAll?: (raw: string) => boolean;
+  /** What its keys at hand tell of a token; absent: it has none. */
+  readonly glance?: NonNullable<TokenFormat['glance']>;
 }
 
 /** An issuer and what a test does with it. */
@@ -83,7 +87,7 @@ export function factsOf(issuer: string, said: FactsSaid = {}): Facts {
 
 /** A scripted issuer; asked, it looks up what it `knows` and refuses everything else. */
 export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
-  const { provenance = 'authority', ...own } = options;
+  const { provenance = 'authority', glance, tellsAll, ...own } = options;
   const name = own.name ?? 'central';
   const known = new Map<string, Facts>();
   const questions: AskedOfIssuer[] = [];
@@ -96,10 +100,16 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
   let gate: { readonly waiting: (() => void)[] } | undefined;
 
   const lookUp: Script = (raw, _signal, { catalog, allowExpired }) => {
-    if (down) throw down.error;
+    const isSigned = provenance === 'signature' || tellsAll?.(raw) === true;
+    if (down && !tellsAll?.(raw)) throw down.error;
     const facts = ended.has(raw) && !allowExpired ? undefined : known.get(raw);
     if (!facts) return { kind: 'inactive', reason: 'REFUSED' };
-    return { kind: 'facts', facts, provenance, ...(catalog ? { catalog: facts.token.scope.kind === 'unscoped' ? '' : catalogJson } : {}) };
+    return {
+      kind: 'facts',
+      facts,
+      provenance: isSigned ? 'signature' : 'authority',
+      ...(catalog ? { catalog: facts.token.scope.kind === 'unscoped' ? '' : catalogJson } : {}),
+    };
   };
   let script = lookUp;
 
@@ -122,14 +132,16 @@ export function createFakeIssuer(options: FakeIssuerOptions = {}): FakeIssuer {
         questions.push({ raw, options });
         running += 1;
         try {
-          if (gate) await new Promise<void>((resolve) => gate?.waiting.push(resolve));
+          if (gate && !tellsAll?.(raw)) await new Promise<void>((resolve) => gate?.waiting.push(resolve));
           const reading = await script(raw, signal, options);
           return clockOffsetMs === undefined ? reading : { ...reading, clockOffsetMs };
         } finally {
           running -= 1;
         }
       },
+      ...(glance && { glance }),
       health: () => ({ reachable: down === undefined }),
+      ...(tellsAll && { tellsAll }),
     },
   };
 

@@ -49,7 +49,14 @@ const tagger = createTagger([{ id: 'k1', secret: Buffer.alloc(32, 7) }]);
 /** The record of a token of `issuer`; `central` is a Keystone. `claims` as bytes say them. */
 export function knownFor(issuer: string, said: FactsSaid = {}, claims = '{}'): Known {
   const facts = factsOf(issuer, { ...said, token: { ...said.token, claimsJson: claims } });
-  const names = { digest: 'd'.repeat(32), fingerprints: ['f'.repeat(32)], keyIds: ['k'], standIn: 'stand-in', signedContent: undefined };
+  const names = {
+    digest: 'd'.repeat(32),
+    fingerprints: ['f'.repeat(32)],
+    keyIds: ['k'],
+    standIn: 'stand-in',
+    signedContent: undefined,
+    hashIds: [],
+  };
   const began = { wallMs: 0, monotonicMs: 0, revision: 0 };
   const parts = {
     issuer: createFakeIssuer({ name: issuer, hasCatalogs: issuer === 'central' }).issuer,

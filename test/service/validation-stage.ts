@@ -119,6 +119,7 @@ export async function createValidationStage(options: StageOptions = {}) {
     handles,
     invalidations,
     degradations,
+    tagger,
     clock,
     telemetry,
     tokenSizeBytes: options.tokenSizeBytes ?? 65_536,

@@ -1,6 +1,6 @@
 // Our own credential: how it logs in, when it is renewed, and that nobody hammers Keystone with it.
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { ScriptedAnswer } from '../fakes/http-authority.ts';
 import vectors from '../vectors/keystone-tokens.json' with { type: 'json' };
@@ -285,5 +285,40 @@ describe('after a refused login', () => {
     stage.answerLogins(undefined);
     await stage.clock.advance(3_000);
     expect(await stage.ask(good)).toMatchObject({ kind: 'facts' });
+  });
+});
+
+describe('the token that Keystone is asked with', () => {
+  const signal = new AbortController().signal;
+  const { wanted, held } = { wanted: () => stage.upstream.own.wanted(signal), held: () => stage.upstream.own.held() };
+
+  it('is none before the first login, which needs no question', async () => {
+    expect(held()).toBeUndefined();
+    await Promise.all([wanted(), wanted(), stage.ask(good)]);
+
+    expect([stage.loginCount(), held()]).toEqual([1, 'own-token-1']);
+    expect(usedTokens()).toEqual(['own-token-1']);
+  });
+
+  it('is renewed before it ends, and is none once it has ended or was refused', async () => {
+    await wanted();
+    await stage.clock.advance(3_600_000 - 120_000);
+    await wanted();
+    // Nobody waits for the new one: the old one still lives.
+    await vi.waitFor(() => expect(held()).toBe('own-token-2'), 20_000);
+    expect(stage.loginCount()).toBe(2);
+    await stage.clock.advance(3_600_000);
+    expect(held()).toBeUndefined();
+    await stage.ask(good);
+    stage.revokeOurs();
+    stage.answerLogins(() => ({ status: 503 }));
+    await failure(stage.ask(good));
+    expect(held()).toBeUndefined();
+  });
+
+  it('is not asked for again and again where Keystone refuses it', async () => {
+    stage.setTaken('another');
+    for (let n = 0; n < 20; n += 1) await failure(wanted());
+    expect(stage.loginCount()).toBe(1);
   });
 });

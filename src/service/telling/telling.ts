@@ -48,7 +48,8 @@ export class Telling {
 
   /** Has what else names the token learned, where it is not known; durable when it resolves. `verified`: it is a token after all. */
   async learn(killing: Killing, verified: () => void): Promise<void> {
-    const letter = killing.victim.known ? undefined : this.#letter('learn', killing);
+    const { known, seen } = killing.victim;
+    const letter = known || seen ? undefined : this.#letter('learn', killing);
     if (!letter) return;
     try {
       await this.#parts.forwarding.learn(letter, verified);
@@ -61,7 +62,7 @@ export class Telling {
 
   #letter(errand: Errand, { victim, asked, lifeMs }: Killing): Letter | undefined {
     const { tagger, clock } = this.#parts;
-    const { digest, raw, issuer, known } = victim;
+    const { digest, raw, issuer, known, seen } = victim;
     if (raw === undefined || !issuer) return undefined;
     const [fingerprint = ''] = tagger.fingerprints(digest);
     const acceptedAtMs = clock.nowMs();
@@ -72,7 +73,7 @@ export class Telling {
       fingerprint,
       acceptedAtMs,
       endsAtMs: acceptedAtMs + lifeMs,
-      isVerified: known !== undefined,
+      isVerified: known !== undefined || seen !== undefined,
       asked: { actor, caller, requestId, reason },
     };
     return { head, raw };

@@ -5,7 +5,7 @@ import type { Facts } from '../../core/token.ts';
 import type { FetchBegin, TokenNames } from '../known.ts';
 
 /** Changes with the meaning of any field: sidecars of two versions do not read each other's records. */
-const recordVersion = 1;
+const recordVersion = 2;
 
 /** When a fetch began, for whoever reads it elsewhere. */
 export interface WrittenBegin {
@@ -14,11 +14,14 @@ export interface WrittenBegin {
   readonly revision: number;
 }
 
-/** One token's facts. `names.digest` only where handles are configured: else only its public names are written down. */
+/** What names a token, as far as it is written down. `hashIds` absent: it has some, and they are not. */
+export type WrittenNames = Omit<TokenNames, 'hashIds'> & { readonly hashIds?: readonly string[] };
+
+/** One token's facts. What is as secret as it among `names` only where handles are configured: else only its public names are there. */
 export interface FactsRecord {
   readonly issuer: string;
   readonly began: WrittenBegin;
-  readonly names: TokenNames;
+  readonly names: WrittenNames;
   readonly facts: Facts;
 }
 

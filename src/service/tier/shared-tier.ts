@@ -19,6 +19,7 @@ import {
   type FactsRecord,
   type Here,
   type WrittenBegin,
+  type WrittenNames,
 } from './records.ts';
 
 /** What the tier's user needs. */
@@ -86,20 +87,16 @@ export class SharedTier {
    */
   async find(digest: string, raw: string, issuer?: Issuer): Promise<SharedFacts> {
     const names = namesOf(digest, raw, this.#parts.tagger);
-    return this.#findUnder(
-      names.fingerprints,
-      (record) => ({ ...names, signedContent: names.signedContent ?? record.signedContent }),
-      issuer,
-    );
+    return this.#findUnder(names.fingerprints, (record) => (raw === '' ? withWritten(names, record) : names), issuer);
   }
 
   /** The same by a public name. */
   findByFingerprint(fingerprint: string): Promise<SharedFacts> {
     const { tagger } = this.#parts;
     return this.#findUnder([fingerprint], (record) => {
-      if (record.digest !== undefined) return { ...namesOf(record.digest, '', tagger), signedContent: record.signedContent };
+      if (record.digest !== undefined) return withWritten(namesOf(record.digest, '', tagger), record);
       // Without its name under each key of ours, nobody could tell that it has been revoked.
-      return tagger.keyIds.every((keyId) => record.keyIds.includes(keyId)) ? record : undefined;
+      return tagger.keyIds.every((keyId) => record.keyIds.includes(keyId)) ? withWritten(record, record) : undefined;
     });
   }
 
@@ -111,7 +108,7 @@ export class SharedTier {
 
   async #findUnder(
     fingerprints: readonly string[],
-    namesWith: (record: TokenNames) => TokenNames | undefined,
+    namesWith: (record: WrittenNames) => TokenNames | undefined,
     issuer?: Issuer,
   ): Promise<SharedFacts> {
     const findings = await Promise.all(fingerprints.map((fingerprint) => this.#parts.shared.get(`facts ${fingerprint}`)));
@@ -131,11 +128,11 @@ export class SharedTier {
   /** Keeps facts that are settled. */
   async keep(known: Known, facts: Facts, names: TokenNames): Promise<void> {
     const { shared, clock, keepMs, handles } = this.#parts;
-    if (!this.serves(known.issuer) || !this.#isSettled(known, known.began)) return;
+    if (!known.canAsk || !this.serves(known.issuer) || !this.#isSettled(known, known.began)) return;
     const record: FactsRecord = {
       issuer: known.issuer.name,
       began: this.#written(known.began),
-      names: handles ? names : { ...names, digest: undefined },
+      names: handles ? names : withoutSecrets(names),
       facts,
     };
     const endsInMs = known.standing.endsAtMs + known.issuer.expiredWithinMs - clock.nowMs();
@@ -147,7 +144,7 @@ export class SharedTier {
   /** The catalog of `known`, where it is young enough and no REFRESH of the token or of catalogs has come since. */
   async findCatalog(known: Known): Promise<FetchedCatalog | undefined> {
     const { shared, invalidations, catalogTimeMs, settleMs } = this.#parts;
-    if (known.catalogName === undefined || !this.serves(known.issuer)) return undefined;
+    if (known.catalogName === undefined || !known.canAsk || !this.serves(known.issuer)) return undefined;
     const record = this.#recordIn<CatalogRecord>([await shared.get(catalogKey(known.issuer, known.catalogName))], 'catalog');
     if (typeof record === 'string') return undefined;
     const here = this.#here();
@@ -165,7 +162,7 @@ export class SharedTier {
 
   async keepCatalog(known: Known, { catalog, began }: FetchedCatalog): Promise<void> {
     const { shared, clock, catalogTimeMs, invalidations, settleMs } = this.#parts;
-    if (known.catalogName === undefined || !this.serves(known.issuer) || !this.#isSettled(known, began)) return;
+    if (known.catalogName === undefined || !known.canAsk || !this.serves(known.issuer) || !this.#isSettled(known, began)) return;
     const ofCatalogs = invalidations.coveringOf(this.#catalogs.of(known.issuer.name, known.catalogName));
     if (!isSettled(began, ofCatalogs, settleMs)) return;
     const record: CatalogRecord = { began: this.#written(began), catalog: Buffer.from(catalog).toString('utf8') };
@@ -230,6 +227,15 @@ export class SharedTier {
       skewMs,
     };
   }
+}
+
+/** Names that the token's string gives, and that is not at hand; undefined where some are not written either: nobody could tell that one kills it. */
+function withWritten(names: WrittenNames, { signedContent, hashIds }: WrittenNames): TokenNames | undefined {
+  return hashIds && { ...names, signedContent, hashIds };
+}
+
+function withoutSecrets({ hashIds, ...names }: TokenNames): WrittenNames {
+  return { ...names, digest: undefined, ...(hashIds.length === 0 && { hashIds }) };
 }
 
 function catalogKey(issuer: Issuer, catalogName: string): string {

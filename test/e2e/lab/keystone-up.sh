@@ -2,9 +2,11 @@
 # Brings up a real OpenStack Keystone from Debian's packages on 127.0.0.1:KEYSTONE_PORT; everything it writes lies under LAB_DIR.
 # Idempotent: what is prepared is kept, what runs is left alone. keystone-down.sh ends what this started, by pid.
 #
-#   LAB_DIR=DIR KEYSTONE_PORT=PORT ./keystone-up.sh [--expiration SECONDS]
+#   LAB_DIR=DIR KEYSTONE_PORT=PORT ./keystone-up.sh [--expiration SECONDS] [--provider fernet|jws]
+#                                                   [--notifications TRANSPORT_URL [--format basic|cadf] [--opt-out default|none]]
 #
-# Needs python3-keystone, uwsgi-core and uwsgi-plugin-python3; no broker, no memcached, no /etc files. Login: admin/adminpass.
+# Needs python3-keystone, uwsgi-core and uwsgi-plugin-python3; no memcached, no /etc files; a broker only for --notifications, which
+# must be there when something happens: Keystone waits for it. --opt-out none: logins are told of too. Login: admin/adminpass.
 set -eu -o pipefail
 PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 unset PYTHONPATH PYTHONHOME || true
@@ -12,13 +14,24 @@ unset PYTHONPATH PYTHONHOME || true
 export LAB_DIR
 HERE=$(cd "$(dirname "$0")" && pwd)
 
-EXPIRATION=3600
+EXPIRATION=3600 PROVIDER=fernet NOTIFICATIONS='' FORMAT=cadf OPT_OUT=default
 while [ $# -gt 0 ]; do
   case $1 in
     --expiration) EXPIRATION=$2; shift 2 ;;
+    --provider) PROVIDER=$2; shift 2 ;;
+    --notifications) NOTIFICATIONS=$2; shift 2 ;;
+    --format) FORMAT=$2; shift 2 ;;
+    --opt-out) OPT_OUT=$2; shift 2 ;;
     *) echo "unknown argument: $1" >&2; exit 2 ;;
   esac
 done
+case $PROVIDER in fernet|jws) ;; *) echo "--provider is fernet or jws" >&2; exit 2 ;; esac
+case $FORMAT in basic|cadf) ;; *) echo "--format is basic or cadf" >&2; exit 2 ;; esac
+# As in an untouched Keystone nothing is published; a list option that opts out of one event that there is not opts out of none.
+MESSAGING='driver = noop'
+if [ -n "$NOTIFICATIONS" ]; then MESSAGING="driver = messagingv2
+transport_url = $NOTIFICATIONS"; fi
+if [ "$OPT_OUT" = none ]; then OPTED_OUT='notification_opt_out = identity.nothing.at_all'; else OPTED_OUT=''; fi
 
 # Where nobody reaps orphans an ended process stays as a zombie, which kill -0 takes for alive.
 running() { [ -n "$1" ] && [ -e "/proc/$1/stat" ] && ! grep -qs '^State:.Z' "/proc/$1/status"; }
@@ -26,21 +39,24 @@ pid_of() { cat "$LAB_DIR/run/$1.pid" 2>/dev/null || true; }
 
 umask 077
 KS=$LAB_DIR/keystone
-mkdir -p "$LAB_DIR/run" "$LAB_DIR/log" "$KS/fernet" "$KS/credential"
+mkdir -p "$LAB_DIR/run" "$LAB_DIR/log" "$KS/fernet" "$KS/credential" "$KS/jws/private" "$KS/jws/public"
 
 cat > "$KS/keystone.conf" <<CONF
 [DEFAULT]
 log_file = $LAB_DIR/log/keystone.log
 public_endpoint = http://127.0.0.1:$KEYSTONE_PORT
+notification_format = $FORMAT
+default_publisher_id = lab
+$OPTED_OUT
 [database]
 connection = sqlite:///$KS/keystone.db
 [oslo_messaging_notifications]
-driver = noop
+$MESSAGING
 [cache]
 # With no backend nothing outlives a request, but within one request results are remembered: without it one validation costs some 480 SELECTs.
 enabled = true
 [token]
-provider = fernet
+provider = $PROVIDER
 expiration = $EXPIRATION
 [fernet_tokens]
 key_repository = $KS/fernet
@@ -48,6 +64,9 @@ key_repository = $KS/fernet
 key_repository = $KS/fernet
 [credential]
 key_repository = $KS/credential
+[jwt_tokens]
+jws_public_key_repository = $KS/jws/public
+jws_private_key_repository = $KS/jws/private
 [identity]
 password_hash_rounds = 4
 [auth]
@@ -67,6 +86,17 @@ if [ ! -e "$KS/.bootstrapped" ]; then
   for repository in fernet credential; do
     for index in 0 1; do head -c 32 /dev/urandom | base64 | tr +/ -_ | tr -d '\n' > "$KS/$repository/$index"; done
   done
+  # As create_jws_keypair writes them.
+  /usr/bin/python3 - "$KS/jws" <<'PY'
+import sys
+from cryptography.hazmat.primitives import serialization as to
+from cryptography.hazmat.primitives.asymmetric import ec
+key, pem = ec.generate_private_key(ec.SECP256R1()), to.Encoding.PEM
+with open(sys.argv[1] + '/private/private.pem', 'wb') as f:
+    f.write(key.private_bytes(pem, to.PrivateFormat.PKCS8, to.NoEncryption()))
+with open(sys.argv[1] + '/public/public.pem', 'wb') as f:
+    f.write(key.public_key().public_bytes(pem, to.PublicFormat.SubjectPublicKeyInfo))
+PY
   # Made first, in this mode: Keystone reads on one connection while it writes on another, without WAL that is "database is locked".
   /usr/bin/python3 -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("PRAGMA journal_mode=WAL")' "$KS/keystone.db"
   km db_sync

@@ -27,7 +27,7 @@ export async function keepTemplate(directory: string, seed: Seed): Promise<void>
   const aside = `${template}-${process.pid}`;
   const [from, to] = [join(directory, 'keystone'), join(aside, 'keystone')];
   await mkdir(to, { recursive: true });
-  for (const name of ['fernet', 'credential', '.bootstrapped']) await cp(join(from, name), join(to, name), { recursive: true });
+  for (const name of ['fernet', 'credential', 'jws', '.bootstrapped']) await cp(join(from, name), join(to, name), { recursive: true });
   // Keystone has the database open: only SQLite itself copies it whole.
   const backup = 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(sys.argv[2]))';
   await promisify(execFile)('/usr/bin/python3', ['-c', backup, join(from, 'keystone.db'), join(to, 'keystone.db')]);

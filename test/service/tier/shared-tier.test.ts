@@ -49,6 +49,17 @@ describe('facts in the shared tier', () => {
     expect(region.central.reads).toEqual(['t']);
   });
 
+  it('of an older sidecar say what that one called the kind of token, until they are fetched again', async () => {
+    const region = await regionOf();
+    region.central.knows('t', { token: { ...alice.token, format: 'opaque' } });
+    await region.first.ask('t');
+    await settled();
+    region.central.knows('t', { token: { ...alice.token, format: 'fernet' } });
+
+    expect((await region.second.ask('t')).known?.token().format).toBe('opaque');
+    expect((await region.second.ask('t', { maxStalenessMs: 0 })).known?.token().format).toBe('fernet');
+  });
+
   it('say all that the authority said', async () => {
     const region = await regionOf();
     const claimsJson = '{"sub":"alice","ü":"\\u00fc\u{1f600}"}';

@@ -397,7 +397,10 @@ export interface ValidateResponse {
 export interface Token {
   /** Name of the issuer in the sidecar's configuration. */
   issuer: string;
-  /** Its format: "jwt" or "opaque" today (all that an authority was asked about is opaque). More may come. */
+  /**
+   * Its format: "jwt"; of a Keystone "fernet", "keystone-jws", "uuid" or "pki", whether or not the sidecar has its keys; else "opaque".
+   * More may come. Facts that an older sidecar has put into the shared tier say "opaque" of all but a JWT until they are fetched again.
+   */
   format: string;
   /** When it was issued. */
   issuedAt?:
@@ -613,7 +616,7 @@ export interface Selector {
   issuer: string;
   /** With this fingerprint. */
   fingerprint: string;
-  /** With this `jti`. */
+  /** With this `jti`, or, of a PKI token, this hash of it in hex (SHA-256 or MD5): what Keystone called it. */
   tokenId: string;
   /** With this as their own audit id. */
   auditId: string;
@@ -1077,9 +1080,12 @@ export interface SourceStatus {
 
 /** How something that the sidecar needs is. */
 export interface DependencyStatus {
-  /** Its name in the configuration, for example "issuer/central", "journal" or "memcached/10.0.0.7:11211". */
+  /**
+   * Its name in the configuration, for example "issuer/central", "journal" or "memcached/10.0.0.7:11211". Keys of an issuer that are at
+   * hand: "issuer/central/keys/fernet"; also "jws" and "pki".
+   */
   name: string;
-  /** It answers. */
+  /** It answers; of keys at hand: tokens are read with them. */
   reachable: boolean;
   /** What is wrong, for people. Never a secret. */
   problem: string;

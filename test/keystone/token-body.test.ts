@@ -6,8 +6,8 @@ import { attributesOf } from '../../src/core/attributes.ts';
 import { spliceCatalog } from '../../src/core/catalog-splice.ts';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { Facts } from '../../src/core/token.ts';
+import { keystoneTimeMs, readKeystoneToken } from '../../src/keystone/token-body.ts';
 import type { Reading, ReadOptions } from '../../src/ports.ts';
-import { keystoneTimeMs, readKeystoneToken } from '../../src/upstreams/keystone-token.ts';
 import whole from '../vectors/keystone-bodies.json' with { type: 'json' };
 import vectors from '../vectors/keystone-tokens.json' with { type: 'json' };
 

@@ -1,4 +1,4 @@
-// A Keystone v3 token body read into facts. Pure; follows Keystone's render_token and S2.
+// A Keystone v3 token body read into facts, whoever brought it. Pure; follows Keystone's render_token and S2.
 
 import * as z from 'zod';
 import type { Dimension } from '../core/attributes.ts';
@@ -46,13 +46,21 @@ const tokenSchema = z.looseObject({
   oauth2_credential: z.looseObject({ 'x5t#S256': id }).optional(),
   bind: z.unknown().optional(),
 });
+// The first Keystones with this API had no audit ids yet.
+const oldTokenSchema = tokenSchema.extend({ audit_ids: tokenSchema.shape.audit_ids.optional() });
 const bodySchema = z.looseObject({ token: z.looseObject({}) });
 // Its id is for people; the rest is what it allows.
 const rulesSchema = z.array(
   z.looseObject({ id: z.string().nullish(), service: z.string().min(1), method: z.string().min(1), path: z.string().min(1) }),
 );
 
-type KeystoneToken = z.infer<typeof tokenSchema>;
+type KeystoneToken = z.infer<typeof oldTokenSchema>;
+
+/** What is wanted of a body. */
+export interface BodyOptions extends Pick<ReadOptions, 'catalog'> {
+  /** It may be of a Keystone that had no audit ids yet; its facts have no identity then. Absent: such a body is no token. */
+  readonly auditIds?: 'optional';
+}
 
 /**
  * What a body of `GET /v3/auth/tokens` says. Its claims are Keystone's own text of the `token` object with `catalog` cut out, as
@@ -60,10 +68,10 @@ type KeystoneToken = z.infer<typeof tokenSchema>;
  * `bind`: it is bound to something that a caller cannot show us, so it fails closed as other bound tokens do (S16).
  * Throws UNAVAILABLE / BAD_ANSWER where `body` is not a token: never facts, never inactive. The error names fields, not values.
  */
-export function readKeystoneToken(body: Uint8Array, issuer: string, options: ReadOptions = {}): Reading {
+export function readKeystoneToken(body: Uint8Array, issuer: string, options: BodyOptions = {}): Reading {
   const outer = bodySchema.safeParse(parseStrictJson(body));
   if (!outer.success) throw malformed('without one');
-  const parsed = tokenSchema.safeParse(outer.data.token);
+  const parsed = (options.auditIds === 'optional' ? oldTokenSchema : tokenSchema).safeParse(outer.data.token);
   if (!parsed.success) throw malformed(`at ${[...new Set(parsed.error.issues.map((issue) => issue.path.join('.')))].join(', ')}`);
   const token = parsed.data;
   if (isBound(token.bind)) return { kind: 'inactive', reason: 'WRONG_CERTIFICATE' };
@@ -71,7 +79,7 @@ export function readKeystoneToken(body: Uint8Array, issuer: string, options: Rea
   const facts: Facts = {
     token: { ...tokenOf(token, issuer), claimsJson: claims },
     // Its own audit id: what OS-REVOKE names a token by.
-    ...(token.audit_ids[0] !== undefined && { identity: token.audit_ids[0] }),
+    ...(token.audit_ids?.[0] !== undefined && { identity: token.audit_ids[0] }),
     hasAccessRules: hasAccessRules(token.application_credential),
     ...(catalogAt >= 0 && { catalogAt }),
     unknown: unknownOf(token),
@@ -106,7 +114,7 @@ function tokenOf(token: KeystoneToken, issuer: string): Token {
     scope: scopeOf(token),
     roles: (token.roles ?? []).map((role): Role => ({ id: role.id, name: role.name })),
     methods: token.methods,
-    auditIds: token.audit_ids,
+    auditIds: token.audit_ids ?? [],
     ...(token['OS-OAUTH1'] && { clientId: token['OS-OAUTH1'].consumer_id, accessTokenId: token['OS-OAUTH1'].access_token_id }),
     audiences: [],
     scopes: [],
