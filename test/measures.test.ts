@@ -45,6 +45,8 @@ async function stageOf(): Promise<Stage> {
   const bus = flows.degradations.addSource({ issuer: 'central', name: 'bus' });
   flows.degradations.addSource({ issuer: 'central', name: 'poll' });
   const health = new Map<string, boolean>();
+  const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal);
   const tellHealth = (name: string, isWell: boolean): void => void health.set(name, isWell);
   const observing = observe(flows, { telemetry, clock, tellHealth }, stopping.signal);
   ends.push(async () => {
