@@ -79,7 +79,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       const release = sink.hold();
       const ids = Array.from({ length: 400 }, (_, n) => `many-${n}`);
       await stage.keystone.publish(...ids.map(deleted));
-      await sink.until(() => sink.telling.now >= 250, 'as many as there is room for');
+      await sink.until(() => sink.telling.now >= 235, 'as many as there is room for');
       const proven = sink.proofs.length;
       release();
       await sink.until(() => sink.kept.length === ids.length, 'all are kept');
@@ -336,7 +336,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       const { sink, problem, proof } = await stage.heard();
       const release = sink.hold();
       await stage.keystone.publish(...Array.from({ length: 400 }, (_, n) => deleted(`many-${n}`)));
-      await sink.until(() => sink.telling.now >= 240, 'as many as there is room for');
+      await sink.until(() => sink.telling.now >= 235, 'as many as there is room for');
       // Markers wait behind what there is no room for.
       const before = await ready();
       await vi.waitFor(async () => expect(await ready()).toBeGreaterThanOrEqual(before + 2), { timeout: 60_000 });
@@ -425,7 +425,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       const { sink, proof } = await stage.heard();
       const release = sink.hold();
       await stage.keystone.publish(...Array.from({ length: 400 }, (_, n) => deleted(`many-${n}`)));
-      await sink.until(() => sink.telling.now >= 240, 'as many as there is room for');
+      await sink.until(() => sink.telling.now >= 235, 'as many as there is room for');
       // Two markers must wait among them: what is emptied between two of them goes unnoticed.
       const operator = await stage.operator();
       const before = await ready();
