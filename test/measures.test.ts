@@ -36,10 +36,8 @@ async function stageOf(): Promise<Stage> {
   const config = { ...defaultConfig(), maxLagMs: 10_000 };
   const draining = new AbortController();
   const issuers = [createFakeIssuer().issuer];
-  const stopping = new AbortController();
-  setMaxListeners(0, stopping.signal);
-  const parts = { config, clock, telemetry, keys, tagger: createTagger(keys), issuers, news: [], journal, shared: undefined };
-  const flows = createFlows({ ...parts, draining: draining.signal, stopping: stopping.signal });
+  const parts = { config, clock, telemetry, keys, tagger: createTagger(keys), issuers, journal, shared: undefined };
+  const flows = createFlows({ ...parts, news: [], draining: draining.signal, stopping: draining.signal });
   await flows.invalidations.load();
   measure(flows, telemetry, clock);
   const bus = flows.degradations.addSource({ issuer: 'central', name: 'bus' });

@@ -1,6 +1,7 @@
 // S10 as a user of RabbitMQ who may do less than everything.
 
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { systemClock } from '../../src/sidecar.ts';
 import { text } from '../fakes/amqp.ts';
 import { basicMessage, enveloped } from '../fakes/keystone-messages.ts';
 import { type BrokerRights, describeWithRabbitmq, type Rabbitmq, startRabbitmq } from '../fakes/rabbitmq.ts';
@@ -118,6 +119,31 @@ describeWithRabbitmq('S10 the rights of the sidecar’s user', () => {
 
     expect(meanwhile).toBeLessThanOrEqual(1);
     expect(sink.gaps).toEqual(expect.arrayContaining(['a message could not be read', 'its queue was full']));
+  });
+
+  it('without it, too, what waits behind what is told is not proven with it', patience, async () => {
+    await add(withoutWriting());
+    const { sink, source, proof } = await stage.heard({ transportUrl: url() });
+    const release = sink.hold();
+    await stage.keystone.publish(...Array.from({ length: 400 }, (_, n) => deleted(`many-${n}`)));
+    const publishedAtMs = systemClock.monotonicMs();
+    await sink.until(() => sink.telling.now === 256, 'as many as there is room for');
+    // Each look at the queue says that it is there.
+    for (let looks = 0; looks < 3; looks += 1) {
+      const before = source.health().lastAnswerAtMs;
+      await sink.until(() => source.health().lastAnswerAtMs !== before, 'another look');
+    }
+    release();
+    await proof();
+
+    const first = sink.proofs.findIndex((through) => through >= publishedAtMs);
+    let proofs = 0;
+    const before = sink.order.filter((what) => {
+      if (what === 'proven') proofs += 1;
+      return proofs <= first && what.startsWith('kept ');
+    });
+    expect(first).toBeGreaterThanOrEqual(0);
+    expect(before).toHaveLength(400);
   });
 
   it('without it, an exchange that is gone is noticed, and bound to again', patience, async () => {
