@@ -540,9 +540,11 @@ describe('the contract', () => {
           scopeKind: 'sk',
           identityProviderId: 'idp',
           groupId: 'g',
+          catalog: true,
         },
         origin: { source: 's', event: 'e', requestId: 'r', actor: 'a', reason: 'why' },
         entryId: 'e',
+        spread: { seconds: 30n, nanos: 5 },
       },
     });
     const read = service['Validate']?.responseDeserialize(Buffer.from(ValidateResponse.encode(full).finish()));
