@@ -1,7 +1,8 @@
 // The live invalidations by selector: which of them cover a token.
 
 import { type Dimension, dimensions } from './attributes.ts';
-import type { Entry, PlacedEntry } from './invalidation.ts';
+import { broadNumbers, isBroadSet, namesOneTokenSet, refreshes, type SpreadTimes, spreadOf } from './entry-rules.ts';
+import type { PlacedEntry } from './invalidation.ts';
 import type { Selector } from './selector.ts';
 import { SelectorTable } from './selector-table.ts';
 import { placeOf, type Slot, SpreadWindows, slotOf, withoutNeedless } from './spread.ts';
@@ -15,24 +16,6 @@ const pairForms: readonly (readonly [Dimension, Dimension])[] = [
   ['project', 'role'],
   ['chain', 'project'],
 ];
-
-/** Dimensions that name one token: their REVOKE kills it whenever it was issued (S4). */
-const namesOneToken: ReadonlySet<Dimension> = new Set(['fingerprint', 'identity', 'signed_content']);
-
-/**
- * Dimensions of which one value may stand for very many tokens, or catalogs: a REFRESH by nothing else is precise as far as there is room to ask, and
- * spread where there is not (S7).
- */
-const broadDimensions: ReadonlySet<Dimension> = new Set([
-  'role',
-  'group',
-  'project',
-  'project_domain',
-  'user_domain',
-  'scope_domain',
-  'domain',
-  'catalog',
-]);
 
 /** How many selectors of other forms are kept and scanned (S3). */
 export const residualLimit = 1000;
@@ -81,14 +64,6 @@ export interface Coverable {
   readonly canAsk: boolean;
   /** What its place in a window is made of; absent: it is the first. */
   readonly fingerprint?: string;
-}
-
-/** What the index needs to know of the configuration, in milliseconds. */
-export interface SpreadTimes {
-  /** S6. */
-  readonly settleMs: number;
-  /** S7: what a broad REFRESH is spread over where there is no room, and one that nobody here understands. */
-  readonly wideWindowMs: number;
 }
 
 interface Residual {
@@ -384,23 +359,6 @@ function newTable() {
   );
 }
 
-function refreshes({ effect, alsoRefreshes }: Entry): boolean {
-  return effect === 'REFRESH' || alsoRefreshes;
-}
-
-/** Over how long it is spread; undefined: it is not. What another version wrote and nobody here understands concerns all, and is (S3). */
-function spreadOf({ spreadMs, inPart, effect, selector }: Entry, { wideWindowMs }: SpreadTimes): number | undefined {
-  if (spreadMs !== undefined) return spreadMs;
-  return inPart && effect === 'REFRESH' && selector.kind === 'everything' ? wideWindowMs : undefined;
-}
-
-/** By their places in `dimensions`. */
-const broadNumbers = Uint8Array.from(dimensions, (dimension) => (broadDimensions.has(dimension) ? 1 : 0));
-
-function isBroadSet({ dimensions: form }: TagSet): boolean {
-  return form.every((dimension) => broadDimensions.has(dimension));
-}
-
 function isIndexed(form: readonly Dimension[]): boolean {
   return form.length === 1 || (form.length === 2 && pairForms.some((pair) => pair.every((dimension) => form.includes(dimension))));
 }
@@ -422,10 +380,6 @@ export function mayFit(firstTags: Uint32Array, { tags }: TaggedAttributes): bool
 /** The first tag of each set. */
 export function firstTagsOf(sets: readonly TagSet[]): Uint32Array {
   return Uint32Array.from(sets.flatMap(({ tags: [first] }) => (first ? [first.low, first.high] : [])));
-}
-
-function namesOneTokenSet(set: TagSet): boolean {
-  return set.dimensions.some((dimension) => namesOneToken.has(dimension));
 }
 
 function fitsAll(set: TagSet, { tags, dimensions: numbers }: TaggedAttributes): boolean {

@@ -196,7 +196,8 @@ export class Invalidations {
   /**
    * Appends and applies. Resolves when a Validate that starts now sees it.
    * Throws UNAVAILABLE / JOURNAL_FAILED where it is not durable, ALREADY_EXISTS for another body under the same request id,
-   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS, but not for news (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is durable already.
+   * RESOURCE_EXHAUSTED / TOO_MANY_FORMS, but not for news (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is
+   * durable already.
    */
   async append(said: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
     const draft = this.#withRoom(said);

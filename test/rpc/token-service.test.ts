@@ -544,7 +544,7 @@ describe('the contract', () => {
         },
         origin: { source: 's', event: 'e', requestId: 'r', actor: 'a', reason: 'why' },
         entryId: 'e',
-        spread: { seconds: 30n, nanos: 1 },
+        spread: { seconds: 30n, nanos: 5 },
       },
     });
     const read = service['Validate']?.responseDeserialize(Buffer.from(ValidateResponse.encode(full).finish()));

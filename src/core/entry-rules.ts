@@ -1,0 +1,55 @@
+// What an entry does to the tokens that fit it: one whenever it was issued, or many; by a REFRESH that is precise, broad or spread (S4, S7).
+
+import { type Dimension, dimensions } from './attributes.ts';
+import type { Entry } from './invalidation.ts';
+import type { TagSet } from './tag.ts';
+
+/** Dimensions that name one token: their REVOKE kills it whenever it was issued (S4). */
+const namesOneToken: ReadonlySet<Dimension> = new Set(['fingerprint', 'identity', 'signed_content']);
+
+/**
+ * Dimensions of which one value may stand for very many tokens, or catalogs: a REFRESH by nothing else is precise as far as there is room to
+ * ask, and spread where there is not (S7).
+ */
+const broadDimensions: ReadonlySet<Dimension> = new Set([
+  'role',
+  'group',
+  'project',
+  'project_domain',
+  'user_domain',
+  'scope_domain',
+  'domain',
+  'catalog',
+]);
+
+/** What the index needs to know of the configuration, in milliseconds. */
+export interface SpreadTimes {
+  /** S6. */
+  readonly settleMs: number;
+  /** S7: what a broad REFRESH is spread over where there is no room, and one that nobody here understands. */
+  readonly wideWindowMs: number;
+}
+
+/** One of its dimensions names a single token. */
+export function namesOneTokenSet(set: TagSet): boolean {
+  return set.dimensions.some((dimension) => namesOneToken.has(dimension));
+}
+
+/** Facts learned before it are to be fetched again. */
+export function refreshes({ effect, alsoRefreshes }: Entry): boolean {
+  return effect === 'REFRESH' || alsoRefreshes;
+}
+
+/** Over how long it is spread; undefined: it is not. What another version wrote and nobody here understands concerns all, and is (S3). */
+export function spreadOf({ spreadMs, inPart, effect, selector }: Entry, { wideWindowMs }: SpreadTimes): number | undefined {
+  if (spreadMs !== undefined) return spreadMs;
+  return inPart && effect === 'REFRESH' && selector.kind === 'everything' ? wideWindowMs : undefined;
+}
+
+/** Broad ones are 1, by their places in `dimensions`. */
+export const broadNumbers: Uint8Array = Uint8Array.from(dimensions, (dimension) => (broadDimensions.has(dimension) ? 1 : 0));
+
+/** Every one of its dimensions is such. */
+export function isBroadSet({ dimensions: form }: TagSet): boolean {
+  return form.every((dimension) => broadDimensions.has(dimension));
+}
