@@ -9,6 +9,16 @@ import { build, installNodePackages, orStop, root, say } from './prepare.mjs';
 const packagesOf = {
   middleware: ['memcached', 'python3-keystonemiddleware', 'python3-memcache', 'python3-grpcio', 'python3-grpc-tools'],
   region: ['memcached'],
+  staleness: [
+    'memcached',
+    'rabbitmq-server',
+    'python3-keystone',
+    'uwsgi-core',
+    'uwsgi-plugin-python3',
+    'python3-keystonemiddleware',
+    'python3-memcache',
+  ],
+  storm: ['memcached', 'rabbitmq-server'],
 };
 
 const given = process.argv.slice(2);

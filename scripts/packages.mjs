@@ -7,7 +7,16 @@ export const packagesOf = {
   unit: ['memcached', 'rabbitmq-server'],
   foreign: ['openssl', 'python3', 'python3-grpcio', 'python3-grpc-tools', 'python3-keystoneclient', 'python3-keystonemiddleware'],
   // `python3-keystone` holds the library and keystone-manage; `keystone` would add debconf questions, a user and a service.
-  e2e: ['python3', 'python3-keystone', 'python3-keystonemiddleware', 'uwsgi-core', 'uwsgi-plugin-python3', 'memcached', 'rabbitmq-server'],
+  e2e: [
+    'python3',
+    'python3-keystone',
+    'python3-keystonemiddleware',
+    'uwsgi-core',
+    'uwsgi-plugin-python3',
+    'memcached',
+    'rabbitmq-server',
+    'faketime',
+  ],
 };
 
 /** Why packages cannot be installed on this machine, or undefined when they can: only root on Debian, with apt. */

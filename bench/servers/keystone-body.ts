@@ -11,6 +11,10 @@ export interface TokenFacts {
 }
 
 const domain = { id: '834fc2b68d9942e8a85818a144a67ee1', name: 'acme' };
+const project = { domain, id: '1e245548ae2442f1bd4eb5870d68064a', name: 'web' };
+
+/** The domain and the project of every token. */
+export const everybodys: { readonly domainId: string; readonly projectId: string } = { domainId: domain.id, projectId: project.id };
 const services = [
   'identity',
   'compute',
@@ -45,9 +49,9 @@ export function tokenBody(facts: TokenFacts, identityUrl: string | undefined): s
     audit_ids: [facts.auditId],
     expires_at: keystoneTime(facts.expiresAtMs),
     issued_at: keystoneTime(facts.issuedAtMs),
-    project: { domain, id: '1e245548ae2442f1bd4eb5870d68064a', name: 'web' },
+    project,
     is_domain: false,
-    roles: (facts.roles ?? ['member', 'reader']).map((name) => ({ id: idOf(`role ${name}`), name })),
+    roles: (facts.roles ?? ['member', 'reader']).map((name) => ({ id: roleIdOf(name), name })),
     ...(identityUrl !== undefined && { catalog: catalogWith(identityUrl) }),
   };
   return JSON.stringify({ token });
@@ -56,6 +60,11 @@ export function tokenBody(facts: TokenFacts, identityUrl: string | undefined): s
 /** Keystone tells whole seconds. */
 function keystoneTime(ms: number): string {
   return new Date(Math.floor(ms / 1000) * 1000).toISOString().replace('.000Z', '.000000Z');
+}
+
+/** Of a role by that name. */
+export function roleIdOf(name: string): string {
+  return idOf(`role ${name}`);
 }
 
 /** 32 hex digits that look like an id, always the same for a name. */

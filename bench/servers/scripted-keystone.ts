@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { type TokenFacts, tokenBody } from './keystone-body.ts';
+import { everybodys, type TokenFacts, tokenBody } from './keystone-body.ts';
 
 /**
  * How it is. `slow`: every answer comes later; `hanging`: requests are taken and answered when that is over; `failing`: 503;
@@ -39,6 +39,10 @@ export interface ScriptedKeystone {
   identityUrl: string;
   /** Called when a DELETE has made a token one that is refused. */
   onRevoked: (token: string) => void;
+  /** Called with each validation, answered or not: of which token, and by whose own token. */
+  onValidation: (token: string, caller: string) => void;
+  /** How often its list of revocation events, which is empty, has been asked for. */
+  readonly polls: number;
   close(): Promise<void>;
 }
 
@@ -51,12 +55,15 @@ export async function startScriptedKeystone(login: { readonly password: string }
   const held = new Set<() => void>();
   const looks = new Set<() => void>();
   let total = 0;
+  let polls = 0;
   let mood: Mood = 'well';
 
   function answer(incoming: IncomingMessage, body: string): Reply {
     if (mood === 'failing') return errorReply(503, 'Service Unavailable', 'The service is away.');
     const path = (incoming.url ?? '').replace(/\?.*/s, '');
     if (path === '/v3' || path === '/v3/') return { status: 200, body: version(`http://${incoming.headers.host}`) };
+    if (path === '/v3/OS-REVOKE/events' || path.startsWith('/v3/projects/'))
+      return listed(path, String(incoming.headers['x-auth-token'] ?? ''));
     if (path !== '/v3/auth/tokens') return errorReply(404, 'Not Found', 'The resource could not be found.');
     if (incoming.method === 'POST') return logIn(body);
     const subject = String(incoming.headers['x-subject-token'] ?? '');
@@ -73,6 +80,18 @@ export async function startScriptedKeystone(login: { readonly password: string }
     }
     const withCatalog = !/[?&]nocatalog/.test(incoming.url ?? '');
     return { status: 200, body: tokenBody(known, withCatalog ? keystone.identityUrl : undefined), subject };
+  }
+
+  /** It revokes nothing by an event, and everybody's project is enabled. */
+  function listed(path: string, caller: string): Reply {
+    if (!own.has(caller)) return unauthorized;
+    if (path === '/v3/OS-REVOKE/events') {
+      polls += 1;
+      return { status: 200, body: JSON.stringify({ events: [], links: { next: null, self: path, previous: null } }) };
+    }
+    const { projectId: id, domainId: domain_id } = everybodys;
+    if (!path.endsWith(`/${id}`)) return errorReply(404, 'Not Found', 'Could not find project.');
+    return { status: 200, body: JSON.stringify({ project: { id, name: 'web', domain_id, enabled: true, is_domain: false } }) };
   }
 
   function logIn(body: string): Reply {
@@ -96,6 +115,7 @@ export async function startScriptedKeystone(login: { readonly password: string }
       const token = String(incoming.headers['x-subject-token']);
       counts.set(token, (counts.get(token) ?? 0) + 1);
       total += 1;
+      keystone.onValidation(token, String(incoming.headers['x-auth-token'] ?? ''));
       for (const look of looks) look();
     }
     // Decided when it is answered, not when it is asked: what was denied meanwhile is refused.
@@ -158,6 +178,10 @@ export async function startScriptedKeystone(login: { readonly password: string }
     slowMs: 300,
     identityUrl: `http://127.0.0.1:${port}/v3`,
     onRevoked: () => undefined,
+    onValidation: () => undefined,
+    get polls() {
+      return polls;
+    },
     close: () => (server.listening ? stop() : Promise.resolve()),
   };
   return keystone;

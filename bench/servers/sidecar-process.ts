@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type Client, connect } from '../../src/client/index.ts';
@@ -20,9 +20,22 @@ export interface SidecarPlan {
   readonly password: string;
   /** `host:port` of each memcached. */
   readonly servers: readonly string[];
+  /** Of one request to them; absent: the default. */
+  readonly sharedDeadlineMs?: number;
   readonly caching: string;
   /** Flow mapping; Fernet tokens of a scripted or real Keystone. */
   readonly calls: string;
+  /** Flow mappings of the issuer: who tells of what happens there, and the keys at hand. Absent: neither. */
+  readonly news?: string;
+  readonly keys?: string;
+  /** The shapes of its tokens; absent: Fernet. */
+  readonly accepts?: string;
+  /** Other settings, whole lines. */
+  readonly settings?: string;
+  /** Of a call of `client` that does not say; absent: the client's own. */
+  readonly timeoutMs?: number;
+  /** By how much its clock is ahead of the machine's, with Debian's faketime. */
+  readonly aheadMs?: number;
 }
 
 /** The process, or the next one in its place. */
@@ -83,7 +96,10 @@ export function sidecarProcess(plan: SidecarPlan): SidecarProcess {
     residentBytes: () => (serving && child?.pid ? residentBytesOf(child.pid) : undefined),
     cpuSeconds: () => cpuSecondsOf(child?.pid ?? 0),
     async start() {
-      const started = spawn(process.execPath, [plan.cli, 'serve', '--config', file], { stdio: ['ignore', 'pipe', 'pipe'] });
+      const started = spawn(process.execPath, [plan.cli, 'serve', '--config', file], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...process.env, ...clockSetBy(plan.aheadMs ?? 0) },
+      });
       child = started;
       const said: string[] = [];
       started.stderr.on('data', (part) => void said.push(String(part)));
@@ -98,7 +114,7 @@ export function sidecarProcess(plan: SidecarPlan): SidecarProcess {
         });
       });
       serving = {
-        client: connect({ address: addresses.tcp }),
+        client: connect({ address: addresses.tcp, ...(plan.timeoutMs !== undefined && { timeoutMs: plan.timeoutMs }) }),
         tcp: addresses.tcp,
         face: addresses.keystone === undefined ? undefined : `http://${addresses.keystone}/v3`,
       };
@@ -116,7 +132,23 @@ export function sidecarProcess(plan: SidecarPlan): SidecarProcess {
   };
 }
 
-const startMs = 30_000;
+/** With what its news have to catch up with. */
+const startMs = 90_000;
+
+/** libfaketime without its program, which would stand between us and the process. Who sets a clock does not make time go faster. */
+function clockSetBy(aheadMs: number): NodeJS.ProcessEnv {
+  if (aheadMs === 0) return {};
+  return { LD_PRELOAD: fakeTimeLibrary(), FAKETIME: `+${aheadMs / 1000}`, FAKETIME_DONT_FAKE_MONOTONIC: '1' };
+}
+
+/** Of Debian's package `faketime`, where the machine's architecture has it. Throws where it is not installed. */
+function fakeTimeLibrary(): string {
+  const found = readdirSync('/usr/lib')
+    .map((name) => `/usr/lib/${name}/faketime/libfaketimeMT.so.1`)
+    .find((path) => existsSync(path));
+  if (found === undefined) throw new Error('faketime is not installed');
+  return found;
+}
 
 /** Of the line that says `serving`. */
 interface Serving {
@@ -140,14 +172,17 @@ issuers:
     kind: keystone
     url: ${plan.keystoneUrl}
     login: { password: { username: validator, project: service, password_file: ${join(plan.dir, 'password')} } }
-    accepts: [fernet]
+    accepts: ${plan.accepts ?? '[fernet]'}
     calls: ${plan.calls}
     max_token_life: 24h
     revoke_upstream: true
+    keys: ${plan.keys ?? '{}'}
+    news: ${plan.news ?? '{}'}
 caching:
-  shared: { servers: [${plan.servers.join(', ')}] }
+  shared: { servers: [${plan.servers.join(', ')}]${plan.sharedDeadlineMs === undefined ? '' : `, deadline: ${plan.sharedDeadlineMs}ms`} }
 ${plan.caching}
 limits: { unverified_revokes: 1000 }
+${plan.settings ?? ''}
 journal: { dir: ${join(plan.dir, 'journal')} }
 logging: { level: info }
 shutdown: { drain: 500ms }

@@ -1,5 +1,8 @@
 // The lab itself: a real Keystone answers, issues every kind of token, and can be stopped, frozen and counted.
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { readdirSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from '../fakes/rabbitmq.ts';
+import { eventOf, type Recorder, startRecorder } from '../oracle/recorder.ts';
 import { keystoneRequest } from './lab/keystone-api.ts';
 import { describeWithKeystone, type Lab, startKeystone, type TokenKind } from './lab.ts';
 
@@ -109,5 +112,70 @@ describeWithKeystone('the Keystone lab', () => {
     await expect(validate(token, lab.proxy.url)).rejects.toThrow('fetch failed');
     await lab.startServer();
     expect((await validate(token)).status).toBe(200);
+  });
+});
+
+describeWithKeystone('the Keystone lab that tells', () => {
+  describeWithRabbitmq('on a broker', () => {
+    let rabbitmq: Rabbitmq;
+    let recorder: Recorder;
+    let lab: Lab;
+
+    beforeAll(async () => {
+      rabbitmq = await startRabbitmq();
+      recorder = await startRecorder(rabbitmq.transportUrl);
+    }, 240_000);
+    afterEach(() => lab?.close());
+    afterAll(async () => {
+      await recorder?.close();
+      await rabbitmq?.close();
+    });
+
+    /** Starts Keystone, and answers what renames dave. */
+    const startTelling = async (notifications: { readonly format: 'basic' | 'cadf'; readonly optOut?: 'none' }, provider?: 'jws') => {
+      lab = await startKeystone({ notifications: { url: rabbitmq.transportUrl, ...notifications }, ...(provider && { provider }) });
+      const admin = await lab.token('admin');
+      recorder.take();
+      return () => lab.request('PATCH', `/users/${lab.seed.users.dave.id}`, admin, { user: { email: 'dave@example.org' } });
+    };
+    /** The types of all messages until one of type `last`, and what that one is about. */
+    const heardUntil = async (last: string) => {
+      const heard: ReturnType<typeof eventOf>[] = [];
+      await vi.waitFor(
+        () => {
+          heard.push(...recorder.take().map(eventOf));
+          expect(heard.at(-1)?.type).toBe(last);
+        },
+        { timeout: 30_000, interval: 50 },
+      );
+      return { types: heard.map(({ type }) => type), payload: heard.at(-1)?.payload, atMs: heard.at(-1)?.atMs ?? 0 };
+    };
+
+    test('in the basic format, where its tokens are JWS that its public key verifies', async () => {
+      const rename = await startTelling({ format: 'basic' }, 'jws');
+      expect((await lab.token('project')).split('.')).toHaveLength(3);
+      expect([readdirSync(lab.jwsKeys), readdirSync(lab.fernetKeys).sort()]).toEqual([['public.pem'], ['0', '1']]);
+      await rename();
+      const { types, payload } = await heardUntil('identity.user.updated');
+      expect(types).toEqual(['identity.user.updated']);
+      expect(Object.keys(payload ?? {}).sort()).toEqual(['request_id', 'resource_info']);
+      expect(payload).toMatchObject({ resource_info: lab.seed.users.dave.id });
+    });
+
+    test('in CADF, also of logins where it is told to; and it can be slow between a message and the rest of what it does', async () => {
+      const rename = await startTelling({ format: 'cadf', optOut: 'none' });
+      await lab.token('dave');
+      await heardUntil('identity.authenticate');
+      await lab.lagAfterMessages(1500);
+      await rename();
+      const repliedMs = Date.now();
+      const { payload, atMs } = await heardUntil('identity.user.updated');
+      expect(payload?.['target']).toMatchObject({ id: lab.seed.users.dave.id });
+      expect(repliedMs - atMs).toBeGreaterThan(1490);
+      await lab.lagAfterMessages(0);
+      recorder.take();
+      await rename();
+      await heardUntil('identity.user.updated');
+    });
   });
 });

@@ -25,6 +25,12 @@ export interface SidecarOptions {
   readonly faces?: true;
   /** Flow mapping for `keys`: Keystone's, at hand. */
   readonly keys?: string;
+  /** As `transport_url`: `TRANSPORT_URL_FILE` in `news` is a file that holds it. */
+  readonly transportUrl?: string;
+  /** Other settings, whole lines. */
+  readonly settings?: string;
+  /** Of this sidecar, in its queue's name too. */
+  readonly name?: string;
 }
 
 /** A running sidecar. */
@@ -57,8 +63,10 @@ export async function startSidecar(lab: Lab, options: SidecarOptions = {}): Prom
   const secretFile = join(directory, 'secret');
   await writeFile(secretFile, `${options.secret ?? validator.password}\n`);
   const login = options.login ?? `{ password: { username: ${validator.name}, project: service, password_file: SECRET_FILE } }`;
+  const transportUrlFile = join(directory, 'transport-url');
+  if (options.transportUrl !== undefined) await writeFile(transportUrlFile, `${options.transportUrl}\n`);
   const text = `
-name: end-to-end
+name: ${options.name ?? 'end-to-end'}
 listen:
   socket: { path: ${directory}/sidegate.sock, mode: "0600" }
   tcp: 127.0.0.1:0
@@ -79,8 +87,9 @@ issuers:
     calls: ${options.calls ?? patient}
     max_token_life: 24h
     keys: ${options.keys ?? '{}'}
-    news: ${options.news ?? '{ bus: null, poll: null }'}
+    news: ${(options.news ?? '{ bus: null, poll: null }').replace('TRANSPORT_URL_FILE', transportUrlFile)}
 caching: ${options.caching ?? '{}'}
+${options.settings ?? ''}
 journal: { dir: ${directory}/journal }
 logging: { level: debug }
 shutdown: { drain: 500ms }

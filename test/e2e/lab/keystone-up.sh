@@ -4,9 +4,11 @@
 #
 #   LAB_DIR=DIR KEYSTONE_PORT=PORT ./keystone-up.sh [--expiration SECONDS] [--provider fernet|jws]
 #                                                   [--notifications TRANSPORT_URL [--format basic|cadf] [--opt-out default|none]]
+#                                                   [--cache HOST:PORT]
 #
 # Needs python3-keystone, uwsgi-core and uwsgi-plugin-python3; no memcached, no /etc files; a broker only for --notifications, which
-# must be there when something happens: Keystone waits for it. --opt-out none: logins are told of too. Login: admin/adminpass.
+# must be there when something happens: Keystone waits for it. --opt-out none: logins are told of too. --cache: a memcached of its own,
+# as deployed (needs python3-memcache): a validation takes a tenth of the time. Login: admin/adminpass.
 set -eu -o pipefail
 PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 unset PYTHONPATH PYTHONHOME || true
@@ -14,7 +16,7 @@ unset PYTHONPATH PYTHONHOME || true
 export LAB_DIR
 HERE=$(cd "$(dirname "$0")" && pwd)
 
-EXPIRATION=3600 PROVIDER=fernet NOTIFICATIONS='' FORMAT=cadf OPT_OUT=default
+EXPIRATION=3600 PROVIDER=fernet NOTIFICATIONS='' FORMAT=cadf OPT_OUT=default CACHE=''
 while [ $# -gt 0 ]; do
   case $1 in
     --expiration) EXPIRATION=$2; shift 2 ;;
@@ -22,6 +24,7 @@ while [ $# -gt 0 ]; do
     --notifications) NOTIFICATIONS=$2; shift 2 ;;
     --format) FORMAT=$2; shift 2 ;;
     --opt-out) OPT_OUT=$2; shift 2 ;;
+    --cache) CACHE=$2; shift 2 ;;
     *) echo "unknown argument: $1" >&2; exit 2 ;;
   esac
 done
@@ -31,6 +34,8 @@ case $FORMAT in basic|cadf) ;; *) echo "--format is basic or cadf" >&2; exit 2 ;
 MESSAGING='driver = noop'
 if [ -n "$NOTIFICATIONS" ]; then MESSAGING="driver = messagingv2
 transport_url = $NOTIFICATIONS"; fi
+if [ -n "$CACHE" ]; then BACKEND="backend = dogpile.cache.memcached
+memcache_servers = $CACHE"; else BACKEND=''; fi
 if [ "$OPT_OUT" = none ]; then OPTED_OUT='notification_opt_out = identity.nothing.at_all'; else OPTED_OUT=''; fi
 
 # Where nobody reaps orphans an ended process stays as a zombie, which kill -0 takes for alive.
@@ -55,6 +60,7 @@ $MESSAGING
 [cache]
 # With no backend nothing outlives a request, but within one request results are remembered: without it one validation costs some 480 SELECTs.
 enabled = true
+$BACKEND
 [token]
 provider = $PROVIDER
 expiration = $EXPIRATION

@@ -93,6 +93,8 @@ export interface LabOptions {
   readonly provider?: 'fernet' | 'jws';
   /** Where and how it tells what happens. Absent: nowhere. */
   readonly notifications?: LabNotifications;
+  /** `[cache] memcache_servers`, of its own. Absent: nothing is remembered from one request to the next. */
+  readonly cache?: string;
   /** The folder of keystone-up.sh; absent: that of this file, which a compiled program is not in. */
   readonly scripts?: string;
 }
@@ -133,12 +135,13 @@ export async function startKeystone(options: LabOptions = {}): Promise<Lab> {
   }
 }
 
-function argumentsFor({ expirationSeconds = 3600, provider = 'fernet', notifications }: LabOptions): readonly string[] {
+function argumentsFor({ expirationSeconds = 3600, provider = 'fernet', notifications, cache }: LabOptions): readonly string[] {
   const told = notifications && ['--notifications', notifications.url, '--format', notifications.format];
   return [
     ...['--expiration', String(expirationSeconds), '--provider', provider],
     ...(told ?? []),
     ...(notifications?.optOut === undefined ? [] : ['--opt-out', notifications.optOut]),
+    ...(cache === undefined ? [] : ['--cache', cache]),
   ];
 }
 

@@ -1,0 +1,237 @@
+// What happens to the news on their way: cut, lost, doubled, misaddressed; nothing is missed beyond what `degraded` says, and nothing counts twice.
+import { randomBytes } from 'node:crypto';
+import { connect } from 'amqplib';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Answer, WatchEvent } from '../../src/client/index.ts';
+import { describeWithMemcached } from '../fakes/memcached.ts';
+import { describeWithRabbitmq } from '../fakes/rabbitmq.ts';
+import { actionNamed } from '../oracle/actions.ts';
+import { type RecordedMessage, type Recorder, startRecorder } from '../oracle/recorder.ts';
+import type { Things } from '../oracle/things.ts';
+import { describeWithKeystone } from './lab.ts';
+import { caughtUp, issued, maxLagMs, patience, type Region, startRegion, untilAll, wordsOf } from './region.ts';
+import { type LabSidecar, wordOf } from './sidecar.ts';
+
+describeWithKeystone('news that do not come as they should', () => {
+  describeWithRabbitmq('from Keystone’s bus', () => {
+    describeWithMemcached('to sidecars that share a tier', () => {
+      let region: Region;
+      let recorder: Recorder;
+      let one: LabSidecar;
+      let other: LabSidecar;
+      let bystander: string;
+
+      beforeAll(async () => {
+        region = await startRegion('basic');
+        recorder = await startRecorder(region.rabbitmq.transportUrl);
+        [one, other] = await Promise.all([region.start('one'), region.start('other')]);
+        bystander = await region.lab.token('project');
+      }, 240_000);
+      afterAll(async () => {
+        await recorder?.close();
+        await region?.close();
+      });
+
+      const perform = async (name: string, things: Things): Promise<void> => {
+        const { status, body } = await actionNamed(name).perform(things);
+        expect(status, JSON.stringify(body)).toBeLessThan(300);
+      };
+      /** A token of things of its own, known to both. */
+      const known = async (kind: Parameters<Things['issue']>[0]): Promise<readonly [Things, string]> => {
+        const things = await region.things();
+        const token = await issued(things, kind);
+        expect(await wordsOf([one, other], token, bystander)).toEqual(['active']);
+        return [things, token];
+      };
+      const isSound = () => expect.poll(async () => (await one.client.validate(bystander)).degradedBy, patience).toEqual([]);
+      /** Asks again and again, until told; every answer, with what Keystone itself said right before the question. */
+      const watching = (sidecar: LabSidecar, token: string) => {
+        const answers: { readonly askedMs: number; readonly answer: Answer }[] = [];
+        let isOver = false;
+        const asking = (async () => {
+          while (!isOver) {
+            const askedMs = performance.now();
+            answers.push({ askedMs, answer: await sidecar.client.validate(token) });
+            await new Promise((resolve) => setTimeout(resolve, 50));
+          }
+        })();
+        return {
+          answers,
+          end: async () => {
+            isOver = true;
+            await asking;
+          },
+        };
+      };
+
+      test('S13 the bus is cut while a token dies of which it alone tells: what is still let in is younger than max_lag, or marked, or confirmed', async () => {
+        await isSound();
+        const [things, token] = await known('group_project');
+        await region.busLink.become('shut');
+        const watched = watching(one, token);
+        await perform('role_revoke_group_project_last', things);
+        const diedMs = performance.now();
+        await expect.poll(async () => wordOf(await one.client.validate(token)), patience).toBe('REFUSED');
+        await watched.end();
+        // Past max_lag every answer is confirmed within five seconds or marked; the bus says nothing yet.
+        const unmarked = watched.answers.filter(({ askedMs, answer }) => answer.active && !answer.degraded && askedMs > diedMs);
+        const lastMs = Math.max(...unmarked.map(({ askedMs }) => askedMs)) - diedMs;
+        // The link may have been idle for as long as a marker takes when it was cut; the rest is the machine's.
+        expect(lastMs).toBeLessThan(maxLagMs + 2000);
+        const { degradedBy } = await one.client.validate(bystander);
+        expect(degradedBy).toEqual(['SOURCE_BEHIND(bus)']);
+        await region.busLink.become('open');
+        await isSound();
+        expect(await wordsOf([one, other], bystander)).toEqual(['active']);
+        await untilAll('dead', [one, other], token);
+      });
+
+      test('S10 a link that comes back to a queue that was kept has missed nothing, and says so: no gap, and what lay there is told', async () => {
+        await isSound();
+        const [things, token] = await known('project');
+        const gaps = () => one.logged().split('news may have been missed').length - 1;
+        const before = gaps();
+        await region.busLink.become('hanging');
+        await perform('project_disable', things);
+        await region.busLink.become('open');
+        await untilAll('dead', [one, other], token);
+        await isSound();
+        expect(gaps()).toBe(before);
+      });
+
+      test('S10 the broker is restarted and every binding with it: what is announced before ours is there again is found all the same', async () => {
+        await isSound();
+        const [things, token] = await known('group_project');
+        await region.rabbitmq.stopApp();
+        const acting = perform('role_revoke_group_project_last', things);
+        await region.rabbitmq.startApp();
+        await acting;
+        await untilAll('dead', [one, other], token);
+        expect(one.logged()).toContain('news may have been missed');
+        await isSound();
+        expect(await wordsOf([one, other], bystander)).toEqual(['active']);
+      });
+
+      test('S10 a sidecar that is away meanwhile hears what lies in its queue before it is relied on', async () => {
+        await isSound();
+        const [things, token] = await known('trust');
+        const restarting = other.restart();
+        await perform('trust_delete', things);
+        await restarting;
+        await caughtUp(other);
+        // The tier still has the facts of before.
+        expect(await wordsOf([other], token, bystander)).toEqual(['dead', 'active']);
+        await untilAll('dead', [one], token);
+      });
+
+      test('S14 messages that come again, in another order and doubled are no new revocations: nothing that was issued since dies', async () => {
+        await isSound();
+        recorder.take();
+        const [things, token] = await known('project');
+        await perform('user_disable', things);
+        await perform('user_enable', things);
+        await perform('trust_delete', things);
+        await region.lab.nextSecond();
+        const [later, trusted] = [await issued(things, 'project'), await issued(things, 'trust_impersonating')];
+        await untilAll('dead', [one, other], token);
+        await untilAll('active', [one, other], later, trusted);
+        await isSound();
+        const heard = recorder.take();
+        expect(heard.length).toBeGreaterThan(3);
+
+        const entries = await entriesWhile(one, async () => {
+          await publish(region, [...heard.toReversed(), ...heard, ...heard]);
+          // What comes last is told last: then all of it has been.
+          await perform('user_update_email', things);
+          await expect.poll(() => one.client.status().then(({ sources }) => sources[0]?.lastNewsAtMs ?? 0), patience).toBeGreaterThan(0);
+          await untilSettled(one);
+        });
+        expect(entries.filter(({ effect }) => effect === 'REVOKE')).toEqual([]);
+        expect(await wordsOf([one, other], later, trusted, bystander)).toEqual(['active']);
+        expect(await wordsOf([one, other], token)).toEqual(['dead']);
+      });
+
+      test('S9 Keystone is restarted: what it told before it went is heard, and nothing is called inactive because it was away', async () => {
+        await isSound();
+        const [things, token] = await known('application_credential');
+        await perform('application_credential_delete', things);
+        await region.lab.stopServer();
+        const watched = watching(one, bystander);
+        // What is revoked by name needs no question.
+        await untilAll('dead', [one, other], token);
+        await region.lab.startServer();
+        await untilAll('dead', [one, other], token);
+        await watched.end();
+        expect(watched.answers.filter(({ answer }) => !answer.active)).toEqual([]);
+        await isSound();
+      });
+
+      test('S10 an exchange that is not Keystone’s is said, and the poll and the confirmations still find what has died', async () => {
+        const bus = `{ transport_url_file: TRANSPORT_URL_FILE, exchange: keystone-${randomBytes(3).toString('hex')} }`;
+        const lost = await region.open('lost', { news: `{ bus: ${bus}, poll: { every: 1s } }` });
+        const [things, token] = await known('group_project');
+        expect(await wordsOf([lost], token, bystander)).toEqual(['active']);
+        await expect.poll(async () => (await lost.client.validate(bystander)).degradedBy, patience).toContain('SOURCE_BEHIND(bus)');
+        const { dependencies } = await lost.client.status();
+        expect(dependencies.filter(({ reachable }) => !reachable).map(({ problem }) => problem)).toEqual([
+          expect.stringContaining('exchange'),
+        ]);
+        await perform('role_revoke_group_project_last', things);
+        await untilAll('dead', [lost], token);
+        expect(await wordsOf([lost], bystander)).toEqual(['active']);
+      });
+    });
+  });
+});
+
+/** Puts the messages on Keystone's exchange, byte for byte. */
+async function publish({ rabbitmq }: Region, messages: readonly RecordedMessage[]): Promise<void> {
+  const connection = await connect(rabbitmq.transportUrl.replace(/^rabbit:/, 'amqp:'));
+  try {
+    const channel = await connection.createConfirmChannel();
+    for (const { routingKey, body } of messages) {
+      channel.publish('keystone', routingKey, Buffer.from(body), { contentType: 'application/json', contentEncoding: 'utf-8' });
+    }
+    await channel.waitForConfirms();
+  } finally {
+    await connection.close();
+  }
+}
+
+type Entry = Extract<WatchEvent, { kind: 'invalidation' }>;
+
+/** What the sidecar's journal gets while `happening`. */
+async function entriesWhile({ client }: LabSidecar, happening: () => Promise<void>): Promise<readonly Entry[]> {
+  const ending = new AbortController();
+  const entries: Entry[] = [];
+  let opened: () => void = () => undefined;
+  const open = new Promise<void>((resolve) => {
+    opened = resolve;
+  });
+  const listening = (async () => {
+    for await (const event of client.watch({ signal: ending.signal })) {
+      if (event.kind === 'opened') opened();
+      if (event.kind === 'invalidation') entries.push(event);
+    }
+  })();
+  await open;
+  await happening();
+  ending.abort();
+  await listening;
+  return entries;
+}
+
+/** Resolves when nothing new has been applied for longer than a settle window. */
+async function untilSettled({ client }: LabSidecar): Promise<void> {
+  let applied = -1;
+  await expect
+    .poll(
+      async () => {
+        const before = applied;
+        applied = (await client.status()).applied?.revision ?? 0;
+        return applied === before;
+      },
+      { timeout: 60_000, interval: 3000 },
+    )
+    .toBe(true);
+}
