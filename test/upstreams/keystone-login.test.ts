@@ -321,4 +321,20 @@ describe('the token that Keystone is asked with', () => {
     for (let n = 0; n < 20; n += 1) await failure(wanted());
     expect(stage.loginCount()).toBe(1);
   });
+
+  it('tells by the health of its Keystone why it cannot be had, before anybody asks about a token', async () => {
+    stage.answerLogins(() => ({ status: 503 }));
+    for (let n = 0; n < 3; n += 1) await failure(wanted());
+    expect(stage.upstream.health()).toMatchObject({ reachable: false, problem: expect.stringContaining('did not take our login (503)') });
+    expect(stage.telemetry.lines.filter(({ level }) => level === 'warn')).toHaveLength(1);
+
+    stage.answerLogins(undefined);
+    await stage.clock.advance(1_000);
+    await wanted();
+    expect(stage.upstream.health()).toEqual({ reachable: true, lastAnswerAtMs: stage.clock.nowMs() });
+    // One that is at hand says nothing of how it is now.
+    await stage.clock.advance(1_000);
+    await wanted();
+    expect(stage.upstream.health().lastAnswerAtMs).toBe(stage.clock.nowMs() - 1_000);
+  });
 });
