@@ -96,6 +96,8 @@ const maxRetryAfterMs = 300_000;
 // Of a reply. Keystone echoes the token, which may have 64 kB; node's own limit would be 16 kB.
 const maxHeaderBytes = 131_072;
 const firstPauseMs = 50;
+/** One for all: most deadlines pass when their question has long been answered. */
+const timeIsOver = new DOMException('the time of the question is over', 'TimeoutError');
 const notHttp: ReadonlySet<string> = new Set(['HTTPParserError', 'UND_ERR_HEADERS_OVERFLOW']);
 const transient: ReadonlySet<number> = new Set([502, 503, 504]);
 
@@ -126,7 +128,7 @@ export function createHttp(options: HttpOptions, deps: HttpDeps): Http {
     const timer = setTimeout(() => {
       isLate = true;
       signal?.removeEventListener('abort', leave);
-      ending.abort();
+      ending.abort(timeIsOver);
     }, options.deadlineMs).unref();
     if (signal?.aborted) leave();
     else signal?.addEventListener('abort', leave, { once: true });
