@@ -29,7 +29,7 @@ interface Span {
   readonly untilMs: number;
 }
 
-/** Tokens from where no key has shown itself: so many are asked about at once, and one more each so often. */
+/** Tokens from before all that have been opened, and from after them: of either so many are asked about at once, and one more each so often. */
 const beyondAtOnce = 8;
 const beyondEveryMs = 1_000;
 /** Of those from between tokens that are open a sample: a key may be missing here in the middle, or some nodes go on with an old one. */
@@ -49,13 +49,16 @@ export class KeyProof<Key extends RepositoryKey> {
   readonly #opened = new Map<string, Span>();
   #unopened: (Vouched & { readonly generation: number }) | undefined;
   #ownIsUnopened = false;
-  #left = beyondAtOnce;
-  #leftSinceMs = Number.NEGATIVE_INFINITY;
+  readonly #mayAskOlder: () => boolean;
+  readonly #mayAskYounger: () => boolean;
   #sampledMs = Number.POSITIVE_INFINITY;
 
   constructor(traits: KeyTraits, clock: Clock) {
     this.#traits = traits;
     this.#clock = clock;
+    // Apart: who keeps bringing what is of long ago takes no question from a key that has just begun.
+    this.#mayAskOlder = allowance(clock);
+    this.#mayAskYounger = allowance(clock);
   }
 
   /** Keystone has accepted a token that none of its keys opens. */
@@ -103,16 +106,15 @@ export class KeyProof<Key extends RepositoryKey> {
     if (!this.isProven(inUse) || this.isOutOfStep) return 'ask';
     // It could not be valid yet, whoever made it: most strings that are made up say so.
     if (claimedAtMs !== undefined && claimedAtMs > this.#clock.nowMs() + this.#traits.skewMs) return 'wrong';
-    const isAsked = this.#isBetween(claimedAtMs, inUse) ? this.#isSample() : this.#mayAsk();
-    return isAsked ? 'ask' : 'wrong';
+    return this.#isAsked(claimedAtMs ?? Number.POSITIVE_INFINITY, inUse) ? 'ask' : 'wrong';
   }
 
-  /** It claims to be from between two tokens that the keys in use have opened, or as old as one of them. */
-  #isBetween(claimedAtMs: number | undefined, { keys }: KeysInUse<Key>): boolean {
-    // Where each node has a key of its own, tokens of others say nothing of a key that is missing.
-    if (claimedAtMs === undefined || !this.#traits.oneAtATime) return false;
+  #isAsked(claimedAtMs: number, { keys }: KeysInUse<Key>): boolean {
     const spans = keys.flatMap(({ id }) => this.#opened.get(id) ?? []);
-    return spans.some(({ fromMs }) => fromMs <= claimedAtMs) && spans.some(({ untilMs }) => claimedAtMs <= untilMs);
+    if (spans.every(({ untilMs }) => untilMs < claimedAtMs)) return this.#mayAskYounger();
+    // Where each node has a key of its own, tokens of others say nothing of a key that is missing.
+    const isBetween = this.#traits.oneAtATime && spans.some(({ fromMs }) => fromMs <= claimedAtMs);
+    return isBetween ? this.#isSample() : this.#mayAskOlder();
   }
 
   #isSample(): boolean {
@@ -121,13 +123,18 @@ export class KeyProof<Key extends RepositoryKey> {
     this.#sampledMs = nowMs;
     return true;
   }
+}
 
-  #mayAsk(): boolean {
-    const nowMs = this.#clock.monotonicMs();
-    this.#left = Math.min(beyondAtOnce, this.#left + (nowMs - this.#leftSinceMs) / beyondEveryMs);
-    this.#leftSinceMs = nowMs;
-    if (this.#left < 1) return false;
-    this.#left -= 1;
+/** Says whether one more may be asked about, and counts it. */
+function allowance(clock: Clock): () => boolean {
+  let left = beyondAtOnce;
+  let sinceMs = Number.NEGATIVE_INFINITY;
+  return () => {
+    const nowMs = clock.monotonicMs();
+    left = Math.min(beyondAtOnce, left + (nowMs - sinceMs) / beyondEveryMs);
+    sinceMs = nowMs;
+    if (left < 1) return false;
+    left -= 1;
     return true;
-  }
+  };
 }

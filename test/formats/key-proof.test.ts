@@ -78,8 +78,17 @@ describe('keys that have opened a token that Keystone vouches for', () => {
     const proof = new KeyProof({ oneAtATime: false, skewMs: 0 }, clock);
     proof.opened(k1, now - 60_000, first);
     proof.opened(k1, now, first);
-    const judged = [now - 1_000, undefined, now, ...Array(5).fill(now - 30_000), now - 1_000].map((at) => proof.judge(at, first));
-    expect(judged).toEqual([...Array(8).fill('ask'), 'wrong']);
+    const judged = (at: number | undefined, count: number) => Array.from({ length: count }, () => proof.judge(at, first));
+    expect(judged(now - 1_000, 9)).toEqual([...Array(8).fill('ask'), 'wrong']);
+    expect(judged(undefined, 9)).toEqual([...Array(8).fill('ask'), 'wrong']);
+  });
+
+  it('have the younger ones asked about however many older ones somebody brings', () => {
+    const { proof, now } = fernet();
+    proof.opened(k1, now - 5_000, first);
+    for (let n = 0; n < 100; n += 1) proof.judge(now - 100_000, first);
+    expect(proof.judge(now - 100_000, first)).toBe('wrong');
+    expect(proof.judge(now - 4_000, first)).toBe('ask');
   });
 
   it('go on as proven by a rotation that keeps the key, and not by one that drops it', () => {
