@@ -1,5 +1,6 @@
 // Our own credential: how it logs in, when it is renewed, and that nobody hammers Keystone with it.
 
+import { setMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { ScriptedAnswer } from '../fakes/http-authority.ts';
@@ -290,6 +291,7 @@ describe('after a refused login', () => {
 
 describe('the token that Keystone is asked with', () => {
   const signal = new AbortController().signal;
+  setMaxListeners(0, signal);
   const { wanted, held } = { wanted: () => stage.upstream.own.wanted(signal), held: () => stage.upstream.own.held() };
 
   it('is none before the first login, which needs no question', async () => {
