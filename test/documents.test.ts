@@ -117,3 +117,23 @@ test('every machine reason in semantics.md is one that the code gives', () => {
   const isGiven = (reason: string): boolean => sources.includes(`'${reason}'`) || sources.includes(`_${reason.split('_').at(-1)}\``);
   expect(reasons.filter((reason) => !isGiven(reason))).toEqual([]);
 });
+
+test('architecture.md has every room and file at the root of src, and no other', () => {
+  const tree = under('docs/architecture.md', '## The rooms').split('```')[1] ?? '';
+  // Two places may stand in one line, before what is said of them.
+  const said = tree
+    .split('\n')
+    .flatMap((line) => [...(/^ {2}((?:[\w.-]+(?:\.ts|\/) ?)+) /.exec(line)?.[1] ?? '').matchAll(/\S+/g)].map(([place]) => place));
+  const there = readdirSync(join(project, 'src'), { withFileTypes: true }).map((entry) =>
+    entry.isDirectory() ? `${entry.name}/` : entry.name,
+  );
+  expect(said.toSorted()).toEqual(there.toSorted());
+});
+
+test('every limit in architecture.md stands in a file that is there', () => {
+  const files = codeIn(under('docs/architecture.md', '## Limits')).filter((code) => code.endsWith('.ts'));
+  expect(files.length).toBeGreaterThan(40);
+  // In one cell the second file is beside the first.
+  const isThere = (file: string): boolean => existsSync(join(project, 'src', file)) || existsSync(join(project, 'src/formats', file));
+  expect(files.filter((file) => !isThere(file))).toEqual([]);
+});
