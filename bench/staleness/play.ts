@@ -1,5 +1,6 @@
 // Plays row after row of the truth table in one setting, each with its action on a live Keystone.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Action } from '../../test/oracle/action.ts';
 import { rowsFor, tableActions } from '../../test/oracle/actions.ts';
 import type { Kind } from '../../test/oracle/kinds.ts';
@@ -7,7 +8,7 @@ import { otherRows } from '../../test/oracle/other-actions.ts';
 import { forgetDead, playRow, prepare, type Row } from '../../test/oracle/row.ts';
 import { makeThings, type Things } from '../../test/oracle/things.ts';
 import { type Peer, type PeerRow, type PeerWatch, startPeer } from './peer.ts';
-import { type Setting, type StalenessStage, startStage, timing } from './stage.ts';
+import { type Setting, type StalenessStage, skewMs, startStage, timing } from './stage.ts';
 
 /** A row, with what else was seen in it. */
 export interface PlayedRow {
@@ -115,7 +116,8 @@ async function playOne(action: Action, things: Things, stage: StalenessStage, pe
     watched = await peer?.watch(tokens);
     for (const counter of counters) counter.forget();
   };
-  const row = await playRow(action, things, { truth, places, timing, intervalMs, slackMs, beginning });
+  const sharing = (good: readonly string[]): Promise<void> => shared(stage, good);
+  const row = await playRow(action, things, { truth, places, timing, intervalMs, slackMs, sharing, beginning });
   const counts = counters.flatMap((counter, sidecar) =>
     [...tags].map(([kind, wanted]) => ({
       sidecar,
@@ -126,6 +128,18 @@ async function playOne(action: Action, things: Things, stage: StalenessStage, pe
   );
   const peerRow = await watched?.until(row);
   return { setting, row, counts, ...(peerRow && { peer: peerRow }) };
+}
+
+/** Has the first sidecar fetch them when nothing has been told for so long that the second takes what it finds in the tier. */
+async function shared({ counters, sidecars }: StalenessStage, tokens: readonly string[]): Promise<void> {
+  const quietMs = timing.settleMs + skewMs + 500;
+  const untilMs = performance.now() + 60_000;
+  const isQuiet = (): boolean => counters.every((counter) => performance.now() - counter.quietSinceMs() > quietMs);
+  while (!isQuiet()) {
+    if (performance.now() > untilMs) throw new Error('news come all the time: nothing can be shared');
+    await sleep(100);
+  }
+  await Promise.all(tokens.map((token) => sidecars[0]?.client.validate(token, { maxStalenessMs: 200 })));
 }
 
 function lineOf({ row, counts }: PlayedRow): string {

@@ -38,6 +38,8 @@ export interface StalenessStage {
 }
 
 /** As the sidecars are configured. */
+/** `limits.skew`: its default. What another host has fetched sooner than settling and this after news is believed by nobody. */
+export const skewMs = 2000;
 export const timing: Timing = { settleMs: 2000, pollEveryMs: 2000, wideWindowMs: 4000, factsTimeMs: 20_000, refusalTimeMs: 5000 };
 
 /** Starts it: some half a minute. `root`: of the project. */

@@ -3,6 +3,7 @@
 import type { Told } from '../../test/oracle/action.ts';
 import type { Judgement } from '../../test/oracle/judge.ts';
 import type { PlaceName } from '../../test/oracle/places.ts';
+import type { Cell } from '../../test/oracle/row.ts';
 import { quantile, type Row as Reported } from '../report.ts';
 import { tokenCacheSeconds } from './peer.ts';
 import type { Played, PlayedRow } from './play.ts';
@@ -12,7 +13,7 @@ const places: readonly PlaceName[] = ['memory', 'shared', 'near'];
 
 /** The way there and back, beside what the rules promise. */
 const wayMs = 250;
-const { settleMs, pollEveryMs, wideWindowMs, factsTimeMs } = timing;
+const { settleMs, pollEveryMs, wideWindowMs, factsTimeMs, refusalTimeMs } = timing;
 /** At most so many milliseconds for 99 of 100 answers, by who tells; what is not announced has its own time too. */
 const wantedMs: Readonly<Record<Exclude<Told, 'silent'>, number>> = {
   bus: settleMs + wayMs,
@@ -42,7 +43,15 @@ export function summaryOf({ rows, failures }: Played): readonly Reported[] {
         `${count(cells, ({ place, firstFrom }) => place === 'shared' && firstFrom === 'shared')} of the second sidecar's were first found in memcached; ` +
         `${failures.length} rows could not be played; ${kindsOf(broken)}`,
     },
-    ...(Object.keys(wantedMs) as (keyof typeof wantedMs)[]).flatMap((told) => places.flatMap((place) => latenessOf(rows, told, place))),
+    ...(Object.keys(wantedMs) as (keyof typeof wantedMs)[]).flatMap((told) =>
+      places.flatMap((place) => {
+        const late = lateness(rows, place, (row, cell) => !isRevival(row, cell) && toldOf(row, cell) === told);
+        return measured(`${told}_${place}`, late, wantedMs[told], titles[told]);
+      }),
+    ),
+    ...places.flatMap((place) =>
+      measured(`revived_${place}`, lateness(rows, place, isRevival), settleMs + refusalTimeMs + wayMs, 'came back to life, whoever told'),
+    ),
     ...costs(rows),
     ...peers(rows),
   ];
@@ -81,18 +90,13 @@ export function tableOf(rows: readonly PlayedRow[]): string {
   ].join('\n');
 }
 
-function latenessOf(rows: readonly PlayedRow[], told: keyof typeof wantedMs, place: PlaceName): readonly Reported[] {
-  const late = lateness(rows, place, ({ row }) => row.action.told === told);
+function measured(name: string, late: readonly number[], wanted: number, title: string): readonly Reported[] {
   if (late.length === 0) return [];
   const row = (what: string, value: number, wanted: string | null): Reported => ({
-    answer: { name: `staleness_${told}_${place}_${what}`, value, unit: 'ms', wanted },
-    note: `${titles[told]}: from the reply to the changed answer; ${late.length} answers`,
+    answer: { name: `staleness_${name}_${what}`, value, unit: 'ms', wanted },
+    note: `${title}: from the reply to the changed answer; ${late.length} answers`,
   });
-  return [
-    row('p50', quantile(late, 0.5), null),
-    row('p99', quantile(late, 0.99), `<= ${wantedMs[told]}`),
-    row('worst', Math.max(...late), null),
-  ];
+  return [row('p50', quantile(late, 0.5), null), row('p99', quantile(late, 0.99), `<= ${wanted}`), row('worst', Math.max(...late), null)];
 }
 
 /** Validations by a sidecar, of a token that something was told about; what nobody tells of is fetched again for its age. */
@@ -134,12 +138,18 @@ function peers(rows: readonly PlayedRow[]): readonly Reported[] {
   return [row('p50', quantile(ms, 0.5)), row('worst', Math.max(...ms))];
 }
 
-function lateness(rows: readonly PlayedRow[], place: PlaceName, fits: (row: PlayedRow) => boolean): readonly number[] {
-  return rows
-    .filter(fits)
-    .flatMap(({ row }) => row.cells)
-    .flatMap((cell) => (cell.place === place && cell.changedAfterMs !== undefined ? [cell.changedAfterMs] : []));
+function lateness(rows: readonly PlayedRow[], place: PlaceName, fits: (row: PlayedRow, cell: Cell) => boolean): readonly number[] {
+  return rows.flatMap((row) =>
+    row.row.cells.flatMap((cell) =>
+      cell.place === place && cell.changedAfterMs !== undefined && fits(row, cell) ? [cell.changedAfterMs] : [],
+    ),
+  );
 }
+
+/** Nobody is let in too long by one that is taken for dead a little longer. */
+const isRevival = ({ row }: PlayedRow, { kind }: Cell): boolean => row.truth.get(kind)?.before.accepted === false;
+
+const toldOf = ({ row: { action } }: PlayedRow, { kind }: Cell): Told => action.toldOtherwise?.[kind] ?? action.told;
 
 function measures(late: readonly number[]): string {
   if (late.length === 0) return '–';

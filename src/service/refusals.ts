@@ -66,7 +66,9 @@ export class Refusals {
   /** Says whether it was remembered; false in a mass refusal, or where that is switched off. */
   remember(digest: string, issuer: string, refusal: Refusal, nowMs: number): boolean {
     if (!this.#limits.enabled || this.inMassRefusal(nowMs)) return false;
-    this.#entries.set(digest + issuer, { ...refusal, untilMs: nowMs + this.#limits.timeMs });
+    // What is refused again and again was known before the first time.
+    const formerly = refusal.formerly ?? this.#entries.peek(digest + issuer)?.formerly;
+    this.#entries.set(digest + issuer, { revision: refusal.revision, formerly, untilMs: nowMs + this.#limits.timeMs });
     return true;
   }
 

@@ -96,7 +96,7 @@ export const removeExampleFiles = (): void => rmSync(directory, { recursive: tru
 export function exampleText(): string {
   const text = readFileSync(new URL('../../sidegate.example.yaml', import.meta.url), 'utf8');
   for (const [, name] of text.matchAll(/\/etc\/sidegate\/([a-z.-]+)/g)) writeFileSync(join(directory, String(name)), `${secretText}\n`);
-  for (const [, name] of text.matchAll(/\/etc\/keystone\/([a-z.-]+)/g)) mkdirSync(join(directory, String(name)), { recursive: true });
+  for (const [, name] of text.matchAll(/\/etc\/keystone\/([a-z./-]+)/g)) mkdirSync(join(directory, String(name)), { recursive: true });
   return text.replaceAll(/\/etc\/(sidegate|keystone)\//g, `${directory}/`);
 }
 

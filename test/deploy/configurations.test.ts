@@ -35,6 +35,14 @@ describe.each(all)('the configuration of %s', (_name, text, doubted) => {
     expect(issuer && 'url' in issuer ? issuer.url : '').toMatch(/^https:/);
   });
 
+  test('hears of what Keystone lists, and what is beside that for the taking are settings too', () => {
+    const newsOf = (config: ReturnType<typeof configIn>) => config.issuers.map((issuer) => 'news' in issuer && issuer.news);
+    expect(newsOf(configIn(text))).toMatchObject([{ bus: undefined, poll: { everyMs: 2000 } }]);
+    const taken = text.replaceAll(/# (bus|keys): \{/g, '$1: {');
+    expect(newsOf(configIn(taken))).toMatchObject([{ bus: { exchange: 'keystone' }, poll: { everyMs: 2000 } }]);
+    expect(configIn(taken).issuers).toMatchObject([{ keys: { fernetDir: expect.stringMatching(/fernet-keys$/) } }]);
+  });
+
   test('a name that is no setting would have been found', () => {
     expect(() => configIn(text.replace('max_token_life', 'max_token_live'))).toThrow('max_token_life');
   });

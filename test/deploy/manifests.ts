@@ -38,12 +38,11 @@ export const pairs = (node: Node | undefined): readonly (readonly [string, strin
 export const said = (node: unknown): string => (node === undefined || node === null ? '' : String(node));
 
 /** Where the files are on the machines that the configurations are for. */
-const places = ['/run/secrets/', '/etc/sidegate/keys'];
+const places = ['/run/secrets/', '/etc/sidegate/keys', '/etc/keystone/'];
 
 /**
- * The configuration `text`, as `serve` reads it on the machine it is for: the files and the folder of keys that it names are made in a
- * folder of their own, which stands in the places of theirs; the
- * fields that `serve` doubts. Throws every problem.
+ * The configuration `text`, as `serve` reads it on the machine it is for: the files and the folders of keys that it names are made in a
+ * folder of their own, which stands in the places of theirs; the fields that `serve` doubts. Throws every problem.
  */
 export function judged(text: string): { readonly config: Config; readonly doubted: readonly string[] } {
   const folder = mkdtempSync(join(tmpdir(), 'sidegate-deploy-'));
@@ -55,8 +54,9 @@ export function judged(text: string): { readonly config: Config; readonly doubte
     writeFileSync(join(keys, 'k-1'), 'x'.repeat(32));
     for (const [path] of here.replaceAll(`\${CREDENTIALS_DIRECTORY}`, env.CREDENTIALS_DIRECTORY).matchAll(/\/[^\s,"}]+/g)) {
       if (!path.startsWith(folder) || path === keys) continue;
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, 'not a secret\n');
+      const isFolder = path.endsWith('fernet-keys');
+      mkdirSync(isFolder ? path : dirname(path), { recursive: true });
+      if (!isFolder) writeFileSync(path, 'not a secret\n');
     }
     const loaded = loadConfig({ text: here, baseDir: '/etc/sidegate', env });
     if (!loaded.ok) throw new Error(formatProblems(loaded.problems, 'sidegate.yaml'));

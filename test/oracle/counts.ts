@@ -14,6 +14,8 @@ export interface Counter {
   invalidations(tags: readonly bigint[]): number;
   /** All of those entries. */
   entries(): number;
+  /** Since when none has come, by the clock of `performance.now`. */
+  quietSinceMs(): number;
   close(): void;
 }
 
@@ -21,6 +23,7 @@ export interface Counter {
 export function countOf(proxy: CountingProxy, client: Client): Counter {
   const asked = new Map<string, number>();
   let heard: (readonly bigint[])[] = [];
+  let lastHeardMs = performance.now();
   proxy.misbehave(({ method, path, headers }) => {
     const subject = headers['x-subject-token'];
     if (method === 'GET' && path === '/v3/auth/tokens' && typeof subject === 'string') asked.set(subject, (asked.get(subject) ?? 0) + 1);
@@ -28,7 +31,11 @@ export function countOf(proxy: CountingProxy, client: Client): Counter {
   });
   const ending = new AbortController();
   const listening = (async () => {
-    for await (const event of client.watch({ signal: ending.signal })) if (event.kind === 'invalidation') heard.push(event.tags);
+    for await (const event of client.watch({ signal: ending.signal })) {
+      if (event.kind !== 'invalidation') continue;
+      heard.push(event.tags);
+      lastHeardMs = performance.now();
+    }
   })();
   // It ends with the client, too.
   listening.catch(() => undefined);
@@ -40,6 +47,7 @@ export function countOf(proxy: CountingProxy, client: Client): Counter {
     validations: (token) => asked.get(token) ?? 0,
     invalidations: (tags) => heard.filter((wanted) => fits(wanted, tags)).length,
     entries: () => heard.length,
+    quietSinceMs: () => lastHeardMs,
     close() {
       ending.abort();
       proxy.behave();

@@ -30,6 +30,8 @@ export interface RowStage {
   readonly intervalMs: number;
   /** How much longer than promised everything may take on this machine. */
   readonly slackMs: number;
+  /** Has a tier that others share keep the tokens, as far as the stage can: told before they are asked about anywhere else. */
+  readonly sharing?: (tokens: readonly string[]) => Promise<void>;
   /** Told when everything is known everywhere, right before the first token is watched. */
   readonly beginning?: (tokens: ReadonlyMap<Kind, string>) => Promise<void> | void;
 }
@@ -79,6 +81,7 @@ export async function playRow(action: Action, things: Things, stage: RowStage): 
   if (action.follows === undefined) await issueMissing(things, kinds);
   const tokens = new Map(kinds.flatMap((kind) => tokenOf(things, kind)));
   const before = await verdictsOn(tokens, truth);
+  await stage.sharing?.([...tokens].flatMap(([kind, token]) => (verdictIn(before, kind).accepted ? [token] : [])));
   await knownEverywhere(tokens, before, stage);
   await stage.beginning?.(tokens);
 

@@ -385,6 +385,22 @@ describe('refusals', () => {
     expect(verdict(await stage.ask('t'))).toBe('active');
   });
 
+  it('S9 however often it has been refused, a REFRESH that matches what the token was ends it', async () => {
+    const stage = await createStage({ limits: { timeMs: 1000 } });
+    stage.central.knows('t', alice);
+    await stage.ask('t');
+    stage.central.refuses('t');
+    for (let n = 0; n < 3; n += 1) {
+      await stage.clock.advance(5000);
+      expect(verdict(await stage.ask('t'))).toBe('REFUSED');
+    }
+    stage.central.knows('t', alice);
+    expect(verdict(await stage.ask('t'))).toBe('REFUSED');
+    await stage.refreshUser('alice');
+
+    expect(verdict(await stage.ask('t'))).toBe('active');
+  });
+
   it('S9 a refusal of what was never known lasts its 5 s whatever is refreshed', async () => {
     const stage = await createStage();
     await stage.ask('t');
