@@ -80,6 +80,7 @@ describe('a sidecar with Keystone’s keys at hand', () => {
     const { keystone, sidecar } = subject;
     await proven(sidecar, 'fernet');
     const nowMs = Date.now();
+    expect(await verdict(subject, keystone.issue({ issuedAtMs: nowMs - 60_000 }))).toBe('active');
     const strangers = Array.from({ length: 20 }, () => keystone.issue({ issuedAtMs: nowMs - 60_000, key: newFernetKey(), stranger: true }));
     const ended = keystone.issue({ issuedAtMs: nowMs - 7_200_000, expiresAtMs: nowMs - 3_600_000 });
     const before = keystone.authority.requests.length;
@@ -123,6 +124,23 @@ describe('a sidecar with Keystone’s keys at hand', () => {
     expect(await verdict(subject, keystone.issue())).toBe('UNAVAILABLE');
     const status = await sidecar.getStatus();
     expect([status.response?.entryCount, status.response?.upstreamOutboxCount]).toEqual([60n, 0n]);
+  });
+
+  it('S4 what is revoked stays dead where its key was missing here at that time', async () => {
+    const subject = await begin();
+    const { keystone, sidecar } = subject;
+    await proven(sidecar, 'fernet');
+    const older = newFernetKey();
+    const issuedAtMs = Date.now() - 60_000;
+    const [revoked, other] = [keystone.issue({ key: older, issuedAtMs }), keystone.issue({ key: older, issuedAtMs })];
+    const { response } = await sidecar.revoke({ target: { $case: 'token', value: revoked } });
+    expect(response?.entryId).not.toBe('');
+
+    // The copy is completed: what the keys open is as good as ever.
+    keystone.folders.fernet.put('2', keystone.primary());
+    keystone.folders.fernet.put('1', older);
+    await vi.waitFor(async () => expect(await verdict(subject, other)).toBe('active'), { timeout: 30_000, interval: 50 });
+    expect(await verdict(subject, revoked)).toBe('REVOKED');
   });
 
   it('S8 has the tokens of a public key that leaves looked at again', async () => {

@@ -105,7 +105,8 @@ export function createCertificateSet(
   async function textsInTime(): Promise<readonly [string, string]> {
     const silent = new SidecarError('UNAVAILABLE', 'their files do not answer', { reason: 'KEYS_UNREADABLE' });
     if (isStuck) throw silent;
-    const reading = Promise.all([options.signingCert.read(), options.ca.read()]);
+    // One after the other: a disk that hangs keeps a thread for each, and node has four for all files.
+    const reading = options.signingCert.read().then(async (signing) => [signing, await options.ca.read()] as const);
     const over = new AbortController();
     const late = clock.delay(lookMs, over.signal).then(
       () => {

@@ -1,7 +1,7 @@
 // What is inside a Keystone Fernet token: one array in MessagePack, whose first number says what the others are.
 
 import { Decoder } from '@msgpack/msgpack';
-import type { ClaimedScope, KeystoneClaims } from './keystone-claims.ts';
+import { claimedScope, type KeystoneClaims, wholeSecondsMs } from './keystone-claims.ts';
 
 /** All that a payload says; its issue is the envelope's. */
 export type FernetClaims = Omit<KeystoneClaims, 'issuedAtMs'>;
@@ -54,7 +54,7 @@ export function readFernetPayload(payload: Uint8Array): FernetClaims | undefined
   const userId = id('user');
   const expiresAtMs = wholeSecondsMs(value('expires'));
   const [own, ...root] = listOf(value('audits'), auditIdOf) ?? [];
-  const scope = scopeOf({ project: id('project'), domain: id('domain'), isSystem: has('system') });
+  const scope = claimedScope({ projectId: id('project'), domainId: id('domain'), isSystem: has('system') });
   const groupIds = has('groups') ? listOf(value('groups'), idOf) : undefined;
   const identityProviderId = id('idp');
   if (userId === undefined || expiresAtMs === undefined || own === undefined) return undefined;
@@ -85,16 +85,6 @@ function arrayIn(payload: Uint8Array): readonly unknown[] | undefined {
 
 function isId(name: Field): boolean {
   return !['groups', 'expires', 'audits', 'system', '_'].includes(name);
-}
-
-function scopeOf(said: {
-  readonly project: string | undefined;
-  readonly domain: string | undefined;
-  readonly isSystem: boolean;
-}): ClaimedScope {
-  if (said.project !== undefined) return { kind: 'project', id: said.project };
-  if (said.domain !== undefined) return { kind: 'domain', id: said.domain };
-  return { kind: said.isSystem ? 'system' : 'unscoped' };
 }
 
 /**
@@ -132,12 +122,6 @@ function listOf(value: unknown, itemOf: (item: unknown) => string | undefined): 
   if (!Array.isArray(value)) return undefined;
   const items = value.map(itemOf);
   return items.every((item) => item !== undefined) ? items : undefined;
-}
-
-/** Keystone cuts fractions off wherever it tells an end. */
-function wholeSecondsMs(value: unknown): number | undefined {
-  const ms = typeof value === 'number' ? Math.floor(value) * 1000 : Number.NaN;
-  return Number.isSafeInteger(ms) && ms >= 0 ? ms : undefined;
 }
 
 function bufferOf(bytes: Uint8Array): Buffer {

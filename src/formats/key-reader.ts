@@ -153,12 +153,11 @@ export class KeyReader<Key extends RepositoryKey = RepositoryKey> {
     // Other keys may have come with that: these have not been tried.
     if (!isCurrent || this.isOutOfStep || inUse.generation !== this.#repository.inUse.generation) return undefined;
     const { expiresAtMs = Infinity } = sealed;
-    const wrong = { kind: 'inactive', reason: 'BAD_SIGNATURE' } as const;
+    // Never certain: a key may be missing here. A Revoke of it that wrote nothing would be undone by that key's coming.
+    const wrong = { kind: 'inactive', reason: 'BAD_SIGNATURE', byOldKeys: true } as const;
     // Where it is over by its own words, nobody need be asked who wrote them.
     if (!allowExpired && this.#proof.isProven(inUse) && this.#clock.nowMs() >= expiresAtMs + this.#options.leewayMs) return wrong;
-    const unopened = this.#proof.judge(sealed.issuedAtMs, inUse);
-    if (unopened === 'ask') return undefined;
-    return unopened === 'wrong' ? wrong : { ...wrong, byOldKeys: true };
+    return this.#proof.judge(sealed.issuedAtMs, inUse) === 'ask' ? undefined : wrong;
   }
 
   /** Keystone has given facts of the token that looks so. */

@@ -27,6 +27,23 @@ export interface KeystoneClaims {
   readonly applicationCredentialId?: string | undefined;
 }
 
+/** Where a token holds that names these. A project's token may name its domain beside it. */
+export function claimedScope(said: {
+  readonly projectId: string | undefined;
+  readonly domainId: string | undefined;
+  readonly isSystem: boolean;
+}): ClaimedScope {
+  if (said.projectId !== undefined) return { kind: 'project', id: said.projectId };
+  if (said.domainId !== undefined) return { kind: 'domain', id: said.domainId };
+  return { kind: said.isSystem ? 'system' : 'unscoped' };
+}
+
+/** Seconds as tokens have them, in milliseconds; undefined of what is no time. Keystone cuts fractions off wherever it tells an end. */
+export function wholeSecondsMs(value: unknown): number | undefined {
+  const ms = typeof value === 'number' ? Math.floor(value) * 1000 : Number.NaN;
+  return Number.isSafeInteger(ms) && ms >= 0 ? ms : undefined;
+}
+
 /** Of a token that its key opens. */
 export type Part = Extract<Glance, { kind: 'part' }>;
 

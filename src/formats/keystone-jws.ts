@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { parseStrictJson } from '../core/strict-json.ts';
 import { plainTokenType } from '../core/token-types.ts';
 import type { KeyedTokens } from './key-reader.ts';
-import type { ClaimedScope, KeystoneClaims } from './keystone-claims.ts';
+import { claimedScope, type KeystoneClaims, wholeSecondsMs } from './keystone-claims.ts';
 
 /** A public key, for the one algorithm that its kind allows. */
 export interface JwsKey {
@@ -142,7 +142,11 @@ function claimsIn(payload: Readonly<Record<string, unknown>>): KeystoneClaims | 
   const identityProviderId = said['openstack_idp_id'];
   return {
     userId: sub,
-    scope: scopeOf(said),
+    scope: claimedScope({
+      projectId: said['openstack_project_id'],
+      domainId: said['openstack_domain_id'],
+      isSystem: said['openstack_system'] !== undefined,
+    }),
     auditIds: [own, ...root],
     issuedAtMs,
     expiresAtMs,
@@ -163,21 +167,9 @@ const textClaims = [
   'openstack_app_cred_id',
 ] as const;
 
-function scopeOf(said: Readonly<Record<string, string | undefined>>): ClaimedScope {
-  const { openstack_project_id: project, openstack_domain_id: domain, openstack_system: system } = said;
-  if (project !== undefined) return { kind: 'project', id: project };
-  if (domain !== undefined) return { kind: 'domain', id: domain };
-  return { kind: system === undefined ? 'unscoped' : 'system' };
-}
-
 /** All of them or none. Keystone writes a group as `{"id": …}`. */
 function listOf(value: unknown, textIn: (item: unknown) => unknown): readonly string[] | undefined {
   if (!Array.isArray(value)) return undefined;
   const texts = value.map(textIn);
   return texts.every((text): text is string => typeof text === 'string' && text !== '') ? texts : undefined;
-}
-
-function wholeSecondsMs(value: unknown): number | undefined {
-  const ms = typeof value === 'number' ? Math.floor(value) * 1000 : Number.NaN;
-  return Number.isSafeInteger(ms) && ms >= 0 ? ms : undefined;
 }

@@ -17,6 +17,11 @@ const maxGrowth = 32;
 /** For small ones, whose growth says little. */
 const alwaysAllowedBytes = 64 * 1024;
 
+/** It has to be unpacked, and may then be much larger. */
+export function isPacked(raw: string): boolean {
+  return raw.startsWith(pkizPrefix);
+}
+
 /**
  * The DER that `raw` spells; undefined where it spells none.
  *
@@ -27,7 +32,7 @@ const alwaysAllowedBytes = 64 * 1024;
  * Follows: `cms_to_token`, `pkiz_sign` of keystoneclient's common/cms.py.
  */
 export async function derOf(raw: string): Promise<Uint8Array | undefined> {
-  if (!raw.startsWith(pkizPrefix)) return exactly(raw.replaceAll('-', '/'), 'base64', (text) => text.replaceAll('/', '-') === raw);
+  if (!isPacked(raw)) return exactly(raw.replaceAll('-', '/'), 'base64', (text) => text.replaceAll('/', '-') === raw);
   const packed = raw.slice(pkizPrefix.length);
   // Node writes base64url without padding; Python with it.
   const bytes = exactly(packed, 'base64url', (text) => text.padEnd(Math.ceil(text.length / 4) * 4, '=') === packed);

@@ -9,7 +9,9 @@ import { readKeystoneToken } from '../keystone/token-body.ts';
 import type { Clock, Glance, Logger, Reading, ReadOptions, TokenFormat } from '../ports.ts';
 import { type CertificateSetOptions, createCertificateSet, type HeldCertificates } from './certificate-set.ts';
 import { readCms } from './cms.ts';
-import { derOf } from './pki-spelling.ts';
+import { inTurns } from './in-turns.ts';
+import { orAbort } from './or-abort.ts';
+import { derOf, isPacked } from './pki-spelling.ts';
 import { hasSigned, type Signer } from './signing-certificates.ts';
 
 /** How an issuer's PKI tokens are read. */
@@ -20,6 +22,9 @@ export interface PkiOptions extends CertificateSetOptions {
 
 /** A format with all that a format may have. */
 export type PkiReader = TokenFormat & Required<Pick<TokenFormat, 'glance' | 'tellsAll' | 'run'>>;
+
+/** A token of 64 KiB may be 2 MB when it is unpacked, and somebody may send thousands at once. */
+const unpackedAtOnce = 8;
 
 /** What judges a signature. `isNew`: looked at after the question. */
 interface Judges {
@@ -36,11 +41,13 @@ interface Judges {
  * token with a right signature gives facts: `decide` says EXPIRED. Only what was signed is read.
  * Throws as TokenFormat says, where the certificates cannot be had.
  * Cost: a look at two files, one parse of the CMS and of the body, one verification, which is not on this thread: a millisecond or so.
+ * Eight packed ones are read at once; the others wait.
  */
 export function createPkiReader(options: PkiOptions, deps: { readonly clock: Clock; readonly log: Logger }): PkiReader {
   const { name, leewayMs } = options;
   const { clock } = deps;
   const certificates = createCertificateSet(options, deps);
+  const inTurn = inTurns(unpackedAtOnce);
 
   async function reading(raw: string, judges: () => Promise<Judges>, wanted: ReadOptions): Promise<Reading> {
     const der = await derOf(raw);
@@ -76,7 +83,8 @@ export function createPkiReader(options: PkiOptions, deps: { readonly clock: Clo
   async function glance(raw: string, wanted: Pick<ReadOptions, 'allowExpired'>): Promise<Glance | undefined> {
     const held = certificates.held();
     if (held === undefined) return undefined;
-    const read = await reading(raw, async () => ({ held, isNew: false }), {});
+    const work = (): Promise<Reading> => reading(raw, async () => ({ held, isNew: false }), {});
+    const read = await (isPacked(raw) ? inTurn(work) : work());
     // A certificate that has come since would make it another one, and a look at the files is not for a glance.
     if (read.kind === 'inactive') return read.byOldKeys ? undefined : read;
     const { issuedAtMs, expiresAtMs } = read.facts.token;
@@ -89,7 +97,10 @@ export function createPkiReader(options: PkiOptions, deps: { readonly clock: Clo
   return {
     name: 'pki',
     tellsAll: () => true,
-    read: (raw, signal, wanted = {}) => reading(raw, () => certificates.latest(signal), wanted),
+    read(raw, signal, wanted = {}) {
+      const work = (): Promise<Reading> => reading(raw, () => certificates.latest(signal), wanted);
+      return isPacked(raw) ? orAbort(inTurn(work, signal), signal) : work();
+    },
     async glance(raw, wanted = {}) {
       try {
         return await glance(raw, wanted);

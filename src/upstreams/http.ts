@@ -96,6 +96,8 @@ const maxRetryAfterMs = 300_000;
 // Of a reply. Keystone echoes the token, which may have 64 kB; node's own limit would be 16 kB.
 const maxHeaderBytes = 131_072;
 const firstPauseMs = 50;
+/** One for all: most deadlines pass when their question has long been answered. */
+const timeIsOver = new DOMException('the time of the question is over', 'TimeoutError');
 const notHttp: ReadonlySet<string> = new Set(['HTTPParserError', 'UND_ERR_HEADERS_OVERFLOW']);
 const transient: ReadonlySet<number> = new Set([502, 503, 504]);
 
@@ -114,15 +116,27 @@ export function createHttp(options: HttpOptions, deps: HttpDeps): Http {
     new SidecarError('UNAVAILABLE', `${options.authority} ${what}`, { reason, retryAfterMs: defaultRetryAfterMs, cause });
 
   function deadline(signal?: AbortSignal): Deadline {
-    const timeout = AbortSignal.timeout(options.deadlineMs);
+    const ending = new AbortController();
     const endsMs = clock.monotonicMs() + options.deadlineMs;
+    let isLate = false;
+    const leave = (): void => {
+      clearTimeout(timer);
+      ending.abort(signal?.reason);
+    };
+    // Not AbortSignal.any: what it leaves in each of its sources stays there (node 20), and the signal of what runs in the background
+    // lives as long as the process. This lets go of it when the time is over.
+    const timer = setTimeout(() => {
+      isLate = true;
+      signal?.removeEventListener('abort', leave);
+      ending.abort(timeIsOver);
+    }, options.deadlineMs).unref();
+    if (signal?.aborted) leave();
+    else signal?.addEventListener('abort', leave, { once: true });
     return {
-      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+      signal: ending.signal,
       leftMs: () => endsMs - clock.monotonicMs(),
-      // Asking both here is also what keeps them alive: `any` holds its sources weakly, and a timeout that nobody else holds is
-      // collected and never aborts (node 20). Whoever waits holds this function.
       error: () =>
-        signal?.aborted && !timeout.aborted
+        signal?.aborted && !isLate
           ? left(signal.reason)
           : noAnswer(`${options.reasonPrefix}_TIMEOUT`, `gave no answer within ${options.deadlineMs} ms`),
     };

@@ -146,7 +146,15 @@ export function createKeystone(options: KeystoneOptions, deps: UpstreamDeps): Ke
     own: {
       held: () => session.held()?.raw,
       async wanted(signal) {
-        await session.current(http.deadline(signal));
+        const before = session.held();
+        try {
+          await session.current(http.deadline(signal));
+        } catch (cause) {
+          // Seen for the health, and thrown on. Perhaps nobody else asks.
+          reachability.failed(cause);
+          throw cause;
+        }
+        if (session.held() !== before) reachability.answered();
       },
     },
     health: () => reachability.health(),

@@ -23,29 +23,36 @@ describe('keys of which nothing is shown yet', () => {
 });
 
 describe('keys that have opened a token that Keystone vouches for', () => {
-  it('call wrongly signed what claims to be as old or older, without a question', () => {
+  it('call wrongly signed what claims to be from between them, or as old as one of them, without a question', () => {
     const { proof, now } = fernet();
     proof.opened(k1, now - 5_000, first);
-    for (let n = 0; n < 100; n += 1) expect(proof.judge(now - 5_000 - n * 1_000, first)).toBe('wrong');
+    proof.opened(k2, now - 60_000, first);
+    for (const agoMs of [5_000, 5_001, 30_000, 59_999, 60_000]) expect(proof.judge(now - agoMs, first)).toBe('wrong');
+    for (let n = 0; n < 100; n += 1) expect(proof.judge(now - 5_000 - n * 500, first)).toBe('wrong');
   });
 
-  it('have what claims to be younger asked about, eight at once and one a second', async () => {
+  it.each([
+    ['younger than all of them', 4_000],
+    ['older than all of them', 61_000],
+  ])('have what claims to be %s asked about, eight at once and one a second', async (_, agoMs) => {
     const { proof, now, clock } = fernet();
+    proof.opened(k1, now - 60_000, first);
     proof.opened(k1, now - 5_000, first);
-    const judged = (count: number) => Array.from({ length: count }, () => proof.judge(now - 4_000, first));
+    const judged = (count: number) => Array.from({ length: count }, () => proof.judge(now - agoMs, first));
 
     expect(judged(7)).toEqual(Array(7).fill('ask'));
-    expect(judged(3)).toEqual(['ask', 'doubtful', 'doubtful']);
+    expect(judged(3)).toEqual(['ask', 'wrong', 'wrong']);
     await clock.advance(999);
-    expect(judged(1)).toEqual(['doubtful']);
+    expect(judged(1)).toEqual(['wrong']);
     await clock.advance(1);
-    expect(judged(2)).toEqual(['ask', 'doubtful']);
+    expect(judged(2)).toEqual(['ask', 'wrong']);
     await clock.advance(3_600_000);
-    expect(judged(9)).toEqual([...Array(8).fill('ask'), 'doubtful']);
+    expect(judged(9)).toEqual([...Array(8).fill('ask'), 'wrong']);
   });
 
-  it('have one of the older ones asked about each 30 s', async () => {
+  it('have one of those from between asked about each 30 s', async () => {
     const { proof, now, clock } = fernet();
+    proof.opened(k1, now - 60_000, first);
     proof.opened(k1, now, first);
     const judged = () => [proof.judge(now - 1_000, first), proof.judge(now - 1_000, first)];
 
@@ -61,29 +68,50 @@ describe('keys that have opened a token that Keystone vouches for', () => {
   it('have nothing asked about that could not be valid yet: most of what is made up', () => {
     const { proof, now } = fernet();
     proof.opened(k1, now, first);
-    for (let n = 0; n < 100; n += 1) expect(proof.judge(now + 2_001 + n, first)).toBe('doubtful');
+    for (let n = 0; n < 100; n += 1) expect(proof.judge(now + 2_001 + n, first)).toBe('wrong');
     expect(proof.judge(now + 2_000, first)).toBe('ask');
   });
 
-  it('never call it certain where several keys sign at a time', () => {
+  it('show nothing of others where several keys sign at a time', () => {
     const clock = createFakeClock();
+    const now = clock.nowMs();
     const proof = new KeyProof({ oneAtATime: false, skewMs: 0 }, clock);
-    proof.opened(k1, clock.nowMs(), first);
-    expect(proof.judge(clock.nowMs() - 1_000, first)).toBe('doubtful');
-    expect(proof.judge(undefined, first)).toBe('ask');
+    proof.opened(k1, now - 60_000, first);
+    proof.opened(k1, now, first);
+    const judged = (at: number | undefined, count: number) => Array.from({ length: count }, () => proof.judge(at, first));
+    expect(judged(now - 1_000, 9)).toEqual([...Array(8).fill('ask'), 'wrong']);
+    expect(judged(undefined, 9)).toEqual([...Array(8).fill('ask'), 'wrong']);
+  });
+
+  it('have the younger ones asked about however many older ones somebody brings', () => {
+    const { proof, now } = fernet();
+    proof.opened(k1, now - 5_000, first);
+    for (let n = 0; n < 100; n += 1) proof.judge(now - 100_000, first);
+    expect(proof.judge(now - 100_000, first)).toBe('wrong');
+    expect(proof.judge(now - 4_000, first)).toBe('ask');
   });
 
   it('go on as proven by a rotation that keeps the key, and not by one that drops it', () => {
     const { proof, now } = fernet();
+    const between = now - 1_000;
+    proof.opened(k1, now - 5_000, first);
     proof.opened(k1, now, first);
-    expect(proof.judge(now - 1_000, set(2, k3, k1))).toBe('wrong');
-    expect(proof.judge(now - 1_000, set(3, k3, k2))).toBe('ask');
+    expect(proof.judge(between, set(2, k3, k1))).toBe('wrong');
+    expect(proof.isProven(set(3, k3, k2))).toBe(false);
+    for (let n = 0; n < 100; n += 1) expect(proof.judge(between, set(3, k3, k2))).toBe('ask');
     // A key that has left proves nothing of those that are here.
     proof.opened(k1, now, set(3, k3, k2));
     expect(proof.isProven(set(3, k3, k2))).toBe(false);
     proof.opened(k3, now + 1_000, set(3, k3, k2));
-    proof.opened(k1, now + 2_000, set(3, k3, k2));
-    expect(proof.judge(now, set(3, k3, k2))).toBe('wrong');
+    expect(proof.isProven(set(3, k3, k2))).toBe(true);
+  });
+
+  it('reach back no further than those that are still here: what one that has gone had opened is asked about', () => {
+    const { proof, now } = fernet();
+    proof.opened(k2, now - 60_000, first);
+    proof.opened(k1, now - 5_000, first);
+    expect(proof.judge(now - 30_000, first)).toBe('wrong');
+    expect(proof.judge(now - 30_000, set(2, k1))).toBe('ask');
   });
 });
 

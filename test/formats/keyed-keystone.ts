@@ -128,6 +128,8 @@ export async function createKeyedKeystone({ keys = ['fernet', 'jws'], provider =
     { upstream, own: upstream.own, clock, log: telemetry.log },
   );
   const stopping = new AbortController();
+  // Its clock is quicker than the deadlines of its questions, which are let go of when they are over.
+  setMaxListeners(0, stopping.signal);
   const left: string[] = [];
   let running: Promise<void> | undefined;
 

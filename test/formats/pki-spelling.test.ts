@@ -123,6 +123,22 @@ describe('what grows when it is unpacked', () => {
     ]);
   });
 
+  it('three hundred of them at once take the memory of a few', async () => {
+    const raw = pkizOfBytes(zeros(1_390_000, 44_000));
+    expect(raw.length).toBeLessThan(64 * kib);
+    const taken = (): number => process.memoryUsage().arrayBuffers;
+    const before = taken();
+    let most = 0;
+    const looking = setInterval(() => {
+      most = Math.max(most, taken() - before);
+    }, 1);
+    const words = await Promise.all(Array.from({ length: 300 }, async () => wordOf(await stage.read(raw))));
+    clearInterval(looking);
+
+    expect([...new Set(words)]).toEqual(['MALFORMED']);
+    expect(most).toBeLessThan(150 * 1024 * kib);
+  }, 30_000);
+
   it('a bomb of a gigabyte in a token of 64 KiB takes no memory for it', async () => {
     // As many zeros as deflate packs into 48 KiB.
     const bomb = deflateSync(Buffer.alloc(48 * 1024 * 1024));

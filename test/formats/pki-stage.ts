@@ -28,6 +28,7 @@ export const vectors: {
     readonly project: Readonly<
       Record<'signed_text' | 'PKI_sha256' | 'PKIZ_sha256' | 'PKI_sha1' | 'PKI_hash_md5' | 'PKI_hash_sha256', string>
     >;
+    readonly admin_project: Readonly<Record<'PKIZ_sha256', string>>;
   };
 } = JSON.parse(readFileSync(new URL('../vectors/pki-tokens.json', import.meta.url), 'utf8'));
 

@@ -14,6 +14,7 @@ import type { Reading } from '../../src/ports.ts';
 import { handleOf } from '../../src/service/tier/handles.ts';
 import { tokenFormatConformance } from '../conformance/token-format.ts';
 import { createFakeClock } from '../fakes/clock.ts';
+import { capturedTokens } from '../fakes/keystone-vectors.ts';
 import { algorithms, cmsOf, createAuthority, type Digest, pkiOf, pkizOf } from '../fakes/pki.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
 import { bodyOf, captureMs, createPkiStage, vectors, wordOf } from './pki-stage.ts';
@@ -69,6 +70,15 @@ describe('a token that keystoneclient signed', () => {
     expect(token.format).toBe('pki');
     expect(reading).toEqual({ kind: 'facts', provenance: 'signature', catalog: answered.catalog });
     expect(keyId).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  it('as PKIZ of the admin says what Keystone answered about the Fernet token of the same login', async () => {
+    const body = Buffer.from(JSON.stringify(capturedTokens['admin_project']?.body));
+    const { token: answered } = factsOf(readKeystoneToken(body, 'central')).facts;
+
+    const { token } = factsOf(await captured().read(vectors.tokens.admin_project.PKIZ_sha256)).facts;
+
+    expect({ ...token, claimsJson: answered.claimsJson }).toEqual({ ...answered, format: 'pki' });
   });
 
   it('tells its catalog only where it is asked for', async () => {

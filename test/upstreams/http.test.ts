@@ -1,11 +1,12 @@
 // HTTP towards an authority: deadlines, bodies, repetitions, redirects, TLS, clocks.
 
+import { getEventListeners, setMaxListeners } from 'node:events';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import { createHttp, type Http, type HttpOptions, type HttpReply, type HttpRequest } from '../../src/upstreams/http.ts';
 import { createFakeClock, type FakeClock } from '../fakes/clock.ts';
@@ -189,6 +190,21 @@ describe('a deadline', () => {
     caller.abort();
     expect((await failure(sending)).code).toBe('CANCELLED');
     await expect.poll(() => authority.connectionCount()).toBe(0);
+  });
+
+  it('leaves nothing in a signal that lives on: that of what asks each second as long as the process runs', async () => {
+    const http = make({ deadlineMs: 20 });
+    const living = new AbortController().signal;
+    setMaxListeners(0, living);
+    for (let n = 0; n < 20; n += 1) await http.within(Promise.resolve(n), http.deadline(living));
+
+    // Node keeps in a set of its own what AbortSignal.any has made of a signal.
+    const sizes = (): readonly number[] =>
+      Object.getOwnPropertySymbols(living)
+        .map((symbol): unknown => Reflect.get(living, symbol))
+        .flatMap((value) => (typeof value === 'object' && value !== null && 'size' in value ? Number(value.size) : []));
+    await vi.waitFor(() => expect(getEventListeners(living, 'abort')).toEqual([]));
+    expect(sizes().filter((size) => size >= 20)).toEqual([]);
   });
 
   it("keeps the caller's reason", async () => {

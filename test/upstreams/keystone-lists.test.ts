@@ -1,5 +1,6 @@
 // What else is asked of Keystone: its revocation events and projects, what each answer means, and under whose token.
 
+import { setMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { ReceivedRequest, ScriptedAnswer } from '../fakes/http-authority.ts';
@@ -7,6 +8,7 @@ import vectors from '../vectors/keystone-tokens.json' with { type: 'json' };
 import { createKeystoneStage, type KeystoneStage, password } from './keystone-stage.ts';
 
 const never = new AbortController().signal;
+setMaxListeners(0, never);
 const row = { user_id: 'u', issued_before: '2026-11-21T17:58:42.000000Z', revoked_at: '2026-11-21T17:58:42.000000Z' };
 const list = (...events: unknown[]) => ({ events, links: { next: null, self: 'http://keystone.test', previous: null } });
 const sinceMs = Date.UTC(2026, 10, 21, 9, 59, 0, 730);

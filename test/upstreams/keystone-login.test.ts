@@ -1,5 +1,6 @@
 // Our own credential: how it logs in, when it is renewed, and that nobody hammers Keystone with it.
 
+import { setMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import type { ScriptedAnswer } from '../fakes/http-authority.ts';
@@ -290,6 +291,7 @@ describe('after a refused login', () => {
 
 describe('the token that Keystone is asked with', () => {
   const signal = new AbortController().signal;
+  setMaxListeners(0, signal);
   const { wanted, held } = { wanted: () => stage.upstream.own.wanted(signal), held: () => stage.upstream.own.held() };
 
   it('is none before the first login, which needs no question', async () => {
@@ -320,5 +322,21 @@ describe('the token that Keystone is asked with', () => {
     stage.setTaken('another');
     for (let n = 0; n < 20; n += 1) await failure(wanted());
     expect(stage.loginCount()).toBe(1);
+  });
+
+  it('tells by the health of its Keystone why it cannot be had, before anybody asks about a token', async () => {
+    stage.answerLogins(() => ({ status: 503 }));
+    for (let n = 0; n < 3; n += 1) await failure(wanted());
+    expect(stage.upstream.health()).toMatchObject({ reachable: false, problem: expect.stringContaining('did not take our login (503)') });
+    expect(stage.telemetry.lines.filter(({ level }) => level === 'warn')).toHaveLength(1);
+
+    stage.answerLogins(undefined);
+    await stage.clock.advance(1_000);
+    await wanted();
+    expect(stage.upstream.health()).toEqual({ reachable: true, lastAnswerAtMs: stage.clock.nowMs() });
+    // One that is at hand says nothing of how it is now.
+    await stage.clock.advance(1_000);
+    await wanted();
+    expect(stage.upstream.health().lastAnswerAtMs).toBe(stage.clock.nowMs() - 1_000);
   });
 });
