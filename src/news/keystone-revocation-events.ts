@@ -117,7 +117,8 @@ class RevocationEvents implements NewsSource {
     while (!signal.aborted) {
       try {
         const noted = Number(await notes.noted(noteName(issuer)));
-        this.#isContinued = Number.isFinite(noted);
+        // Later than now: clocks have been set back, and nobody knows what it was by them.
+        this.#isContinued = noted <= clock.nowMs();
         if (this.#isContinued) this.#notedMs = noted;
         this.#fromMs = Math.max(this.#notedMs, earliestMs);
         return this.#fromMs === earliestMs;
@@ -151,7 +152,9 @@ class RevocationEvents implements NewsSource {
     const { overlapMs, reachMs } = this.#options;
     const sentMs = clock.monotonicMs();
     try {
-      const answer = await list(this.#since.take(this.#fromMs - overlapMs, sentMs), signal);
+      // Where clocks have been set back, what happens now has times of before the last poll.
+      const fromMs = Math.min(this.#fromMs, clock.nowMs());
+      const answer = await list(this.#since.take(fromMs - overlapMs, sentMs), signal);
       if (answer.kind === 'too-large') return this.#skip('is longer than limits.upstream_body');
       this.#lastAnswerAtMs = clock.nowMs();
       const listedAtMs = answer.dateMs ?? clock.nowMs();
@@ -195,7 +198,7 @@ class RevocationEvents implements NewsSource {
   async #noteWhere(): Promise<void> {
     const { notes, log } = this.#deps;
     const atMs = this.#fromMs;
-    if (atMs - this.#notedMs < noteEachMs) return;
+    if (Math.abs(atMs - this.#notedMs) < noteEachMs) return;
     try {
       await notes.note(noteName(this.#options.issuer), String(atMs));
       this.#notedMs = atMs;
