@@ -240,8 +240,13 @@ export interface NewsSink {
   tell(news: News): Promise<void>;
   /** Everything that the source had until `throughMs` (monotonic) has been told. The only sign of life there is. */
   proven(throughMs: number): void;
-  /** Something may have been missed until now. `why`: for people. */
-  gap(why: string): void;
+  /**
+   * Something may have been missed until now. `why`: for people. Resolves when a restart would know of it, and never rejects: whatever else
+   * shows it must not be given away sooner. Where the journal takes nothing it never resolves.
+   */
+  gap(why: string): Promise<void>;
+  /** Something is missed from now on, until a gap is told. Resolves as that. */
+  missing(): Promise<void>;
   /** Something came that means nothing here. */
   ignored(why: 'unreadable' | 'duplicate' | 'irrelevant'): void;
   /** How the source's clock stands to ours: its minus ours, in milliseconds, as far as it has shown (S1). */

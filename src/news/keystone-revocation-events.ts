@@ -117,7 +117,8 @@ class RevocationEvents implements NewsSource {
     while (!signal.aborted) {
       try {
         const noted = Number(await notes.noted(noteName(issuer)));
-        this.#isContinued = Number.isFinite(noted);
+        // Later than now: clocks have been set back, and nobody knows what it was by them.
+        this.#isContinued = noted <= clock.nowMs();
         if (this.#isContinued) this.#notedMs = noted;
         this.#fromMs = Math.max(this.#notedMs, earliestMs);
         return this.#fromMs === earliestMs;
@@ -151,7 +152,9 @@ class RevocationEvents implements NewsSource {
     const { overlapMs, reachMs } = this.#options;
     const sentMs = clock.monotonicMs();
     try {
-      const answer = await list(this.#since.take(this.#fromMs - overlapMs, sentMs), signal);
+      // Where clocks have been set back, what happens now has times of before the last poll.
+      const fromMs = Math.min(this.#fromMs, clock.nowMs());
+      const answer = await list(this.#since.take(fromMs - overlapMs, sentMs), signal);
       if (answer.kind === 'too-large') return this.#skip('is longer than limits.upstream_body');
       this.#lastAnswerAtMs = clock.nowMs();
       const listedAtMs = answer.dateMs ?? clock.nowMs();
@@ -187,14 +190,15 @@ class RevocationEvents implements NewsSource {
     if (this.#isContinued && pauseMs > keptThereMs && this.#options.factsLifeMs > pauseMs) {
       this.#lost ??= 'the poll has been away for longer than Keystone keeps its revocation events';
     }
-    if (this.#lost !== undefined) sink.gap(this.#lost);
+    // It is on disk before how far the poll has come: the journal keeps the order.
+    if (this.#lost !== undefined) void sink.gap(this.#lost);
     this.#lost = undefined;
   }
 
   async #noteWhere(): Promise<void> {
     const { notes, log } = this.#deps;
     const atMs = this.#fromMs;
-    if (atMs - this.#notedMs < noteEachMs) return;
+    if (Math.abs(atMs - this.#notedMs) < noteEachMs) return;
     try {
       await notes.note(noteName(this.#options.issuer), String(atMs));
       this.#notedMs = atMs;

@@ -41,7 +41,7 @@ export class Source implements SourceStanding {
   readonly #moments: WallMoments;
   readonly #maxLagMs: number;
   readonly #changed: () => void;
-  /** From its adding on it has as long to catch up as it may be behind later. */
+  /** Before it has proven anything: since when it is there. */
   #through: Moment;
   #hasProven = false;
   #newsAtMs: number | undefined;
@@ -62,8 +62,8 @@ export class Source implements SourceStanding {
   }
 
   proven(throughMs: number): void {
+    if (this.#hasProven && throughMs < this.#through.monotonicMs) return;
     this.#hasProven = true;
-    if (throughMs < this.#through.monotonicMs) return;
     this.#through = { monotonicMs: throughMs, wallMs: this.#moments.wallOf(throughMs) };
     this.#changed();
   }
@@ -86,13 +86,18 @@ export class Source implements SourceStanding {
     this.#changed();
   }
 
-  /** By both clocks: a machine that has slept is behind by the wall clock alone, and one whose clock was set back by the other one. */
+  /**
+   * Behind from the first moment on until it proves one: what it had to tell while we were not there may be about facts that others have
+   * kept, in the shared tier and in near caches. By both clocks: a machine that has slept is behind by the wall clock alone, and one whose
+   * clock was set back by the other one.
+   */
   verdict(now: Moment): SourceVerdict {
     const { monotonicMs, wallMs } = this.#through;
-    const isBehind = now.monotonicMs - monotonicMs > this.#maxLagMs || now.wallMs - wallMs > this.#maxLagMs;
+    const lateMs = this.#hasProven ? this.#maxLagMs : 0;
+    const isBehind = !this.#hasProven || now.monotonicMs - monotonicMs > this.#maxLagMs || now.wallMs - wallMs > this.#maxLagMs;
     const hasGap = now.monotonicMs < this.#gapUntilMs;
     return {
-      ...(isBehind ? { behindSinceMs: Math.min(wallMs + this.#maxLagMs, now.wallMs) } : {}),
+      ...(isBehind ? { behindSinceMs: Math.min(wallMs + lateMs, now.wallMs) } : {}),
       ...(this.#suspectSinceMs === undefined ? {} : { suspectSinceMs: this.#suspectSinceMs }),
       ...(hasGap ? { gapSinceMs: this.#gapSinceMs ?? now.wallMs } : {}),
       until: {
@@ -115,7 +120,7 @@ export class Source implements SourceStanding {
     };
   }
 
-  /** Everything from before then has come, by the wall clock as it is now; from its adding on nothing is missing either. */
+  /** Everything from before then has come, by the wall clock as it is now; of one that is not behind. */
   provenThroughMs(now: Moment): number {
     const { monotonicMs, wallMs } = this.#through;
     return Math.min(wallMs, now.wallMs - (now.monotonicMs - monotonicMs));

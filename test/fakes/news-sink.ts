@@ -12,6 +12,8 @@ export interface FakeNewsSink extends NewsSink {
   /** Every moment that was proven, in order. */
   readonly proofs: readonly number[];
   readonly gaps: readonly string[];
+  /** How often it was told that something is missed from now on. */
+  readonly missings: number;
   readonly ignoredAs: readonly string[];
   /** What happened, in one order: `told ID`, `kept ID`, `proven`, `gap`. */
   readonly order: readonly string[];
@@ -21,6 +23,8 @@ export interface FakeNewsSink extends NewsSink {
   reject(count: number): void;
   /** From now on tellings wait, until the function is called. */
   hold(): () => void;
+  /** From now on nobody knows whether a restart would know of a gap, or that something is missed, until the function is called. */
+  holdNotes(): () => void;
   /** Those about `id`. */
   about(id: string): readonly News[];
   /** Waits until `condition` holds, however slow the machine is. */
@@ -40,7 +44,9 @@ export function createNewsSink(): FakeNewsSink {
   const order: string[] = [];
   const telling = { now: 0, most: 0 };
   let toReject = 0;
+  let missings = 0;
   let held: Promise<void> | undefined;
+  let notes: Promise<void> | undefined;
 
   return {
     told,
@@ -50,6 +56,9 @@ export function createNewsSink(): FakeNewsSink {
     ignoredAs,
     order,
     telling,
+    get missings() {
+      return missings;
+    },
     async tell(news) {
       told.push(news);
       order.push(`told ${news.id}`);
@@ -70,9 +79,14 @@ export function createNewsSink(): FakeNewsSink {
       proofs.push(throughMs);
       order.push('proven');
     },
-    gap(why) {
+    async gap(why) {
       gaps.push(why);
       order.push('gap');
+      await notes;
+    },
+    async missing() {
+      missings += 1;
+      await notes;
     },
     ignored(why) {
       ignoredAs.push(why);
@@ -87,6 +101,16 @@ export function createNewsSink(): FakeNewsSink {
       });
       return () => {
         held = undefined;
+        release();
+      };
+    },
+    holdNotes() {
+      let release = (): void => undefined;
+      notes = new Promise((resolve) => {
+        release = resolve;
+      });
+      return () => {
+        notes = undefined;
         release();
       };
     },

@@ -316,6 +316,23 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       },
     );
 
+    it('S13 a sidecar that ends before that is noted leaves it to be found by the next one', patience, async () => {
+      await stage.keystone.publish();
+      const first = await stage.heard();
+      const note = first.sink.holdNotes();
+      const operator = await stage.operator();
+      await operator.unbindQueue(stage.queueName, stage.exchange, 'notifications.info');
+      await operator.unbindQueue(stage.queueName, stage.exchange, stage.markerKey);
+      await stage.keystone.publish(deleted('lost'));
+      await first.sink.until(() => first.sink.missings === 2, 'its bindings are missed');
+      await first.stop();
+      const second = await stage.heard();
+
+      expect(first.sink.gaps).toEqual([madeAnew]);
+      expect(second.sink.gaps).toEqual(['its bindings were gone']);
+      note();
+    });
+
     it('when the exchange is deleted and Keystone makes it again', patience, async () => {
       await stage.keystone.publish();
       const { sink, proof } = await stage.heard();

@@ -88,6 +88,14 @@ describe('from when on it asks', () => {
     expect(stage.sink.offsetsMs[0]).toBe(-29_000);
   });
 
+  test('S11 clocks that are set back hide nothing from the next poll, which is asked from by then', async () => {
+    const stage = await polled();
+    stage.clock.stepWall(-3_000_000);
+    stage.revoke({ user_id: 'u' });
+    await stage.nextPoll();
+    expect(toldUsers(stage)).toEqual(['u']);
+  });
+
   test('a reply that tells no time counts as of now', async () => {
     const stage = await staged();
     stage.answerLists(() => ({ status: 200, headers: { date: '' }, body: { events: [{ user_id: 'u' }] } }));
@@ -500,6 +508,29 @@ describe('after a restart', () => {
   test('with a note that is none it is as without', async () => {
     const stage = await polled({ notes: new Map([['polled/central', 'yesterday']]) });
     expect(stage.sinces()).toEqual([stage.clock.nowMs() - 3_660_000]);
+  });
+
+  test('S11 it goes on where the last run ended also where all clocks were set back meanwhile, as that one noted it', async () => {
+    const first = await polled();
+    first.clock.stepWall(-3_000_000);
+    for (let n = 0; n < 10; n += 1) await first.nextPoll();
+    await first.stop();
+    const second = await staged({ notes: first.notes });
+    second.clock.stepWall(-3_000_000 + 600_000);
+    second.revoke({ user_id: 'meanwhile' }, second.clock.nowMs() - 300_000);
+    second.start();
+    await second.untilProven(1);
+    expect(toldUsers(second)).toEqual(['meanwhile']);
+  });
+
+  test('S11 where all clocks were set back while nothing ran, a note of later than now is none', async () => {
+    const notes = new Map<string, string>();
+    const stage = await staged({ notes });
+    notes.set('polled/central', String(stage.clock.nowMs() + 3_000_000));
+    stage.revoke({ user_id: 'meanwhile' }, stage.clock.nowMs() - 300_000);
+    stage.start();
+    await stage.untilProven(1);
+    expect(toldUsers(stage)).toEqual(['meanwhile']);
   });
 
   test.each([

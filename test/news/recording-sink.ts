@@ -44,10 +44,11 @@ export function createRecordingSink(): RecordingSink {
       provenMs.push(throughMs);
       order.push(`proven ${throughMs}`);
     },
-    gap(why) {
+    async gap(why) {
       gaps.push(why);
       order.push(`gap ${why}`);
     },
+    missing: async () => undefined,
     ignored: (why) => void ignoredWhy.push(why),
     clockRead: (offsetMs) => void offsetsMs.push(offsetMs),
   };

@@ -106,7 +106,7 @@ function recordedBus(clock: FakeClock): RecordedBus & { readonly source: NewsSou
     const message = readKeystoneMessage(Buffer.from(body));
     if (message === undefined) {
       sink?.ignored('unreadable');
-      sink?.gap('a message cannot be read');
+      void sink?.gap('a message cannot be read');
       return;
     }
     const news = newsOf(message);

@@ -65,13 +65,12 @@ describe('S13 CLOCK', () => {
 });
 
 describe('S13 a source of news', () => {
-  it('has max_lag to prove anything, and is behind a moment later, until it proves a moment that is not so long ago', async () => {
+  it('is behind from its first moment on, until it proves a moment that is not so long ago', async () => {
     const { clock, degradations } = stage();
     const source = degradations.addSource(bus);
-    await clock.advance(10_000);
-    expect(degradations.by('central')).toEqual([]);
-    await clock.advance(1);
-    expect(degradations.by('central')).toEqual(['SOURCE_BEHIND(bus)']);
+    expect(degradations.all()).toEqual([{ issuer: 'central', reasons: ['SOURCE_BEHIND(bus)'], sinceMs: startMs }]);
+    await clock.advance(20_000);
+    expect(degradations.all()).toEqual([{ issuer: 'central', reasons: ['SOURCE_BEHIND(bus)'], sinceMs: startMs }]);
 
     source.proven(clock.monotonicMs() - 10_001);
     expect(degradations.by('central')).toEqual(['SOURCE_BEHIND(bus)']);
@@ -83,8 +82,8 @@ describe('S13 a source of news', () => {
 
   it('degrades its issuer alone, and each source is judged by itself', async () => {
     const { clock, degradations } = stage();
-    degradations.addSource(bus);
-    degradations.addSource({ issuer: 'other', name: 'poll' });
+    degradations.addSource(bus).proven(clock.monotonicMs());
+    degradations.addSource({ issuer: 'other', name: 'poll' }).proven(clock.monotonicMs());
     const current = degradations.addSource(poll);
     await clock.advance(9000);
     current.proven(clock.monotonicMs());
@@ -165,8 +164,9 @@ describe('S13 a source of news', () => {
   });
 
   it('is suspect until that is taken back', () => {
-    const { degradations } = stage();
+    const { clock, degradations } = stage();
     const source = degradations.addSource(bus);
+    source.proven(clock.monotonicMs());
     source.suspect(true);
     source.suspect(true);
     expect(degradations.by('central')).toEqual(['SOURCE_SUSPECT(bus)']);
@@ -177,7 +177,7 @@ describe('S13 a source of news', () => {
   it('tells when it was last proven, when it brought news, and since when it cannot be relied on', async () => {
     const { clock, telemetry, degradations } = stage();
     const source = degradations.addSource(bus);
-    expect(degradations.sources()).toEqual([{ ...bus, isBehind: false }]);
+    expect(degradations.sources()).toEqual([{ ...bus, degradedSinceMs: startMs, isBehind: true }]);
     expect(telemetry.gaugeValue('sidegate_news_last_alive_timestamp_seconds', { source: 'central/bus' })).toBeNaN();
     await clock.advance(1000);
     source.proven(clock.monotonicMs() - 200);
@@ -194,7 +194,7 @@ describe('S13 a source of news', () => {
   it('W7 what all have proven is as old as the oldest proof of those that are not behind', async () => {
     const { clock, degradations } = stage();
     expect(degradations.provenThroughMs()).toBe(Infinity);
-    degradations.addSource(bus);
+    degradations.addSource(bus).proven(clock.monotonicMs());
     const source = degradations.addSource(poll);
     await clock.advance(4000);
     source.proven(clock.monotonicMs() - 1000);
@@ -209,6 +209,9 @@ describe('S13 a source of news', () => {
   it('an operator sees each reason begin and end, once, also where nobody asks in between', async () => {
     const { clock, telemetry, degradations } = stage();
     const source = degradations.addSource(bus);
+    source.proven(clock.monotonicMs());
+    // Behind from the start on, and then not: a line each.
+    expect(telemetry.lines).toHaveLength(2);
     await clock.advance(30_000);
     for (let n = 0; n < 3; n += 1) degradations.all();
     source.gapUntil(clock.monotonicMs() + 5000);
@@ -216,7 +219,7 @@ describe('S13 a source of news', () => {
     await clock.advance(6000);
     degradations.all();
 
-    expect(telemetry.lines.map(({ level, fields }) => [level, fields['issuer'], fields['reason'], fields['forMs']])).toEqual([
+    expect(telemetry.lines.slice(2).map(({ level, fields }) => [level, fields['issuer'], fields['reason'], fields['forMs']])).toEqual([
       ['warn', 'central', 'SOURCE_BEHIND(bus)', undefined],
       ['warn', 'central', 'GAP', undefined],
       ['info', 'central', 'SOURCE_BEHIND(bus)', 20_000],
@@ -243,7 +246,7 @@ describe('S13 a source of news', () => {
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
         const { clock, degradations } = stage();
         const sources = names.map((at) => degradations.addSource({ issuer: at.slice(0, 1), name: at.slice(2) }));
-        const through = names.map(() => clock.monotonicMs());
+        const through = names.map(() => -Infinity);
         const gaps = names.map(() => -Infinity);
         const suspects = names.map(() => false);
         let off = false;
@@ -252,7 +255,7 @@ describe('S13 a source of news', () => {
           const own = names.flatMap((name, at) => (name.startsWith(issuer) ? [at] : []));
           return [
             ...(off && issuer === 'a' ? ['CLOCK'] : []),
-            ...own.flatMap((at) => (nowMs - (through[at] ?? 0) > 10_000 ? [`SOURCE_BEHIND(${names[at]?.slice(2)})`] : [])),
+            ...own.flatMap((at) => (nowMs - (through[at] ?? -Infinity) > 10_000 ? [`SOURCE_BEHIND(${names[at]?.slice(2)})`] : [])),
             ...own.flatMap((at) => (suspects[at] ? [`SOURCE_SUSPECT(${names[at]?.slice(2)})`] : [])),
             ...(own.some((at) => nowMs < (gaps[at] ?? 0)) ? ['GAP'] : []),
           ].sort();
@@ -262,7 +265,7 @@ describe('S13 a source of news', () => {
           if (one.do === 'advance') await clock.advance(one.ms);
           if (one.do === 'proven') {
             sources[one.source]?.proven(nowMs - one.ago);
-            through[one.source] = Math.max(through[one.source] ?? 0, nowMs - one.ago);
+            through[one.source] = Math.max(through[one.source] ?? -Infinity, nowMs - one.ago);
           }
           if (one.do === 'gap') {
             sources[one.source]?.gapUntil(nowMs + one.ms);

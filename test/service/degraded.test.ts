@@ -23,6 +23,7 @@ async function stageOf(whenDegraded: DegradedPolicy, options: StageOptions = {})
   const stage = await createValidationStage({ whenDegraded, ...options });
   ends.push(() => stage.close());
   const bus = stage.degradations.addSource({ issuer: 'central', name: 'bus' });
+  bus.proven(stage.clock.monotonicMs());
   return { ...stage, bus };
 }
 
@@ -168,6 +169,21 @@ describe('S13 revalidate', () => {
       await region.clock.advance(500);
       expect(await call).toBe(`active ${from} ${behind}`);
     }
+  });
+
+  it('facts that another sidecar has kept are confirmed after a start, until the news of before it have come', async () => {
+    const region = await createRegion({ skews: [0, 0] });
+    ends.push(() => region.close());
+    region.central.knows('t', alice);
+    await region.first.ask('t');
+    await settled();
+    region.central.refuses('t');
+    await region.clock.advance(200_000);
+    region.second.degradations.addSource({ issuer: 'central', name: 'bus' });
+    const call = outcome(region.second.ask('t'));
+    await settled();
+    await region.clock.advance(500);
+    expect(await call).not.toContain('active SHARED');
   });
 
   it('a gap, and a source that is suspect, are reasons like any other', async () => {

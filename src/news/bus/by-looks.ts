@@ -54,7 +54,7 @@ export async function hearByLooks(link: AmqpLink, parts: SessionParts): Promise<
     const waiting = await waitingIn(link, name);
     link.works();
     say(undefined);
-    if (waiting + reader.takeCount() >= place.longestQueue) sink.gap('its queue was full');
+    if (waiting + reader.takeCount() >= place.longestQueue) void sink.gap('its queue was full');
     // Nothing waits, so all that had come by the look before this one has been handed to us.
     if (waiting === 0 && sinceMs !== undefined) reader.mark(sinceMs);
     return atMs;

@@ -2,6 +2,7 @@
 
 import { AmqpError } from '../amqp-error.ts';
 import type { AmqpLink, Publisher } from '../amqp-link.ts';
+import { within } from '../deadline.ts';
 import type { Sent } from './markers.ts';
 import { bindQueue, durableQueue, type FoundQueue, isMissing, markerKeyOf, waitingIn } from './queue.ts';
 import { BusReader } from './reader.ts';
@@ -9,6 +10,9 @@ import { prefetch, proofEveryMs, type SessionParts } from './session.ts';
 
 /** A marker that has not come by then, though nothing waits in the queue, was never there; in a cluster it may take its time. */
 const lostAfterMs = 3_000;
+
+/** The journal may hang: then the bus is not bound again, and says so. */
+const longestNoteMs = 10_000;
 
 /** Until `link` ends. */
 export async function hearByMarkers(link: AmqpLink, parts: SessionParts): Promise<void> {
@@ -90,6 +94,11 @@ class MarkedSession {
   }
 
   async #bind(): Promise<void> {
+    const { clock, continuity } = this.#parts;
+    // Until then the bindings that are gone are all that shows a restart that something was missed.
+    await within({ clock, ms: longestNoteMs }, this.#link.signal, continuity.noted).catch((cause: unknown) => {
+      throw new AmqpError('that something is missed could not be noted', { cause });
+    });
     await bindQueue(this.#link, this.#queue, this.#parts.place, this.#markerKey);
     this.#mustBind = false;
   }
@@ -131,7 +140,7 @@ class MarkedSession {
     const waiting = await waitingIn(this.#link, this.#queue);
     // It had at most what waits now and what we have taken since the last look: if that is less than it holds, it has dropped nothing.
     const wasFull = waiting + this.reader.takeCount() >= place.longestQueue;
-    if (wasFull && !this.#isKnownFull) sink.gap('its queue was full');
+    if (wasFull && !this.#isKnownFull) void sink.gap('its queue was full');
     this.#isKnownFull = false;
     const [oldest] = this.#underWay.values();
     if (oldest === undefined || waiting > 0) return;

@@ -4,10 +4,12 @@ import type { NewsSink } from '../../ports.ts';
 
 /** Unbroken, or broken by the first thing that broke it. It begins unbroken: whoever finds a queue of ours asks it for its proof. */
 export class Continuity {
-  readonly #sink: NewsSink;
+  readonly #sink: Pick<NewsSink, 'gap' | 'missing'>;
+  #noted: Promise<void> = Promise.resolve();
+  #isNoted = true;
   #brokenBy: string | undefined;
 
-  constructor(sink: NewsSink) {
+  constructor(sink: Pick<NewsSink, 'gap' | 'missing'>) {
     this.#sink = sink;
   }
 
@@ -15,16 +17,26 @@ export class Continuity {
     return this.#brokenBy !== undefined;
   }
 
-  /** `why`: for people. Nothing is told before it is mended: what is missed until then is missed too. */
-  break(why: string): void {
-    this.#brokenBy ??= why;
+  /** Resolves when a restart would know that it is broken: what else shows that, as bindings that are gone, must not be mended sooner. */
+  get noted(): Promise<void> {
+    return this.#noted;
   }
 
-  /** From now on everything comes again: what may have been missed until now is told. */
+  /** `why`: for people. The gap is not told before it is mended: what is missed until then is missed too. */
+  break(why: string): void {
+    if (this.#brokenBy !== undefined) return;
+    this.#brokenBy = why;
+    this.#isNoted = false;
+    this.#noted = this.#sink.missing().then(() => {
+      this.#isNoted = true;
+    });
+  }
+
+  /** From now on everything comes again: what may have been missed until now is told. Not before it is noted that something was. */
   mend(): void {
-    if (this.#brokenBy === undefined) return;
+    if (this.#brokenBy === undefined || !this.#isNoted) return;
     const why = this.#brokenBy;
     this.#brokenBy = undefined;
-    this.#sink.gap(why);
+    void this.#sink.gap(why);
   }
 }

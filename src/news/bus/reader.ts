@@ -100,8 +100,7 @@ export class BusReader {
       // Who sends one sends many.
       log[this.#unreadable === 1 ? 'warn' : 'debug']({ sizeBytes: content.byteLength }, 'a message of Keystone’s bus cannot be read');
       sink.ignored('unreadable');
-      sink.gap('a message could not be read');
-      finish();
+      void sink.gap('a message could not be read').then(finish);
       return;
     }
     const news = newsOf(message);
@@ -122,18 +121,20 @@ export class BusReader {
 
   /** Of the process before us, or of who shares our queue: the first of them is the last that was proven. */
   #takeForeign(acknowledge: () => void): void {
-    if (this.#acknowledgeLast === undefined) this.#acknowledgeLast = acknowledge;
+    if (this.#acknowledgeLast === undefined && !this.#parts.continuity.isBroken) this.#acknowledgeLast = acknowledge;
     else acknowledge();
   }
 
   #reached({ atMs, marker }: Moment): void {
     const { sink, markers, continuity } = this.#parts;
-    // While it is broken nobody knows what was missing before it.
-    if (!continuity.isBroken) {
-      if (marker !== undefined) markers.proved(marker.sent);
-      sink.proven(atMs);
+    // While it is broken nobody knows what was missed before it, nor may the next process take the marker for a proven one.
+    if (continuity.isBroken) {
+      marker?.acknowledge();
+      return;
     }
+    sink.proven(atMs);
     if (marker === undefined) return;
+    markers.proved(marker.sent);
     this.#acknowledgeLast?.();
     this.#acknowledgeLast = marker.acknowledge;
   }

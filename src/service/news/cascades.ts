@@ -2,6 +2,7 @@
 
 import type { Clock, NewsInvalidation, ProjectStanding, Telemetry } from '../../ports.ts';
 import { within } from '../telling/deadline.ts';
+import { SpacedRuns } from './spaced-runs.ts';
 
 /** What it needs. */
 export interface CascadesParts {
@@ -14,16 +15,18 @@ export interface CascadesParts {
   readonly stop: AbortSignal;
 }
 
-interface Check {
-  /** Monotonic: a token of the project whose fetch began then or later is asked about when Keystone has settled. */
-  readonly settledMs: number;
-  /** Such a token was accepted. */
-  isAlive: boolean;
-  readonly done: Promise<readonly NewsInvalidation[]>;
+/** A project that was changed lately. */
+interface Changed {
+  /** Questions about it: one in a settle window, however often it is changed. */
+  readonly checks: SpacedRuns<readonly NewsInvalidation[]>;
+  /** Changes that wait for an answer. */
+  waiting: number;
+  /** Monotonic: when Keystone was last asked about a token of it that it accepted. */
+  acceptedMs: number;
 }
 
 /** Projects asked about at once; beyond that all are taken for disabled. */
-const mostChecks = 32;
+const mostProjects = 32;
 /** The longest that a question is waited for, in milliseconds. */
 const longestQuestionMs = 3_000;
 
@@ -32,7 +35,7 @@ const allProjects: NewsInvalidation = { effect: 'REFRESH', conditions: [{ dimens
 /** Asks once about each project that was changed, when that has settled. */
 export class Cascades {
   readonly #parts: CascadesParts;
-  readonly #checks = new Map<string, Check>();
+  readonly #changed = new Map<string, Changed>();
   #saidWhy = false;
 
   constructor(parts: CascadesParts) {
@@ -41,43 +44,50 @@ export class Cascades {
 
   /**
    * What the change of this project means beyond itself: nothing where it is enabled; else all tokens of its domain's projects, or of all
-   * projects where the domain is not known, may be concerned. Rejects when we stop. Takes two settle windows and a question at most.
+   * projects where the domain is not known, may be concerned. Rejects when we stop. Takes two settle windows and a question at most, and
+   * one window more where it is changed again and again: nobody waits for the last change.
    */
   async after(projectId: string): Promise<readonly NewsInvalidation[]> {
     const { clock, settleMs } = this.#parts;
-    const settledMs = clock.monotonicMs() + settleMs;
-    const there = this.#checks.get(projectId);
-    // One that asks sooner than this change has settled may be answered from before it.
-    if (there && there.settledMs >= settledMs) return await there.done;
-    if (this.#checks.size >= mostChecks) return [allProjects];
-    const check: Check = { settledMs, isAlive: false, done: this.#check(projectId, () => check) };
-    this.#checks.set(projectId, check);
-    const forget = (): void => {
-      if (this.#checks.get(projectId) === check) this.#checks.delete(projectId);
-    };
-    return await check.done.finally(forget);
+    const there = this.#changed.get(projectId);
+    if (there === undefined && this.#changed.size >= mostProjects) return [allProjects];
+    const project = there ?? this.#begin(projectId);
+    project.waiting += 1;
+    try {
+      // One that asks sooner than this change has settled may be answered from before it.
+      return await project.checks.from(clock.monotonicMs() + settleMs);
+    } finally {
+      project.waiting -= 1;
+      if (project.waiting === 0) this.#changed.delete(projectId);
+    }
   }
 
   /** A token of this project was accepted by Keystone, which was asked at `beganMs` (monotonic). Cheap where nothing is checked. */
   accepted(projectId: () => string | undefined, beganMs: number): void {
-    if (this.#checks.size === 0) return;
-    const check = this.#checks.get(projectId() ?? '');
-    if (check && beganMs >= check.settledMs) check.isAlive = true;
+    if (this.#changed.size === 0) return;
+    const project = this.#changed.get(projectId() ?? '');
+    if (project) project.acceptedMs = Math.max(beganMs, project.acceptedMs);
   }
 
-  async #check(projectId: string, own: () => Check): Promise<readonly NewsInvalidation[]> {
+  #begin(projectId: string): Changed {
+    const { clock, settleMs: spacingMs, stop } = this.#parts;
+    const checks = new SpacedRuns({ clock, spacingMs, stop, work: () => this.#check(projectId, project) });
+    const project: Changed = { checks, waiting: 0, acceptedMs: Number.NEGATIVE_INFINITY };
+    this.#changed.set(projectId, project);
+    return project;
+  }
+
+  async #check(projectId: string, project: Changed): Promise<readonly NewsInvalidation[]> {
     const { clock, settleMs, stop } = this.#parts;
-    await clock.delay(settleMs, stop);
+    const settledMs = clock.monotonicMs();
     const standing = await this.#ask(projectId);
     if (standing.kind === 'enabled') return [];
     if (standing.kind === 'disabled') return [standing.domainId === undefined ? allProjects : allProjectsOf(standing.domainId)];
     if (standing.kind === 'refused') return [allProjects];
-    // Its tokens that are in use are fetched again these days: the first that is accepted answers for the project.
-    if (!own().isAlive) await clock.delay(settleMs, stop);
-    // It has been changed again meanwhile: what comes of that holds for this change, too.
-    const newest = this.#checks.get(projectId);
-    if (newest && newest !== own()) return await newest.done;
-    return own().isAlive ? [] : [allProjects];
+    // Its tokens that are in use are fetched again these days: one that is accepted answers for the project.
+    const isAlive = (): boolean => project.acceptedMs >= settledMs;
+    if (!isAlive()) await clock.delay(settleMs, stop);
+    return isAlive() ? [] : [allProjects];
   }
 
   async #ask(projectId: string): Promise<ProjectStanding> {

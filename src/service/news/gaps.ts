@@ -36,6 +36,10 @@ export class Gaps {
   /** Monotonic: when the REFRESH of everything that runs has taken effect for every token, and whether one trails it (S7). */
   #runningUntilMs = Number.NEGATIVE_INFINITY;
   #isTrailed = false;
+  /** Sources whose gap the next refresh closes, which has not begun: whatever else they miss is closed with it. When that will outlive us. */
+  readonly #unclosed = new Map<GapSource, Promise<void>>();
+  /** Sources that miss something now. */
+  readonly #missing = new Set<GapSource>();
   #why = '';
   #source = '';
 
@@ -52,23 +56,51 @@ export class Gaps {
     const noted = await notes.noted(this.#noteOf(source));
     if (noted === undefined) return;
     const leftMs = Number(noted) - clock.nowMs();
-    if (noted === open) return this.begin(source, 'the sidecar ended before what it had missed was asked about again');
+    if (noted === open) return void this.begin(source, 'the sidecar ended before what it had missed was asked about again');
     if (!(leftMs > 0)) return;
     this.#runningUntilMs = Math.max(this.#runningUntilMs, clock.monotonicMs() + Math.min(leftMs, 2 * this.#windowMs));
     source.standing.gapUntil(this.#runningUntilMs);
   }
 
-  /** Something may have been missed until now. Whatever comes of it, it is said until everything has been asked about again. */
-  begin(source: GapSource, why: string): void {
+  /**
+   * Something may have been missed until now. Whatever comes of it, it is said until everything has been asked about again. Resolves when a
+   * restart would know of it; where the journal takes nothing, never.
+   */
+  begin(source: GapSource, why: string): Promise<void> {
     const { issuer, telemetry, stop } = this.#parts;
     telemetry.counter('sidegate_news_gaps_total', { source: `${issuer}/${source.name}` }).add();
-    telemetry.log.warn({ issuer, source: source.name, why }, 'news may have been missed: everything of this issuer is asked about again');
     this.#why = why;
     this.#source = source.name;
-    this.#close(source).catch((error: unknown) => {
+    this.#missing.delete(source);
+    const there = this.#unclosed.get(source);
+    if (there !== undefined) return there;
+    telemetry.log.warn({ issuer, source: source.name, why }, 'news may have been missed: everything of this issuer is asked about again');
+    const noted = this.#note(source, open);
+    const closed = this.#close(source, noted);
+    closed.catch((error: unknown) => {
       // We stop: what is not written down is noted, and taken up at the next start.
       if (!stop.aborted) telemetry.log.error({ issuer, source: source.name, error }, 'a gap was not closed');
     });
+    const known = new Promise<void>((resolve) => {
+      for (const either of [noted, closed]) either.then(resolve, () => undefined);
+    });
+    this.#unclosed.set(source, known);
+    return known;
+  }
+
+  /** It misses something from now on, and has a gap when it hears again. Resolves when a restart would know of that. */
+  async missing(source: GapSource): Promise<void> {
+    const { clock, stop } = this.#parts;
+    this.#missing.add(source);
+    while (!stop.aborted) {
+      try {
+        return await this.#note(source, open);
+      } catch (error) {
+        this.#sayNotNoted(error);
+        await clock.delay(1000, stop).catch(() => undefined);
+      }
+    }
+    await new Promise<never>(() => undefined);
   }
 
   /** A REFRESH of everything of the issuer, spread, has been applied. */
@@ -82,14 +114,15 @@ export class Gaps {
     else this.#runningUntilMs = nowMs + this.#windowMs;
   }
 
-  async #close(source: GapSource): Promise<void> {
+  async #close(source: GapSource, noted: Promise<void>): Promise<void> {
     const { clock } = this.#parts;
-    source.standing.gapUntil(clock.monotonicMs() + this.#windowMs);
-    await this.#note(source, open);
-    await this.#held(source, this.#runs.from(clock.monotonicMs()));
+    const refreshed = noted.catch((error: unknown) => this.#sayNotNoted(error)).then(() => this.#runs.from(clock.monotonicMs()));
+    await this.#held(source, refreshed);
     const leftMs = this.#lastEndMs() - clock.monotonicMs();
     source.standing.gapUntil(this.#lastEndMs());
-    await this.#note(source, String(Math.ceil(clock.nowMs() + leftMs)));
+    // What it has missed meanwhile is not closed yet.
+    if (this.#unclosed.has(source) || this.#missing.has(source)) return;
+    await this.#note(source, String(Math.ceil(clock.nowMs() + leftMs))).catch((error: unknown) => this.#sayNotNoted(error));
   }
 
   /** Waits for what closes the gap, and says that there is one for as long as that takes: the journal may take nothing. */
@@ -107,6 +140,7 @@ export class Gaps {
 
   async #refresh(): Promise<void> {
     const { looks, write, clock } = this.#parts;
+    this.#unclosed.clear();
     const event = `gap: ${this.#why}`;
     await looks.one();
     const everything = { effect: 'REFRESH' as const, conditions: [], isWide: true as const };
@@ -118,13 +152,13 @@ export class Gaps {
   }
 
   async #note(source: GapSource, value: string): Promise<void> {
-    const { notes, telemetry, issuer } = this.#parts;
-    try {
-      await notes.note(this.#noteOf(source), value);
-    } catch (error) {
-      // The journal itself says that it cannot be written; the gap is closed all the same, if it ever can.
-      telemetry.log.debug({ issuer, error }, 'a gap was not noted');
-    }
+    await this.#parts.notes.note(this.#noteOf(source), value);
+  }
+
+  /** The journal itself says that it cannot be written; the gap is closed all the same, if it ever can. */
+  #sayNotNoted(error: unknown): void {
+    const { telemetry, issuer } = this.#parts;
+    telemetry.log.debug({ issuer, error }, 'a gap was not noted');
   }
 
   #noteOf({ name }: GapSource): string {

@@ -63,9 +63,13 @@ export class Ingest implements NewsSink {
     this.#caughtUp();
   }
 
-  gap(why: string): void {
+  gap(why: string): Promise<void> {
     if (!this.#canBeAsked) this.#shared.crossCheck?.madeWhole();
-    this.#shared.gaps.begin(this, why);
+    return this.#shared.gaps.begin(this, why);
+  }
+
+  missing(): Promise<void> {
+    return this.#shared.gaps.missing(this);
   }
 
   ignored(why: 'unreadable' | 'duplicate' | 'irrelevant'): void {

@@ -49,6 +49,7 @@ describe('S10 a reader', () => {
     const take = (name: string, one: Delivery): void => read.take(one, () => acknowledged.push(name));
     return {
       read,
+      take,
       message: (id: string) => take(id, delivery('notifications.info', enveloped(basicMessage('identity.user.deleted', id)))),
       marker: (name: string, { id }: Pick<Sent, 'id'>) => take(name, delivery(markerKey, '{}', id)),
     };
@@ -103,10 +104,11 @@ describe('S10 a reader', () => {
     ['the one before the newest proven marker', 0, []],
     ['the newest proven marker', 1, []],
     ['a later marker', 2, [emptied]],
-  ])('coming back to find %s first, admits what that shows', (_, which, gaps) => {
+  ])('coming back to find %s first, admits what that shows', async (_, which, gaps) => {
     const sent = [markers.next(1, 1), markers.next(2, 1), markers.next(3, 1)] as const;
     markers.proved(sent[1]);
     reader(true).marker('first', sent[which] ?? expect.unreachable());
+    await turn();
     continuity.mend();
     expect(sink.gaps).toEqual(gaps);
   });
@@ -118,8 +120,30 @@ describe('S10 a reader', () => {
     const back = reader(true);
     come(back);
     back.message('b');
+    await turn();
     continuity.mend();
     expect(sink.gaps).toEqual([emptied]);
+  });
+
+  it('S10 leaves a message that cannot be read in the queue until a restart would know of the gap, and proves nothing after it', async () => {
+    const { take, marker } = reader();
+    const note = sink.holdNotes();
+    take('rubbish', delivery('notifications.info', 'what is this?'));
+    marker('one', markers.next(10, 1));
+    await turn();
+    expect([sink.gaps, acknowledged, sink.proofs]).toEqual([['a message could not be read'], [], []]);
+    note();
+    await turn();
+    expect([acknowledged, sink.proofs]).toEqual([['rubbish'], [10]]);
+  });
+
+  it('S10 leaves no marker in the queue while it is broken: the next process would take it for a proven one', async () => {
+    const { message, marker } = reader(true);
+    message('a');
+    marker('theirs', { id: 'other-process.7' });
+    marker('ours', markers.next(10, 1));
+    await turn();
+    expect([continuity.isBroken, [...acknowledged].sort(), sink.proofs]).toEqual([true, ['a', 'ours', 'theirs'], []]);
   });
 
   it('after a restart, takes any marker of the process before, keeps it until it has a proven one of its own, and wants no second', async () => {

@@ -112,12 +112,100 @@ describe('S10 a gap', () => {
   });
 });
 
-describe('S13 after a restart', () => {
-  function noted(): Pick<Journal, 'note' | 'noted'> & { readonly kept: Map<string, string> } {
-    const kept = new Map<string, string>();
-    return { kept, note: async (name, value) => void kept.set(name, value), noted: async (name) => kept.get(name) };
-  }
+function noted(): Pick<Journal, 'note' | 'noted'> & { readonly kept: Map<string, string> } {
+  const kept = new Map<string, string>();
+  return { kept, note: async (name, value) => void kept.set(name, value), noted: async (name) => kept.get(name) };
+}
 
+describe('S10 a storm of gaps', () => {
+  test('is one line, one note and one refresh, and one more of each after it, however many there are', async () => {
+    const written: string[] = [];
+    const stage = await staged({ notes: { note: async (_name, value) => void written.push(value), noted: async () => undefined } });
+    for (let at = 0; at < 10; at += 1) {
+      for (let n = 0; n < 1_000; n += 1) stage.bus.sink.gap('a message could not be read');
+      await pass(stage, 1_000);
+    }
+    const lines = stage.telemetry.lines.filter(({ message }) => message.startsWith('news may have been missed'));
+    expect([lines.length, written.filter((value) => value === 'open').length]).toEqual([2, 2]);
+    await pass(stage, 25_000);
+    expect(await stage.entries()).toHaveLength(2);
+    await pass(stage, 24_000);
+    expect(hasGap(stage)).toBe(true);
+    await pass(stage, 5_000);
+    expect(hasGap(stage)).toBe(false);
+    expect(stage.telemetry.count('sidegate_news_gaps_total', { source: 'central/bus' })).toBe(10_000);
+  });
+
+  test('S13 is open in the journal until the last of them is closed: a restart in between closes it', async () => {
+    const notes = noted();
+    const stage = await staged({ notes });
+    let isAnswered = (): void => undefined;
+    stage.poll.onLook(() => new Promise((resolve) => (isAnswered = resolve)));
+    stage.bus.sink.gap('one');
+    await pass(stage, 1_000);
+    stage.bus.sink.gap('two');
+    isAnswered();
+    await pass(stage, 1_000);
+    expect([(await stage.entries()).length, notes.kept.get('gap/central/bus')]).toEqual([1, 'open']);
+  });
+});
+
+describe('S13 a journal that hangs', () => {
+  test('ends no gap: it is said until what may have been missed has been asked about', async () => {
+    const stage = await staged({ notes: { note: () => new Promise(() => undefined), noted: async () => undefined } });
+    stage.bus.sink.gap('the binding was gone');
+    await pass(stage, 120_000);
+    expect([hasGap(stage), await stage.entries()]).toEqual([true, []]);
+  });
+
+  test('leaves open whether a restart would know of the gap; what has been noted, or refreshed, it would', async () => {
+    let note = (): void => undefined;
+    const stage = await staged({ notes: { note: () => new Promise((resolve) => (note = resolve)), noted: async () => undefined } });
+    let isKnown = false;
+    void stage.bus.sink.gap('a message could not be read').then(() => (isKnown = true));
+    await pass(stage, 5_000);
+    expect(isKnown).toBe(false);
+    note();
+    await pass(stage, 1);
+    expect(isKnown).toBe(true);
+    const failing = await staged({ notes: { note: () => Promise.reject(new Error('no')), noted: async () => undefined } });
+    let isRefreshed = false;
+    void failing.bus.sink.gap('a message could not be read').then(() => (isRefreshed = true));
+    await pass(failing, 1_000);
+    expect([isRefreshed, (await failing.entries()).length]).toEqual([true, 1]);
+  });
+});
+
+describe('S13 a source that misses something', () => {
+  test('has that noted until its gap is closed, also where another gap is closed meanwhile', async () => {
+    const notes = noted();
+    const stage = await staged({ notes });
+    stage.bus.sink.gap('one');
+    await stage.bus.sink.missing();
+    await pass(stage, 40_000);
+    expect([hasGap(stage), notes.kept.get('gap/central/bus')]).toEqual([false, 'open']);
+    stage.bus.sink.gap('two');
+    await pass(stage, 1_000);
+    expect(Number(notes.kept.get('gap/central/bus'))).toBeGreaterThan(stage.clock.nowMs());
+  });
+
+  test('is not known to do so before the journal has taken it', async () => {
+    let fails = true;
+    const note = async (): Promise<void> => {
+      if (fails) throw new Error('not now');
+    };
+    const stage = await staged({ notes: { note, noted: async () => undefined } });
+    let isKnown = false;
+    void stage.bus.sink.missing().then(() => (isKnown = true));
+    await pass(stage, 3_000);
+    expect(isKnown).toBe(false);
+    fails = false;
+    await pass(stage, 1_000);
+    expect(isKnown).toBe(true);
+  });
+});
+
+describe('S13 after a restart', () => {
   test('a gap that lasts is said for the rest of its time, and nothing more is refreshed', async () => {
     const notes = noted();
     const first = await staged({ notes });

@@ -78,6 +78,7 @@ test('each issuer has news of its own, and those without sources have none', asy
   );
   const running = room.run();
   await stage.clock.advance(0);
+  for (const { sink } of sources) sink.proven(stage.clock.monotonicMs());
   sources[1]?.sink.gap('south alone');
   await stage.clock.advance(0);
   expect(names.map((name) => stage.degradations.by(name))).toEqual([[], ['GAP'], []]);
