@@ -88,9 +88,14 @@ export class Catalogs {
     return { catalog: kept.catalog, currentness, servesMs: Math.max(0, Math.floor(endsAtMs - nowMs)) };
   }
 
-  /** For how much longer it may be believed, in milliseconds: what an answer with it may be repeated for. */
-  servesMs(known: Known): number {
-    return this.look(known)?.servesMs ?? 0;
+  /**
+   * For how much longer `catalog` may be believed, in milliseconds: what an answer with it may be repeated for. Not at all where it is not
+   * the one that is kept: a newer one has come meanwhile, or a REFRESH while it was fetched.
+   */
+  servesMs(known: Known, catalog: Uint8Array): number {
+    if (known.catalogName === undefined) return Infinity;
+    const there = this.look(known);
+    return there?.currentness === 'current' && there.catalog === catalog ? there.servesMs : 0;
   }
 
   /** An older one does not replace a newer one. */

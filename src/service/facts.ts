@@ -166,7 +166,7 @@ export class FactsStore {
     const { issuer, suits } = wanted;
     const arrivedAt = this.#parts.invalidations.applied;
     // What others began after this call may have been looked for by their measure, so it is judged again; the next one is its own.
-    for (let joined = 0; joined < 2; joined += 1) {
+    for (let joined = 0; joined < 2; ) {
       const running = this.#flights.get(flightOf(wanted));
       if (!running) break;
       this.#waiters(issuer).add();
@@ -175,7 +175,9 @@ export class FactsStore {
         if (isBusy(error) && running.yieldsTo !== undefined && running.yieldsTo !== wanted.yieldsTo) return undefined;
         throw error;
       });
+      // Counted, each of many that wait would ask for itself.
       if (!landed) continue;
+      joined += 1;
       const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, arrivedAt);
       if (!isBehind && (landed.kind === 'inactive' || suits?.(landed.known) !== false)) return landed;
     }

@@ -296,6 +296,19 @@ describe('S8 a REFRESH of the catalogs of an issuer', () => {
     expect(asked(region)).toHaveLength(3);
   });
 
+  it('W15 what was under way when it came may not be repeated: the next one fetches', async () => {
+    const region = await withTokens();
+    await region.first.ask('t');
+    const held = region.central.hold();
+    const underWay = withCatalog(region.first, 't');
+    await settled();
+    await refresh(region.first);
+    held.all();
+    const answer = await underWay;
+    expect([text(answer), answer.asOf, answer.maxAgeMs]).toEqual([json, 1, 0]);
+    expect((await region.first.ask('t')).maxAgeMs).toBe(300_000);
+  });
+
   it('what another sidecar stored before it is not used', async () => {
     const region = await withTokens();
     await withCatalog(region.first, 't');

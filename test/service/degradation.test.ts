@@ -137,6 +137,22 @@ describe('S13 a source of news', () => {
     expect(degradations.by('central')).toEqual([]);
   });
 
+  it('a clock that was set long ago makes nothing of one that is corrected a little today', async () => {
+    const { clock, degradations } = stage();
+    const source = degradations.addSource(bus);
+    clock.stepWall(3_600_000);
+    for (let second = 0; second < 30; second += 1) {
+      await clock.advance(1000);
+      source.proven(clock.monotonicMs());
+    }
+    expect(degradations.by('central')).toEqual([]);
+    await clock.advance(10);
+    clock.stepWall(60);
+    source.proven(clock.monotonicMs() - 5);
+
+    expect(degradations.by('central')).toEqual([]);
+  });
+
   it('a wall clock that is set back hides no lag', async () => {
     const { clock, degradations } = stage();
     degradations.addSource(bus);

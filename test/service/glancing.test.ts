@@ -239,6 +239,25 @@ describe('S2 a token that an invalidation names for certain', () => {
     await stage.close();
   });
 
+  it('is asked about, whatever its keys say of it, where its authority has told of it meanwhile', async () => {
+    const { stage, central, glances, token } = await keyed();
+    token('t');
+    glances.delete('t');
+    const held = central.hold();
+    const first = stage.ask('t');
+    await settled();
+    let looked = (): void => undefined;
+    glances.set('t', () => new Promise((resolve) => (looked = () => resolve(bad))));
+    await stage.clock.advance(1);
+    const second = stage.ask('t', { maxStalenessMs: 0 });
+    await stage.clock.advance(1);
+    held.all();
+    expect(verdict(await first)).toBe('active');
+    looked();
+    expect(verdict(await second)).toBe('active');
+    await stage.close();
+  });
+
   it('answers all of a burst by one question, whenever their glances end', async () => {
     const { stage, central, glances, token } = await keyed();
     token('t');

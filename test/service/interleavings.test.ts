@@ -40,6 +40,26 @@ function slowWithCatalog(central: Pick<ValidationStage, 'central'>['central']): 
   return () => release();
 }
 
+describe('S6 one flight at a time, however many ask', () => {
+  it('and however many REFRESHes come while it is under way', async () => {
+    const stage = await stageOf();
+    stage.central.knows('t', onProject);
+    const held = stage.central.hold();
+    const first = stage.ask('t');
+    await stage.clock.advance(100);
+    const calls = Array.from({ length: 50 }, () => stage.ask('t'));
+    for (let n = 0; n < 3; n += 1) {
+      await stage.clock.advance(100);
+      await stage.refreshUser('alice');
+      held.one();
+      await settled();
+    }
+    held.all();
+    for (const answer of [await first, ...(await Promise.all(calls))]) expect([verdict(answer), answer.maxAgeMs]).toEqual(['active', 0]);
+    expect(stage.central.reads).toHaveLength(2);
+  });
+});
+
 describe('S9 a refused token stays refused', () => {
   it('when the slow answer to an earlier question comes after the refusal', async () => {
     const stage = await stageOf();
