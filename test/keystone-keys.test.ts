@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { InactiveReason } from '../src/gen/sidegate/v1/token_service.ts';
+import type { Clock } from '../src/ports.ts';
+import { systemClock } from '../src/sidecar.ts';
 import { keystoneIssuer } from './fakes/keystone-issuer.ts';
 import { newFernetKey, newNodeKey } from './fakes/keystone-keys.ts';
 import { startSidecar, type TestSidecar } from './fakes/sidecar.ts';
@@ -15,7 +17,10 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-async function begin(options: KeyedOptions = {}): Promise<{ readonly keystone: KeyedKeystone; readonly sidecar: TestSidecar }> {
+async function begin(
+  options: KeyedOptions = {},
+  clock: Clock = systemClock,
+): Promise<{ readonly keystone: KeyedKeystone; readonly sidecar: TestSidecar }> {
   const keystone = await createKeyedKeystone({ ...options, nowMs: Date.now });
   ends.push(() => keystone.close());
   const folder = mkdtempSync(join(tmpdir(), 'sidegate-keyed-'));
@@ -23,7 +28,7 @@ async function begin(options: KeyedOptions = {}): Promise<{ readonly keystone: K
   writeFileSync(join(folder, 'password'), 'secret');
   const calls = { deadlineMs: 30_000, concurrency: 16, queue: 1024, attempts: 1 };
   const central = keystoneIssuer(keystone.authority.url, join(folder, 'password'), { keys: keystone.mounted, calls });
-  const sidecar = await startSidecar({ issuers: [central] });
+  const sidecar = await startSidecar({ issuers: [central], clock });
   ends.push(() => sidecar.stop());
   return { keystone, sidecar };
 }
@@ -123,6 +128,20 @@ describe('a sidecar with Keystone’s keys at hand', () => {
     expect(await verdict(subject, keystone.issue())).toBe('UNAVAILABLE');
     const status = await sidecar.getStatus();
     expect([status.response?.entryCount, status.response?.upstreamOutboxCount]).toEqual([60n, 0n]);
+  });
+
+  it('S4 revokes a token under an older key that is missing here, although it calls it wrongly signed', async () => {
+    let laterMs = 0;
+    const monotonicMs = (): number => systemClock.monotonicMs() + laterMs;
+    const subject = await begin({}, { ...systemClock, monotonicMs });
+    const { keystone, sidecar } = subject;
+    await proven(sidecar, 'fernet');
+    const raw = keystone.issue({ issuedAtMs: Date.now() - 60_000, key: newFernetKey() });
+    expect(await verdict(subject, raw)).toBe('BAD_SIGNATURE');
+    await sidecar.revoke({ target: { $case: 'token', value: raw } });
+    // Now and then one of these is asked about, lest keys are missing.
+    laterMs = 31_000;
+    expect(await verdict(subject, raw)).toBe('REVOKED');
   });
 
   it('S8 has the tokens of a public key that leaves looked at again', async () => {

@@ -350,18 +350,18 @@ describe('S4 a token in somebody’s hand whose keys are at hand', () => {
     await stage.close();
   });
 
-  it('that is wrongly signed is done without an entry', async () => {
+  it('that is none is done without an entry', async () => {
     const { stage, glances } = await keyed();
-    glances.set('garbage', bad);
     glances.set('none', { kind: 'inactive', reason: 'MALFORMED' });
 
-    expect([(await stage.revokeToken('garbage')).entryId, (await stage.revokeToken('none')).entryId]).toEqual(['', '']);
+    expect((await stage.revokeToken('none')).entryId).toBe('');
     expect(stage.journal.count()).toBe(0);
     await stage.close();
   });
 
-  it.each([
-    ['by keys that may be old', { ...bad, byOldKeys: true } as Glance],
+  it.each<[string, Glance | undefined]>([
+    ['wrongly signed', bad],
+    ['so by keys that may be old', { ...bad, byOldKeys: true } as Glance],
     ['not yet valid', { kind: 'inactive', reason: 'NOT_YET_VALID', byOldKeys: true } as Glance],
     ['of which the keys tell nothing', undefined],
   ])('that is called so %s is killed by its shape, as ever: it may be a token all the same', async (_, glance) => {
