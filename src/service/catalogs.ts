@@ -1,7 +1,7 @@
 // Service catalogs in memory: records of their own beside the facts, shared by the tokens of one user and scope (S1).
 
 import { LRUCache } from 'lru-cache';
-import { type Currentness, currentnessOf, currentUntilMs } from '../core/currentness.ts';
+import { type Currentness, currentnessOf, currentUntilMs, newestRefreshOf } from '../core/currentness.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock } from '../ports.ts';
 import { CatalogSubjects } from './catalog-subject.ts';
@@ -96,6 +96,12 @@ export class Catalogs {
     if (known.catalogName === undefined) return Infinity;
     const there = this.look(known);
     return there?.currentness === 'current' && there.catalog === catalog ? there.servesMs : 0;
+  }
+
+  /** The newest REFRESH of the issuer's catalogs that has been applied: what was under way before then is old news; 0: there is none. */
+  newestRefresh({ issuer, catalogName }: Known): number {
+    if (catalogName === undefined) return 0;
+    return newestRefreshOf(this.#parts.invalidations.coveringOf(this.#subjects.of(issuer.name, catalogName)));
   }
 
   /** An older one does not replace a newer one. */

@@ -178,7 +178,7 @@ export class FactsStore {
       // Counted, each of many that wait would ask for itself.
       if (!landed) continue;
       joined += 1;
-      const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, arrivedAt);
+      const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, wanted, arrivedAt);
       if (!isBehind && (landed.kind === 'inactive' || suits?.(landed.known) !== false)) return landed;
     }
     return leaving(this.#fly(wanted).landed, signal);
@@ -201,9 +201,12 @@ export class FactsStore {
   }
 
   /** Something that matches was applied after its fetch began. */
-  #isBehind(landed: Fetched, arrivedAt: number): boolean {
+  #isBehind(landed: Fetched, { catalog }: Wanted, arrivedAt: number): boolean {
     if (landed.kind === 'inactive') return landed.revision < arrivedAt;
-    return newestRefreshOf(this.#parts.invalidations.covering(landed.known)) > landed.known.began.revision;
+    const { known } = landed;
+    const { invalidations, catalogs } = this.#parts;
+    const newest = Math.max(newestRefreshOf(invalidations.covering(known)), catalog ? catalogs.newestRefresh(known) : 0);
+    return newest > known.began.revision;
   }
 
   #fly(wanted: Wanted): Flight {
