@@ -5,6 +5,7 @@ import type { DeploymentKey, Tagger } from './core/tag.ts';
 import type { Clock, Journal, SharedCache, Telemetry } from './ports.ts';
 import { Authorities } from './service/authorities.ts';
 import { Catalogs } from './service/catalogs.ts';
+import { refreshLifeMs } from './service/compaction.ts';
 import { Degradations } from './service/degradation.ts';
 import { FactsStore } from './service/facts.ts';
 import { Finder } from './service/finder.ts';
@@ -69,8 +70,8 @@ export function createFlows(parts: FlowParts): Flows {
   const factsTimeMs = Number.isFinite(caching.token.timeMs) ? caching.token.timeMs : longestLifeMs(issuers);
   const keepMs = factsTimeMs + caching.token.staleWhileDownMs;
   const cachesCatalogs = caching.enabled && caching.catalog.enabled;
-  // A REFRESH has to outlive all that it makes stale (S12).
-  const refreshableMs = Math.max(keepMs, cachesCatalogs ? caching.catalog.timeMs : 0);
+  const catalogsMs = cachesCatalogs ? caching.catalog.timeMs : 0;
+  const lifeMs = refreshLifeMs({ factsMs: keepMs, catalogsMs, settleMs: caching.settleMs, skewMs: limits.skewMs });
   const degradations = new Degradations({ clock, telemetry, maxLagMs: config.maxLagMs });
   const invalidations = new Invalidations({
     journal,
@@ -80,7 +81,7 @@ export function createFlows(parts: FlowParts): Flows {
     settleMs: caching.settleMs,
     wideWindowMs: caching.wideWindowMs,
     factsLifeMs: keepMs + limits.skewMs,
-    refreshLifeMs: refreshableMs + limits.skewMs,
+    refreshLifeMs: lifeMs,
     ring: config.watch.ring,
   });
   const catalogBytes = cachesCatalogs ? Math.floor(caching.memory.maxSizeBytes * catalogsPart) : 1;
@@ -115,7 +116,7 @@ export function createFlows(parts: FlowParts): Flows {
       limits: factsLimits,
       random: Math.random,
       keepMs,
-      catalogTimeMs: cachesCatalogs ? caching.catalog.timeMs : 0,
+      catalogTimeMs: catalogsMs,
       settleMs: caching.settleMs,
       skewMs: limits.skewMs,
       handles: handles !== undefined,
@@ -132,7 +133,7 @@ export function createFlows(parts: FlowParts): Flows {
     settleMs: caching.settleMs,
     wideWindowMs: caching.wideWindowMs,
     skewMs: limits.skewMs,
-    refreshLifeMs: refreshableMs + limits.skewMs,
+    refreshLifeMs: lifeMs,
     clockRead: (issuer, offsetMs) => authorities.clockRead(issuer, offsetMs),
     stop: parts.stopping,
   });
@@ -189,7 +190,7 @@ export function createFlows(parts: FlowParts): Flows {
     clock,
     telemetry,
     skewMs: limits.skewMs,
-    factsTimeMs: refreshableMs,
+    refreshLifeMs: lifeMs,
     forwarding,
     handles,
     tokenSizeBytes: limits.tokenSizeBytes,

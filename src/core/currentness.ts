@@ -45,18 +45,20 @@ function hasOutlived({ monotonicMs }: Fetched, appliedMs: number, { nowMs, settl
 
 /** Until when it stays as it is, as far as what has been applied tells; monotonic. `Infinity`: nothing is known that ends it. */
 export function currentUntilMs(fetched: Fetched, covering: Covering, settleMs: number): number {
-  const { revision, monotonicMs } = fetched;
-  let untilMs = Infinity;
-  const settles = (refreshRevision: number, appliedMs: number): void => {
-    const isProvisional = revision >= refreshRevision && monotonicMs < appliedMs + settleMs;
-    if (isProvisional) untilMs = Math.min(untilMs, appliedMs + settleMs);
-  };
-  settles(covering.refreshRevision, covering.refreshAppliedMs);
-  settles(covering.broadRevision, covering.broadAppliedMs);
+  const { refreshRevision, refreshAppliedMs, broadRevision, broadAppliedMs } = covering;
+  let untilMs = Math.min(
+    provisionalUntilMs(fetched, refreshRevision, refreshAppliedMs + settleMs),
+    provisionalUntilMs(fetched, broadRevision, broadAppliedMs + settleMs),
+  );
   for (const { dueMs, satisfiedFromMs } of covering.slots) {
-    if (monotonicMs < satisfiedFromMs) untilMs = Math.min(untilMs, dueMs);
+    if (fetched.monotonicMs < satisfiedFromMs) untilMs = Math.min(untilMs, dueMs);
   }
   return untilMs;
+}
+
+/** The end of the window of a REFRESH that it was fetched in; `Infinity`: it was not. */
+function provisionalUntilMs({ revision, monotonicMs }: Fetched, refreshRevision: number, settledFromMs: number): number {
+  return revision >= refreshRevision && monotonicMs < settledFromMs ? settledFromMs : Infinity;
 }
 
 /** Nothing that has been applied will have it fetched again: only that is for others to keep. */

@@ -2,10 +2,10 @@
 
 import { type Dimension, dimensions } from './attributes.ts';
 import { broadNumbers, isBroadSet, namesOneTokenSet, refreshes, type SpreadTimes, spreadOf } from './entry-rules.ts';
-import type { PlacedEntry } from './invalidation.ts';
+import type { Entry, PlacedEntry } from './invalidation.ts';
 import type { Selector } from './selector.ts';
 import { SelectorTable } from './selector-table.ts';
-import { placeOf, type Slot, SpreadWindows, slotOf, withoutNeedless } from './spread.ts';
+import { placeOf, type Slot, SpreadWindows, withoutNeedless } from './spread.ts';
 import { numberOf, type Tag, type TaggedAttributes, type Tagger, type TagSet, unknownBit } from './tag.ts';
 
 /** The pairs that selectors may name besides every single attribute (S3). Others are scanned, up to `residualLimit`. */
@@ -66,10 +66,12 @@ export interface Coverable {
   readonly fingerprint?: string;
 }
 
+/** A selector of another form: its record is found by its key like any other, whom it fits only by a look at each token. */
 interface Residual {
   readonly set: TagSet;
-  readonly placed: PlacedEntry;
-  readonly appliedMs: number;
+  readonly key: Tag;
+  readonly fit: Fit;
+  forgetAtMs: number;
 }
 
 /**
@@ -84,7 +86,10 @@ export class InvalidationIndex {
   readonly #broad: SpreadWindows;
   readonly #singlesInUse = new Uint8Array(dimensions.length);
   readonly #pairsInUse = new Uint8Array(pairForms.length);
-  #residual: Residual[] = [];
+  /** By the text of their keys. */
+  readonly #residual = new Map<string, Residual>();
+  /** How many of those are selectors themselves, and not what they may be where a dimension is not told. */
+  #residualSelectors = 0;
 
   constructor(tagger: Tagger, times: SpreadTimes) {
     this.#tagger = tagger;
@@ -93,29 +98,27 @@ export class InvalidationIndex {
     this.#broad = new SpreadWindows({ settleMs: times.settleMs, blocks: true });
   }
 
-  /** Records held, residual included. */
+  /** Records held. */
   get size(): number {
-    return this.#table.size + this.#residual.length;
+    return this.#table.size;
   }
 
   /** Whether an entry with this selector can be kept: always, if its form is indexed; others only up to `residualLimit` (S3). */
   hasRoomFor(selector: Selector): boolean {
     if (selector.kind === 'everything' || isIndexed(selector.conditions.map((condition) => condition.dimension))) return true;
-    return this.#residual.filter((one) => one.set.exact).length < residualLimit;
+    if (this.#residualSelectors < residualLimit) return true;
+    const [set] = this.#tagger.tagSets(selector);
+    return set !== undefined && this.#residual.has(textOf(residualKey(set)));
   }
 
   /** Applies an entry. `appliedMs`: monotonic. Entries come in the order of their revisions; one may come twice. */
   add(placed: PlacedEntry, appliedMs: number, sets: readonly TagSet[] = this.#tagger.tagSets(placed.entry.selector)): void {
-    for (const set of sets) {
-      const key = this.#keyOf(set);
-      if (key) this.#merge(key, placed, appliedMs, set);
-      else this.#residual.push({ set, placed, appliedMs });
-    }
+    for (const set of sets) this.#merge(this.#keyOf(set) ?? this.#scanned(set, placed.entry), placed, appliedMs, set);
   }
 
   /** What the live invalidations mean for this token. */
   covering(token: Coverable): Covering {
-    const found = new Found(token, { table: this.#table, wide: this.#wide, broad: this.#broad }, this.#times);
+    const found = new Found(token, { table: this.#table, wide: this.#wide, broad: this.#broad });
     const { tags, dimensions: numbers } = token.attributes;
     for (let at = 0; at < numbers.length; at += 1) {
       const number = numbers[at] ?? 0;
@@ -126,16 +129,30 @@ export class InvalidationIndex {
     for (let form = 0; form < pairForms.length; form += 1) {
       if (this.#pairsInUse[form] !== 0) this.#lookPairs(found, form, token.attributes);
     }
-    for (const one of this.#residual) if (fitsAll(one.set, token.attributes)) found.take(one);
+    for (const { set, key, fit } of this.#residual.values()) if (fitsAll(set, token.attributes)) found.look(key.low, key.high, fit);
     return found.covering();
   }
 
   /** Forgets what can concern no token any more (S12), a part of the table each time. */
   sweep(nowMs: number): void {
     for (const one of [this.#table, this.#wide, this.#broad]) one.sweep(nowMs);
-    if (this.#residual.some((one) => one.placed.entry.forgetAtMs < nowMs)) {
-      this.#residual = this.#residual.filter((one) => one.placed.entry.forgetAtMs >= nowMs);
+    for (const [text, { set, forgetAtMs }] of this.#residual) {
+      if (forgetAtMs >= nowMs) continue;
+      this.#residual.delete(text);
+      if (set.exact) this.#residualSelectors -= 1;
     }
+  }
+
+  #scanned(set: TagSet, { forgetAtMs }: Entry): Tag {
+    const key = residualKey(set);
+    const text = textOf(key);
+    const there = this.#residual.get(text);
+    if (there) there.forgetAtMs = Math.max(there.forgetAtMs, forgetAtMs);
+    else {
+      this.#residual.set(text, { set, key, fit: { isExact: set.exact, isBroad: isBroadSet(set) }, forgetAtMs });
+      if (set.exact) this.#residualSelectors += 1;
+    }
+    return key;
   }
 
   #keyOf(set: TagSet): Tag | undefined {
@@ -223,7 +240,6 @@ interface Fit {
 class Found {
   readonly #token: Coverable;
   readonly #records: Records;
-  readonly #times: SpreadTimes;
   #revoked: Revoked | undefined;
   #refreshRevision = 0;
   #refreshAppliedMs = -Infinity;
@@ -231,10 +247,9 @@ class Found {
   #broadAppliedMs = -Infinity;
   #slots: Slot[] | undefined;
 
-  constructor(token: Coverable, records: Records, times: SpreadTimes) {
+  constructor(token: Coverable, records: Records) {
     this.#token = token;
     this.#records = records;
-    this.#times = times;
   }
 
   look(low: number, high: number, { isExact, isBroad }: Fit): void {
@@ -258,27 +273,6 @@ class Found {
       });
     }
     if (verdict === 'maybe') this.#refresh(table.get(at, 'newestRevokeRevision'), table.get(at, 'newestRevokeAppliedMs'));
-  }
-
-  take({ set, placed, appliedMs }: Residual): void {
-    const { entry, revision } = placed;
-    if (refreshes(entry)) {
-      const spreadMs = spreadOf(entry, this.#times);
-      const isBroad = isBroadSet(set);
-      if (spreadMs === undefined && isBroad) this.#refreshBroadly(revision, appliedMs);
-      else if (spreadMs === undefined) this.#refresh(revision, appliedMs);
-      if (spreadMs !== undefined || isBroad) {
-        const shape = { place: this.#place(), settleMs: this.#times.settleMs, blocks: spreadMs === undefined };
-        this.#slotsToFill().push(slotOf({ appliedMs, spreadMs: spreadMs ?? this.#times.wideWindowMs }, shape));
-      }
-    }
-    if (entry.effect !== 'REVOKE') return;
-    const issuedBeforeMs = namesOneTokenSet(set) ? Infinity : (entry.issuedBeforeMs ?? Infinity);
-    const verdict = this.#verdict(issuedBeforeMs, set.exact);
-    if (verdict === 'killed') {
-      this.#kill({ revision, issuedBeforeMs, learnedAtMs: entry.learnedAtMs, forgetAtMs: entry.forgetAtMs });
-    }
-    if (verdict === 'maybe') this.#refresh(revision, appliedMs);
   }
 
   covering(): Covering {
@@ -389,6 +383,16 @@ function fitsAll(set: TagSet, { tags, dimensions: numbers }: TaggedAttributes): 
     }
     return false;
   });
+}
+
+/** The same in whichever order its conditions were said. */
+function residualKey({ tags }: TagSet): Tag {
+  const [first = { low: 0, high: 0 }, ...others] = tags.toSorted((one, other) => one.high - other.high || one.low - other.low);
+  return others.reduce((key, { low, high }) => pairKey(key.low, key.high, low, high), first);
+}
+
+function textOf({ low, high }: Tag): string {
+  return `${low} ${high}`;
 }
 
 /** Both tags are keyed, so this need not resist attackers; it must only tell (a, b) from (b, a) and from a and b alone. */

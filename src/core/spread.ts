@@ -31,15 +31,6 @@ export function placeOf(fingerprint: string | undefined): number {
   return fingerprint ? Number.parseInt(fingerprint.slice(0, 8), 16) / 2 ** 32 : 0;
 }
 
-/** One that nothing merges into: its slot, for a token at `place`. */
-export function slotOf(
-  { appliedMs, spreadMs }: Pick<SpreadRefresh, 'appliedMs' | 'spreadMs'>,
-  { place, settleMs, blocks }: { readonly place: number; readonly settleMs: number; readonly blocks: boolean },
-): Slot {
-  const offsetMs = settleMs + place * Math.max(0, spreadMs - settleMs);
-  return { dueMs: appliedMs + offsetMs, satisfiedFromMs: appliedMs + settleMs, blocks };
-}
-
 /** Only those that some other one does not make needless. */
 export function withoutNeedless(slots: readonly Slot[]): readonly Slot[] {
   if (slots.length < 2) return slots;

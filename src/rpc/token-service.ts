@@ -220,9 +220,11 @@ class TokenService {
     telemetry.audit({ ...line, actor: actor.name, outcome: answer ? `found ${answer.fingerprint}` : 'none' });
     if (!answer) return FindTokenResponse.encode({ found: undefined }).finish();
     const { invalidations, catalogs } = this.#parts;
-    const catalog = question.catalogFilter && answer.known && catalogs.find(answer.known);
-    const context = { asOf: invalidations.cursor(answer.asOf), handles: this.#parts.handles, catalogTag: this.#catalogTag };
-    return FindTokenResponse.encode({ found: messageOf({ ...answer, catalog }, question, context) }).finish();
+    const { known, asOf } = answer;
+    const catalog = question.catalogFilter && known && catalogs.find(known);
+    const maxAgeMs = Math.min(answer.maxAgeMs, known && catalog ? catalogs.servesMs(known, catalog) : Infinity);
+    const context = { asOf: invalidations.cursor(asOf), handles: this.#parts.handles, catalogTag: this.#catalogTag };
+    return FindTokenResponse.encode({ found: messageOf({ ...answer, catalog, maxAgeMs }, question, context) }).finish();
   }
 
   async getStatus(request: GetStatusRequest | SidecarError, call: Call): Promise<GetStatusResponse> {

@@ -62,7 +62,11 @@ export class Answers {
     const answer = this.decided(known, question, 'MEMORY', catalog?.catalog);
     if (question.more?.catalog && !catalog && answer.decision.active) return undefined;
     const isMarked = serving === 'marked' || (catalog && catalogServingOf(catalog.currentness, need) === 'marked');
-    return isMarked ? marked(answer) : answer;
+    if (isMarked) return marked(answer);
+    if (need === 'no answer' || !answer.decision.active || answer.degradedBy.length > 0) return answer;
+    const { clock, invalidations } = this.#parts;
+    const maxAgeMs = this.currency.maxAgeInNeedMs(known, invalidations.covering(known), question, clock.nowMs());
+    return { ...answer, maxAgeMs: Math.min(maxAgeMs, catalog?.servesMs ?? Infinity) };
   }
 
   /** From these facts, whatever they are good for. Throws UNAVAILABLE / NEWS_BEHIND (S13). */
@@ -86,7 +90,8 @@ export class Answers {
       degradedBy,
     };
     if (!question.more?.catalog || !decision.active) return answer;
-    return { ...answer, catalog: catalog ?? noCatalog, maxAgeMs: Math.min(maxAgeMs, catalogs.servesMs(known)) };
+    const told = catalog ?? noCatalog;
+    return { ...answer, catalog: told, maxAgeMs: Math.min(maxAgeMs, catalogs.servesMs(known, told)) };
   }
 
   /** Without facts. `digest` where an issuer takes it: then it has a name to log. */

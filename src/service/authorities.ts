@@ -67,7 +67,11 @@ export class Authorities {
   async read(issuer: Issuer, raw: string, deadline: AbortSignal, { yieldsTo, ...options }: AuthorityQuestion): Promise<Reading> {
     const gate = this.#gates.get(issuer.name);
     if (!gate) throw new SidecarError('INTERNAL', `no gate for issuer "${issuer.name}"`, { reason: 'NO_GATE' });
-    const read = (): Promise<Reading> => orDeadline(issuer.format.read(raw, deadline, options), deadline, issuer.name);
+    let isAsked = false;
+    const read = (): Promise<Reading> => {
+      isAsked = true;
+      return orDeadline(issuer.format.read(raw, deadline, options), deadline, issuer.name);
+    };
     // It does not stand in a queue with those that wait for somebody, nor does it tell how quick that one is.
     if (!asksAbout(issuer, raw) && issuer.canAsk) return read();
     const startedMs = this.#parts.clock.monotonicMs();
@@ -81,9 +85,11 @@ export class Authorities {
       this.#count(issuer, reading.kind === 'facts' ? 'good' : 'bad', startedMs);
       return reading;
     } catch (error) {
-      if (!isBusy(error)) this.#silent.add(issuer.name);
-      this.#count(issuer, (error instanceof SidecarError ? outcomes[error.reason] : undefined) ?? 'error', startedMs);
-      throw error;
+      if (isAsked) this.#silent.add(issuer.name);
+      // Its turn did not come, while others were answered: there was no room, after all.
+      const failure = !isAsked && yieldsTo && !this.#silent.has(issuer.name) ? yielded(issuer) : error;
+      this.#count(issuer, (failure instanceof SidecarError ? outcomes[failure.reason] : undefined) ?? 'error', startedMs);
+      throw failure;
     }
   }
 

@@ -1,7 +1,7 @@
 // Service catalogs in memory: records of their own beside the facts, shared by the tokens of one user and scope (S1).
 
 import { LRUCache } from 'lru-cache';
-import { type Currentness, currentnessOf, currentUntilMs } from '../core/currentness.ts';
+import { type Currentness, currentnessOf, currentUntilMs, newestRefreshOf } from '../core/currentness.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock } from '../ports.ts';
 import { CatalogSubjects } from './catalog-subject.ts';
@@ -88,9 +88,20 @@ export class Catalogs {
     return { catalog: kept.catalog, currentness, servesMs: Math.max(0, Math.floor(endsAtMs - nowMs)) };
   }
 
-  /** For how much longer it may be believed, in milliseconds: what an answer with it may be repeated for. */
-  servesMs(known: Known): number {
-    return this.look(known)?.servesMs ?? 0;
+  /**
+   * For how much longer `catalog` may be believed, in milliseconds: what an answer with it may be repeated for. Not at all where it is not
+   * the one that is kept: a newer one has come meanwhile, or a REFRESH while it was fetched.
+   */
+  servesMs(known: Known, catalog: Uint8Array): number {
+    if (known.catalogName === undefined) return Infinity;
+    const there = this.look(known);
+    return there?.currentness === 'current' && there.catalog === catalog ? there.servesMs : 0;
+  }
+
+  /** The newest REFRESH of the issuer's catalogs that has been applied: what was under way before then is old news; 0: there is none. */
+  newestRefresh({ issuer, catalogName }: Known): number {
+    if (catalogName === undefined) return 0;
+    return newestRefreshOf(this.#parts.invalidations.coveringOf(this.#subjects.of(issuer.name, catalogName)));
   }
 
   /** An older one does not replace a newer one. */

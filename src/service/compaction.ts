@@ -11,6 +11,19 @@ export interface CompactionParts {
   readonly factsLifeMs: number;
 }
 
+/** How long what a REFRESH makes stale may be kept. */
+export interface RefreshableTimes {
+  readonly factsMs: number;
+  readonly catalogsMs: number;
+  readonly settleMs: number;
+  readonly skewMs: number;
+}
+
+/** How long a REFRESH matters after its appending: as long as anything that was fetched before it, or too soon after it. */
+export function refreshLifeMs({ factsMs, catalogsMs, settleMs, skewMs }: RefreshableTimes): number {
+  return Math.max(factsMs, catalogsMs) + settleMs + skewMs;
+}
+
 const everyMs = 60_000;
 
 /** Prunes the journal, and with it the index. */

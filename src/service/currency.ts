@@ -1,6 +1,6 @@
 // Whether facts may be used for a question, and for how long an answer from them: S1, S6, S7, S13, S16 and W15 in one place.
 
-import { currentnessOf, currentUntilMs, newestRefreshOf } from '../core/currentness.ts';
+import { currentnessOf, currentUntilMs, type Fetched, newestRefreshOf } from '../core/currentness.ts';
 import type { Demand } from '../core/decision.ts';
 import { type Covering, uncovered } from '../core/invalidation-index.ts';
 import type { Clock } from '../ports.ts';
@@ -82,16 +82,21 @@ export class Currency {
     return Math.min(began.wallMs, clock.nowMs() - (clock.monotonicMs() - began.monotonicMs));
   }
 
-  /** Facts that were there, or under way, when the call arrived: they were good enough then, and no REFRESH has come since (S6). */
-  suits(known: Known, arrivedMs: number, question: Question): boolean {
+  /**
+   * Facts that were there, or under way, when the call arrived: they were good enough then, and no REFRESH has come since (S6). `arrived`:
+   * what had been applied then, and when that was.
+   */
+  suits(known: Known, arrived: Fetched, question: Question): boolean {
+    const { began } = known;
     const { maxStalenessMs } = question;
-    if (maxStalenessMs !== undefined && arrivedMs - known.began.monotonicMs > maxStalenessMs) return false;
+    if (maxStalenessMs !== undefined && arrived.monotonicMs - began.monotonicMs > maxStalenessMs) return false;
+    if (!this.tellsOfItsEnd(known, question) || this.#isDoubtful(known, arrived.monotonicMs)) return false;
+    // What was asked since then is what it came for, whatever has come later: or each REFRESH under way would be one more question.
+    if (began.monotonicMs >= arrived.monotonicMs && began.revision >= arrived.revision) return true;
     const covering = this.#parts.invalidations.covering(known);
     // A newer REFRESH hides the one whose window the flight may have begun in, so nothing can be told of that: one more flight.
-    if (known.began.revision < newestRefreshOf(covering)) return false;
-    if (!this.tellsOfItsEnd(known, question)) return false;
-    const judging = { nowMs: arrivedMs, settleMs: this.#settleMs(known) };
-    return currentnessOf(known.began, covering, judging) === 'current' && !this.#isDoubtful(known, arrivedMs);
+    if (began.revision < newestRefreshOf(covering)) return false;
+    return currentnessOf(began, covering, { nowMs: arrived.monotonicMs, settleMs: this.#settleMs(known) }) === 'current';
   }
 
   /** The demand of a question that takes the token beyond its end, as far as its facts tell of that (S16). */
@@ -106,17 +111,23 @@ export class Currency {
    * bound. A token with access rules gives none, unless the demand names the request: a near cache would not know which ones it was
    * asked for.
    */
-  maxAgeMs(known: Known, covering: Covering, { maxStalenessMs, demand }: Question, nowMs: number): number {
+  maxAgeMs(known: Known, covering: Covering, question: Question, nowMs: number): number {
+    if (covering !== uncovered) {
+      const judging = { nowMs: this.#parts.clock.monotonicMs(), settleMs: this.#settleMs(known) };
+      const currentness = currentnessOf(known.began, covering, judging);
+      // A REFRESH came while the answer was under way: the next one fetches.
+      if (currentness === 'stale' || currentness === 'yielding') return 0;
+    }
+    return this.maxAgeInNeedMs(known, covering, question, nowMs);
+  }
+
+  /** The same where there is no room to fetch them: facts that a broad REFRESH has overtaken serve until their slot (S7). */
+  maxAgeInNeedMs(known: Known, covering: Covering, { maxStalenessMs, demand }: Question, nowMs: number): number {
     if (!this.#parts.caching) return 0;
     if (known.standing.hasAccessRules && typeof demand?.access !== 'object') return 0;
     const monotonicMs = this.#parts.clock.monotonicMs();
     let endsInMs = Math.min(longestMaxAgeMs, known.freshUntilMs - monotonicMs, known.standing.endsAtMs - nowMs);
-    if (covering !== uncovered) {
-      const settleMs = this.#settleMs(known);
-      // A REFRESH came while the answer was under way: the next one fetches.
-      if (currentnessOf(known.began, covering, { nowMs: monotonicMs, settleMs }) === 'stale') return 0;
-      endsInMs = Math.min(endsInMs, currentUntilMs(known.began, covering, settleMs) - monotonicMs);
-    }
+    if (covering !== uncovered) endsInMs = Math.min(endsInMs, currentUntilMs(known.began, covering, this.#settleMs(known)) - monotonicMs);
     if (maxStalenessMs !== undefined) endsInMs = Math.min(endsInMs, known.began.monotonicMs + maxStalenessMs - monotonicMs);
     return Math.max(0, Math.floor(endsInMs));
   }

@@ -73,7 +73,7 @@ export class Degradations {
 
   constructor(parts: DegradationParts) {
     this.#parts = parts;
-    this.#moments = new WallMoments(parts.clock);
+    this.#moments = new WallMoments(parts.clock, parts.maxLagMs);
   }
 
   /** Whether nobody is degraded at this moment, for who has read the monotonic clock anyway. Cost: two comparisons. */

@@ -166,7 +166,7 @@ export class FactsStore {
     const { issuer, suits } = wanted;
     const arrivedAt = this.#parts.invalidations.applied;
     // What others began after this call may have been looked for by their measure, so it is judged again; the next one is its own.
-    for (let joined = 0; joined < 2; joined += 1) {
+    for (let joined = 0; joined < 2; ) {
       const running = this.#flights.get(flightOf(wanted));
       if (!running) break;
       this.#waiters(issuer).add();
@@ -175,8 +175,10 @@ export class FactsStore {
         if (isBusy(error) && running.yieldsTo !== undefined && running.yieldsTo !== wanted.yieldsTo) return undefined;
         throw error;
       });
+      // Counted, each of many that wait would ask for itself.
       if (!landed) continue;
-      const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, arrivedAt);
+      joined += 1;
+      const isBehind = running.began.revision < arrivedAt && this.#isBehind(landed, wanted, arrivedAt);
       if (!isBehind && (landed.kind === 'inactive' || suits?.(landed.known) !== false)) return landed;
     }
     return leaving(this.#fly(wanted).landed, signal);
@@ -199,9 +201,12 @@ export class FactsStore {
   }
 
   /** Something that matches was applied after its fetch began. */
-  #isBehind(landed: Fetched, arrivedAt: number): boolean {
+  #isBehind(landed: Fetched, { catalog }: Wanted, arrivedAt: number): boolean {
     if (landed.kind === 'inactive') return landed.revision < arrivedAt;
-    return newestRefreshOf(this.#parts.invalidations.covering(landed.known)) > landed.known.began.revision;
+    const { known } = landed;
+    const { invalidations, catalogs } = this.#parts;
+    const newest = Math.max(newestRefreshOf(invalidations.covering(known)), catalog ? catalogs.newestRefresh(known) : 0);
+    return newest > known.began.revision;
   }
 
   #fly(wanted: Wanted): Flight {

@@ -34,10 +34,10 @@ export interface Seen extends Coverable {
   readonly livesTooLong: boolean;
 }
 
-/** `nothing`: nobody but the authority can tell. `isFinal`: no key that may come would say otherwise. */
+/** `nothing`: nobody but the authority can tell. */
 export type Sight =
   | { readonly kind: 'nothing' }
-  | { readonly kind: 'inactive'; readonly reason: InactiveReason; readonly isFinal: boolean }
+  | { readonly kind: 'inactive'; readonly reason: InactiveReason }
   | { readonly kind: 'seen'; readonly seen: Seen };
 
 /** Never throws, and waits for nobody. Cost: as the format's glance; of a token that is good so far one keyed hash an attribute. */
@@ -46,7 +46,7 @@ export async function glanceAt({ digest, raw, issuer, allowExpired = false }: Gl
   if (issuer.canAsk && !asksAbout(issuer, raw)) return { kind: 'nothing' };
   const glance = await issuer.format.glance?.(raw, { allowExpired });
   if (!glance) return { kind: 'nothing' };
-  if (glance.kind === 'inactive') return { kind: 'inactive', reason: glance.reason, isFinal: glance.byOldKeys !== true };
+  if (glance.kind === 'inactive') return glance;
   const { identity, issuedAtMs, expiresAtMs } = glance;
   const content = { dimension: 'signed_content' as const, value: signedContentOf(raw) };
   const attributes = content.value === undefined ? glance.attributes : [...glance.attributes, content];

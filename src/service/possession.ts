@@ -115,8 +115,9 @@ export class Possession {
 
   async #atAGlance(token: Glanced, wasKnown: boolean): Promise<Victim | undefined> {
     const sight = await glanceAt({ ...token, allowExpired: true }, this.#parts);
-    // What its authority has once told facts of is a token, whatever keys say of it now.
-    if (sight.kind === 'inactive' && sight.isFinal && !wasKnown) return undefined;
+    // What its authority has once told facts of is a token, whatever keys say of it now. Of what none of them opens one may be missing here
+    // that Keystone has: it is killed by its shape.
+    if (sight.kind === 'inactive' && sight.reason === 'MALFORMED' && !wasKnown) return undefined;
     if (sight.kind !== 'seen') return { ...token, known: undefined };
     return this.#hasEnded(token.issuer, sight.seen) ? undefined : { ...token, known: undefined, seen: sight.seen };
   }

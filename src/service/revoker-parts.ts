@@ -19,8 +19,8 @@ export interface RevokerParts {
   readonly telemetry: Telemetry;
   /** Between our hosts. */
   readonly skewMs: number;
-  /** How long facts serve: what a REFRESH has to outlive. */
-  readonly factsTimeMs: number;
+  /** How long a REFRESH has to be kept (S12). */
+  readonly refreshLifeMs: number;
   readonly tokenSizeBytes: number;
   readonly forwarding: Forwarding;
   /** What the shared tier keeps of tokens by their handles; absent: nothing. */

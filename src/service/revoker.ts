@@ -65,8 +65,7 @@ export class Revoker {
 
   /** How long a REFRESH has to be kept (S12). */
   get refreshLifeMs(): number {
-    const { factsTimeMs, issuers, skewMs } = this.#parts;
-    return (Number.isFinite(factsTimeMs) ? factsTimeMs : longestLifeMs(issuers)) + skewMs;
+    return this.#parts.refreshLifeMs;
   }
 
   /** The selector with its issuer, where only one is configured, and the issuers whose tokens it can mean. */

@@ -161,7 +161,7 @@ export class Validator {
     known: Known | undefined,
     signal: () => AbortSignal,
   ): Answer | Promise<Answer> {
-    const { facts, issuers, clock } = this.#parts;
+    const { facts, issuers, clock, invalidations } = this.#parts;
     const to = known ? { kind: 'issuer' as const, issuer: known.issuer } : dispatch(issuers, text, shapeOf(text));
     if (to.kind === 'nobody') return this.#answers.nobody(to.reason);
     const { issuer } = to;
@@ -175,8 +175,8 @@ export class Validator {
       this.#refusalHits.add();
       return this.#answers.nobody('REFUSED', digest);
     }
-    const arrivedMs = clock.monotonicMs();
-    const suits = (landed: Known): boolean => this.#answers.currency.suits(landed, arrivedMs, question);
+    const arrived = { revision: invalidations.applied, monotonicMs: clock.monotonicMs() };
+    const suits = (landed: Known): boolean => this.#answers.currency.suits(landed, arrived, question);
     const wanted: Wanted = { digest, raw: text, issuer, suits, catalog: catalog && issuer.hasCatalogs, allowExpired, yieldsTo };
     if (!known && issuer.format.glance) return this.#glanced(wanted, question, signal());
     if (this.#answers.refuses(issuer)) return this.#answers.refused(issuer, known, question);
@@ -192,7 +192,8 @@ export class Validator {
     const known = facts.find(digest);
     const isGood = known !== undefined && !wanted.catalog && this.#answers.currency.use(known, question) === 'good';
     if (isGood) return this.#answers.decided(known, question, 'MEMORY');
-    if (sight.kind === 'inactive') return this.#answers.nobody(sight.reason, digest);
+    // Of what its authority has told of meanwhile, keys are not believed.
+    if (sight.kind === 'inactive' && !known) return this.#answers.nobody(sight.reason, digest);
     const seen = sight.kind === 'seen' ? sight.seen : undefined;
     const dead = seen && deathOf(seen, wanted, this.#parts);
     if (dead) return { ...this.#answers.nobody(dead.reason, digest), revoked: dead.revoked };
@@ -232,7 +233,8 @@ export class Validator {
     if (covering.revoked) return { ...this.#answers.nobody('REVOKED', wanted.digest), revoked: covering.revoked };
     const beyondMs = Math.min(question.more?.staleIfUnavailableMs ?? 0, staleWhileDownMs);
     if (!before || beyondMs <= 0 || !isAway || clock.monotonicMs() >= before.freshUntilMs + beyondMs) return undefined;
-    if (!this.#answers.currency.suits(before, clock.monotonicMs(), question)) return undefined;
+    const now = { revision: invalidations.applied, monotonicMs: clock.monotonicMs() };
+    if (!this.#answers.currency.suits(before, now, question)) return undefined;
     const catalog = wanted.catalog ? catalogs.find(before) : undefined;
     if (wanted.catalog && !catalog) return undefined;
     return marked(this.#answers.decided(before, question, 'MEMORY', catalog));

@@ -14,14 +14,17 @@ const steadyMs = 50;
 /** Maps moments. It has to be looked at now and then: it can only tell of a sleep that began after its last look. */
 export class WallMoments {
   readonly #clock: Pick<Clock, 'nowMs' | 'monotonicMs'>;
-  /** The wall clock minus the monotonic one: at the last look, and the least that it was before it became that. */
+  readonly #longestMs: number;
+  /** The wall clock minus the monotonic one: at the last look, and the least that it was lately, before it became that. */
   #offsetMs: number;
   #formerOffsetMs: number;
   /** When it was first seen to be as it is now. */
   #sinceMs: number;
 
-  constructor(clock: Pick<Clock, 'nowMs' | 'monotonicMs'>) {
+  /** `longestMs`: moments that are further back, by the monotonic clock, are nobody's concern. */
+  constructor(clock: Pick<Clock, 'nowMs' | 'monotonicMs'>, longestMs: number) {
     this.#clock = clock;
+    this.#longestMs = longestMs;
     this.#offsetMs = clock.nowMs() - clock.monotonicMs();
     this.#formerOffsetMs = this.#offsetMs;
     this.#sinceMs = -Infinity;
@@ -32,7 +35,9 @@ export class WallMoments {
     const moment = { monotonicMs: this.#clock.monotonicMs(), wallMs: this.#clock.nowMs() };
     const offsetMs = moment.wallMs - moment.monotonicMs;
     if (Math.abs(offsetMs - this.#offsetMs) > steadyMs) {
-      this.#formerOffsetMs = Math.min(this.#offsetMs, this.#formerOffsetMs);
+      // Or a clock that was an hour late when it started would have a step of a moment, weeks later, be taken for that hour.
+      const isPast = moment.monotonicMs - this.#sinceMs > this.#longestMs;
+      this.#formerOffsetMs = isPast ? this.#offsetMs : Math.min(this.#offsetMs, this.#formerOffsetMs);
       this.#sinceMs = moment.monotonicMs;
     }
     this.#offsetMs = offsetMs;

@@ -92,6 +92,20 @@ describe('S3 selectors', () => {
     expect(has({ dimension: 'user', value: 'p' }, { dimension: 'project', value: 'u' })).toBe(0);
   });
 
+  it('of unusual forms are one each, however often they are said, and in whichever order', () => {
+    const index = new InvalidationIndex(tagger, times);
+    const conditions = [
+      { dimension: 'trust' as const, value: 't' },
+      { dimension: 'scope_kind' as const, value: 'project' },
+    ];
+    for (let n = 1; n <= residualLimit; n += 1) {
+      const said = n % 2 ? conditions : conditions.toReversed();
+      index.add({ revision: revision(n), entry: refresh(those(...said)) }, n);
+    }
+    expect(index.hasRoomFor(those({ dimension: 'trust', value: 'u' }, { dimension: 'scope_kind', value: 'project' }))).toBe(true);
+    expect(index.covering(tokenOf(conditions))).toMatchObject({ refreshRevision: residualLimit, refreshAppliedMs: residualLimit });
+  });
+
   it('of unusual forms are scanned, as many as the limit allows and not one more', () => {
     const index = new InvalidationIndex(tagger, times);
     const odd = (n: number): Selector => those({ dimension: 'trust', value: `t${n}` }, { dimension: 'scope_kind', value: 'project' });
@@ -100,6 +114,7 @@ describe('S3 selectors', () => {
       index.add({ revision: revision(n + 1), entry: refresh(odd(n)) }, 0);
     }
     expect(index.hasRoomFor(odd(residualLimit))).toBe(false);
+    expect(index.hasRoomFor(odd(7))).toBe(true);
     expect(index.hasRoomFor(those({ dimension: 'user', value: 'u' }))).toBe(true);
     const token = tokenOf([
       { dimension: 'trust', value: 't7' },

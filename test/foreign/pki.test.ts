@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digestOf, hashIdsOf } from '../../src/core/raw.ts';
 import { handleOf } from '../../src/service/tier/handles.ts';
-import { createPkiStage, type PkiStage, vectors, wordOf } from '../formats/pki-stage.ts';
+import { createPkiStage, type PkiStage, reasonOf, vectors } from '../formats/pki-stage.ts';
 
 const run = promisify(execFile);
 const python = '/usr/bin/python3';
@@ -142,7 +142,7 @@ async function stageOf({ signing, ca }: Pki): Promise<PkiStage> {
 async function verdicts(files: Pki, tokens: readonly string[]): Promise<readonly { theirs: boolean; ours: string }[]> {
   const stage = await stageOf(files);
   const theirs = await ask<string | null>({ ...files, verify: tokens });
-  return Promise.all(tokens.map(async (token, at) => ({ theirs: theirs[at] !== null, ours: wordOf(await stage.read(token)) })));
+  return Promise.all(tokens.map(async (token, at) => ({ theirs: theirs[at] !== null, ours: reasonOf(await stage.read(token)) })));
 }
 
 const unscoped = vectors.tokens.unscoped.signed_text;
@@ -259,6 +259,6 @@ describe.skipIf(skipped)(`PKI tokens of python3-keystoneclient${skipped ? ` (ski
       (['signing', 'ca'] as const).map(async (file) => (await readFile(central[file], 'utf8')) + (await readFile(renewed[file], 'utf8'))),
     );
     const stage = createPkiStage(signing ?? '', ca ?? '', Date.now());
-    for (const [signed] of [before, after]) expect(wordOf(await stage.read(signed?.pkiz ?? ''))).toBe('facts');
+    for (const [signed] of [before, after]) expect(reasonOf(await stage.read(signed?.pkiz ?? ''))).toBe('facts');
   });
 });

@@ -3,10 +3,12 @@
 import { describe, expect, it } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import { type Certified, cmsOf, createAuthority, pkiOf } from '../fakes/pki.ts';
-import { bodyOf, captureMs, createPkiStage, turn, until, untilThere, wordOf } from './pki-stage.ts';
+import { bodyOf, captureMs, createPkiStage, reasonOf, turn, until, untilThere, wordOf } from './pki-stage.ts';
 
 const hourMs = 3_600_000;
 const tokenBy = (signer: Certified): string => pkiOf(cmsOf(bodyOf(), signer));
+/** By somebody else, with the name of one that is known. */
+const forgedAs = (signer: Certified): string => pkiOf(cmsOf(bodyOf(), createAuthority(), { namedAs: signer.namedAs }));
 const gone = new SidecarError('UNAVAILABLE', 'the file cannot be read: there is none', { reason: 'SECRET_UNREADABLE' });
 
 describe('when the files change', () => {
@@ -14,11 +16,11 @@ describe('when the files change', () => {
     const authority = createAuthority();
     const [first, second] = [authority.issue(), authority.issue()];
     const stage = createPkiStage([first], authority);
-    expect(wordOf(await stage.read(tokenBy(second)))).toBe('BAD_SIGNATURE');
+    expect(reasonOf(await stage.read(tokenBy(second)))).toBe('BAD_SIGNATURE');
     stage.signing.write(first.pem + second.pem);
     expect(wordOf(await stage.read(tokenBy(second)))).toBe('facts');
     stage.signing.write(second.pem);
-    expect(wordOf(await stage.read(tokenBy(first)))).toBe('BAD_SIGNATURE');
+    expect(reasonOf(await stage.read(tokenBy(first)))).toBe('BAD_SIGNATURE');
   });
 
   it('S8 a certificate that leaves is told once, by the hash of its key', async () => {
@@ -70,7 +72,7 @@ describe('when the files change', () => {
 
     expect(renewed.keyId).toBe(first.keyId);
     expect(running.left).toEqual([first.keyId]);
-    expect(wordOf(await stage.read(tokenBy(first)))).toBe('BAD_SIGNATURE');
+    expect(reasonOf(await stage.read(tokenBy(first)))).toBe('BAD_SIGNATURE');
     expect(wordOf(await stage.read(tokenBy(renewed)))).toBe('facts');
   });
 
@@ -112,10 +114,10 @@ describe('when the files change', () => {
       await until(stage, () => !stage.reader.health().reachable);
 
       expect(wordOf(await stage.read(tokenBy(signing)))).toBe('facts');
-      expect(wordOf(await stage.read(tokenBy(authority.issue())))).toBe('BAD_SIGNATURE by old keys');
+      expect(wordOf(await stage.read(forgedAs(signing)))).toBe('BAD_SIGNATURE by old keys');
       expect(stage.reader.health()).toMatchObject({ reachable: false, keyCount: 1, problem: expect.any(String) });
       file.write(before);
-      expect(wordOf(await stage.read(tokenBy(authority.issue())))).toBe('BAD_SIGNATURE');
+      expect(wordOf(await stage.read(forgedAs(signing)))).toBe('BAD_SIGNATURE');
     }
     expect(stage.reader.health()).not.toHaveProperty('problem');
     expect(running.left).toEqual([]);
@@ -151,7 +153,7 @@ describe('when the files change', () => {
     const stage = createPkiStage([signing], authority);
     await stage.read(tokenBy(signing));
     stage.ca.hang();
-    const asked = stage.read(tokenBy(authority.issue()));
+    const asked = stage.read(forgedAs(signing));
     await untilThere(() => stage.clock.waiting() > 0);
     await stage.clock.advance(1000);
 
@@ -160,11 +162,11 @@ describe('when the files change', () => {
     const reads = stage.ca.reads;
     // Nothing moves the clock: none of these waits.
     expect(wordOf(await stage.read(tokenBy(signing)))).toBe('facts');
-    expect(wordOf(await stage.read(tokenBy(authority.issue())))).toBe('BAD_SIGNATURE by old keys');
+    expect(wordOf(await stage.read(forgedAs(signing)))).toBe('BAD_SIGNATURE by old keys');
     expect(stage.ca.reads).toBe(reads);
     stage.ca.write(authority.pem);
     // Until the reading that hung has come to its end.
-    while (wordOf(await stage.read(tokenBy(authority.issue()))) !== 'BAD_SIGNATURE') await turn();
+    while (wordOf(await stage.read(forgedAs(signing))) !== 'BAD_SIGNATURE') await turn();
     expect(stage.reader.health()).toMatchObject({ reachable: true });
   });
 

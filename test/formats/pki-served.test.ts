@@ -190,6 +190,17 @@ describe('a PKI token of 20 kB', () => {
     }
   });
 
+  it('S4 revoked while the certificate of its signer has not come yet stays dead when it has', async () => {
+    writeFileSync(files.signing, signing.pem);
+    const [revoked, other] = [pkiOf(cmsOf(bodyNow(), next)), pkiOf(cmsOf(bodyNow(), next))];
+    await vi.waitFor(async () => expect(await verdict(other)).toBe('BAD_SIGNATURE'), { timeout: 60_000, interval: 100 });
+    const { response } = await sidecar.revoke({ target: { $case: 'token', value: revoked } });
+    expect(response?.entryId).not.toBe('');
+    writeFileSync(files.signing, signing.pem + next.pem);
+    await vi.waitFor(async () => expect(await verdict(other)).toBe('active'), { timeout: 60_000, interval: 100 });
+    expect(await verdict(revoked)).toBe('REVOKED');
+  });
+
   it('leaves nothing of itself in any line, metric or answer', async () => {
     const token = pkiOf(cmsOf(bodyNow(), signing));
     await verdict(token);

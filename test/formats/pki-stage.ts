@@ -125,6 +125,11 @@ export function wordOf(reading: Reading): string {
   return reading.byOldKeys ? `${reading.reason} by old keys` : reading.reason;
 }
 
+/** The same without saying whether it is certain. */
+export function reasonOf(reading: Reading): string {
+  return reading.kind === 'facts' ? 'facts' : reading.reason;
+}
+
 /** Moves the clock, a quarter of a second each time, until it is so: what is waited for is real work, and takes its own time. */
 export async function until({ clock }: PkiStage, isSo: () => boolean): Promise<void> {
   while (!isSo()) {

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { derOf } from '../../src/formats/pki-spelling.ts';
 import { cmsOf, createAuthority, der, pkiOf, pkizOf, pkizOfBytes } from '../fakes/pki.ts';
-import { bodyOf, createPkiStage, vectors, wordOf } from './pki-stage.ts';
+import { bodyOf, createPkiStage, reasonOf, vectors } from './pki-stage.ts';
 
 const authority = createAuthority();
 const signing = authority.issue();
@@ -31,14 +31,14 @@ describe('one byte changed', () => {
     const words = new Map<string, number>();
     for (let at = 0; at < whole.length; at += 1) {
       for (const by of [1 << (at % 8), 0x80 >> (at % 8)]) {
-        const word = wordOf(await read(pkiOf(changed(whole, at, by))));
+        const word = reasonOf(await read(pkiOf(changed(whole, at, by))));
         words.set(word, (words.get(word) ?? 0) + 1);
       }
     }
     expect([...words.keys()].sort()).toEqual(['BAD_SIGNATURE', 'MALFORMED']);
     // The content and the signature are most of it: there it is the signature that tells.
     expect(words.get('BAD_SIGNATURE')).toBeGreaterThan(whole.length);
-    expect(wordOf(await read(raw))).toBe('facts');
+    expect(reasonOf(await read(raw))).toBe('facts');
   });
 
   it('in the letters of a PKI or PKIZ token makes it none', async () => {
@@ -48,7 +48,7 @@ describe('one byte changed', () => {
         const tampered = raw.slice(0, at) + other + raw.slice(at + 1);
         // The last byte of a deflate stream may have bits that nobody reads: then it is the same token.
         const isSame = Buffer.from((await derOf(tampered)) ?? []).equals(cms);
-        expect(isSame ? ['facts'] : ['MALFORMED', 'BAD_SIGNATURE']).toContain(wordOf(await stage.read(tampered)));
+        expect(isSame ? ['facts'] : ['MALFORMED', 'BAD_SIGNATURE']).toContain(reasonOf(await stage.read(tampered)));
       }
     }
   });
@@ -71,7 +71,7 @@ describe('random input', () => {
             .map((bytes) => pkizOf(der(0x30, Buffer.from('06092a864886f70d010702', 'hex'), der(0xa0, bytes)))),
         ),
         async (raw) => {
-          expect(wordOf(await stage.read(raw))).toEqual(anyWord);
+          expect(reasonOf(await stage.read(raw))).toEqual(anyWord);
           expect((await stage.reader.glance(raw))?.kind).not.toBe('part');
         },
       ),
@@ -88,7 +88,7 @@ describe('random input', () => {
         async (at, without, instead) => {
           const other = Buffer.concat([cms.subarray(0, at), instead, cms.subarray(at + without)]);
           fc.pre(!other.equals(cms));
-          expect(wordOf(await stage.read(pkizOf(other)))).toEqual(anyWord);
+          expect(reasonOf(await stage.read(pkizOf(other)))).toEqual(anyWord);
         },
       ),
       { numRuns: 600 },
@@ -100,7 +100,7 @@ describe('random input', () => {
     await fc.assert(
       fc.asyncProperty(fc.string(), fc.boolean(), async (content, claims) => {
         const raw = pkizOf(cmsOf(content, stranger, claims ? { namedAs: signing.namedAs } : {}));
-        expect(wordOf(await stage.read(raw))).toBe('BAD_SIGNATURE');
+        expect(reasonOf(await stage.read(raw))).toBe('BAD_SIGNATURE');
       }),
       { numRuns: 100 },
     );

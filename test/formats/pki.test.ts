@@ -92,10 +92,11 @@ describe('a token that keystoneclient signed', () => {
   });
 
   it('by a signer that is not configured is wrongly signed', async () => {
-    expect(wordOf(await captured().read(unscoped.PKI_by_an_unknown_signer))).toBe('BAD_SIGNATURE');
+    // As far as these certificates go: its own may not have come yet.
+    expect(wordOf(await captured().read(unscoped.PKI_by_an_unknown_signer))).toBe('BAD_SIGNATURE by old keys');
     // Its certificate alone does not make it one: it does not lead to the CA.
     const named = createPkiStage(vectors.certificates.other, vectors.certificates.ca);
-    expect(wordOf(await named.read(unscoped.PKI_by_an_unknown_signer))).toBe('BAD_SIGNATURE');
+    expect(wordOf(await named.read(unscoped.PKI_by_an_unknown_signer))).toBe('BAD_SIGNATURE by old keys');
   });
 
   it('is read from certificates in files as they are configured', async () => {
@@ -235,8 +236,12 @@ describe('how it is signed', () => {
     ['no signature', pkiOf(cmsOf(bodyOf(), rsa, { signature: Buffer.alloc(0) }))],
     ['no signature of its kind', pkiOf(cmsOf(bodyOf(), ec, { signature: Buffer.alloc(64, 1) }))],
     ['the name of another signer', pkiOf(cmsOf(bodyOf(), ec, { namedAs: rsa.namedAs }))],
-    ['the name of nobody', pkiOf(cmsOf(bodyOf(), rsa, { namedAs: rsaAuthority.issue().namedAs }))],
   ])('with %s is wrongly signed', async (_what, raw) => {
     expect(wordOf(await createPkiStage([rsa, ec], rsaAuthority).read(raw))).toBe('BAD_SIGNATURE');
+  });
+
+  it('with the name of nobody is wrongly signed, as far as these certificates go', async () => {
+    const raw = pkiOf(cmsOf(bodyOf(), rsa, { namedAs: rsaAuthority.issue().namedAs }));
+    expect(wordOf(await createPkiStage([rsa, ec], rsaAuthority).read(raw))).toBe('BAD_SIGNATURE by old keys');
   });
 });

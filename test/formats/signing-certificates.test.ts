@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { type Certified, cmsOf, createAuthority, pkiOf } from '../fakes/pki.ts';
-import { bodyOf, captureMs, createPkiStage, wordOf } from './pki-stage.ts';
+import { bodyOf, captureMs, createPkiStage, reasonOf } from './pki-stage.ts';
 
 const hourMs = 3_600_000;
 const tokenBy = (signer: Certified): string => pkiOf(cmsOf(bodyOf(), signer));
@@ -13,19 +13,19 @@ describe('a signing certificate', () => {
   it('of the same name as its CA, as `keystone-manage pki_setup` makes both, signs', async () => {
     const authority = createAuthority({ common: 'www.example.com', key: 'rsa' });
     const signing = authority.issue({ common: 'www.example.com', key: 'rsa', serial: 1 });
-    expect(wordOf(await createPkiStage([signing], authority).read(tokenBy(signing)))).toBe('facts');
+    expect(reasonOf(await createPkiStage([signing], authority).read(tokenBy(signing)))).toBe('facts');
   });
 
   it('that is its own CA signs', async () => {
     const own = createAuthority();
-    expect(wordOf(await createPkiStage([own], own).read(tokenBy(own)))).toBe('facts');
+    expect(reasonOf(await createPkiStage([own], own).read(tokenBy(own)))).toBe('facts');
   });
 
   it('signs under each of several CAs, and beside others', async () => {
     const authorities = [createAuthority({ common: 'first' }), createAuthority({ common: 'second' })];
     const signers = authorities.map((authority) => authority.issue());
     const stage = createPkiStage(signers, authorities.map((one) => one.pem).join('text between them\n'));
-    for (const signer of signers) expect(wordOf(await stage.read(tokenBy(signer)))).toBe('facts');
+    for (const signer of signers) expect(reasonOf(await stage.read(tokenBy(signer)))).toBe('facts');
     expect(stage.reader.health()).toMatchObject({ reachable: true, keyCount: 2, keySetDigest: expect.stringMatching(/^[0-9a-f]{6}$/) });
     expect(stage.reader.health()).not.toHaveProperty('problem');
   });
@@ -34,8 +34,8 @@ describe('a signing certificate', () => {
     const authority = createAuthority();
     const between = authority.issue({ common: 'between', isCa: true });
     const signing = between.issue();
-    expect(wordOf(await createPkiStage([signing, between], authority).read(tokenBy(signing)))).toBe('facts');
-    expect(wordOf(await createPkiStage([signing], authority).read(tokenBy(signing)))).toBe('BAD_SIGNATURE');
+    expect(reasonOf(await createPkiStage([signing, between], authority).read(tokenBy(signing)))).toBe('facts');
+    expect(reasonOf(await createPkiStage([signing], authority).read(tokenBy(signing)))).toBe('BAD_SIGNATURE');
   });
 
   it.each<[string, (authority: Certified) => { signing: Certified; ca: Certified }]>([
@@ -65,7 +65,7 @@ describe('a signing certificate', () => {
     const { signing, ca } = make(createAuthority());
     const stage = createPkiStage([signing], ca);
 
-    expect(wordOf(await stage.read(tokenBy(signing)))).toBe('BAD_SIGNATURE');
+    expect(reasonOf(await stage.read(tokenBy(signing)))).toBe('BAD_SIGNATURE');
     expect(stage.reader.health()).toMatchObject({ reachable: true, keyCount: 0, problem: expect.stringContaining(idOf(signing)) });
     expect(stage.telemetry.lines.filter(({ level }) => level === 'warn')).toHaveLength(1);
   });
@@ -74,7 +74,7 @@ describe('a signing certificate', () => {
     const authority = createAuthority();
     const [ed25519, signing] = [authority.issue({ key: 'ed25519' }), authority.issue()];
     const stage = createPkiStage([ed25519, signing], authority);
-    expect(wordOf(await stage.read(tokenBy(signing)))).toBe('facts');
+    expect(reasonOf(await stage.read(tokenBy(signing)))).toBe('facts');
     expect(stage.reader.health().problem).toContain(`${idOf(ed25519)} has a key that is not used for tokens`);
   });
 
@@ -82,19 +82,19 @@ describe('a signing certificate', () => {
     const authority = createAuthority();
     const [one, other] = [authority.issue({ serial: 7 }), authority.issue({ serial: 7 })];
     expect(one.namedAs).toEqual(other.namedAs);
-    expect(wordOf(await createPkiStage([one], authority).read(tokenBy(other)))).toBe('BAD_SIGNATURE');
+    expect(reasonOf(await createPkiStage([one], authority).read(tokenBy(other)))).toBe('BAD_SIGNATURE');
     const both = createPkiStage([one, other], authority);
-    for (const signer of [one, other]) expect(wordOf(await both.read(tokenBy(signer)))).toBe('facts');
+    for (const signer of [one, other]) expect(reasonOf(await both.read(tokenBy(signer)))).toBe('facts');
   });
 
   it('is judged now, not when the token was issued', async () => {
     const authority = createAuthority();
     const signing = authority.issue({ notAfterMs: captureMs + hourMs });
     const stage = createPkiStage([signing], authority);
-    expect(wordOf(await stage.read(tokenBy(signing)))).toBe('facts');
+    expect(reasonOf(await stage.read(tokenBy(signing)))).toBe('facts');
     await stage.clock.advance(hourMs);
-    expect(wordOf(await stage.read(tokenBy(signing)))).toBe('facts');
+    expect(reasonOf(await stage.read(tokenBy(signing)))).toBe('facts');
     await stage.clock.advance(1);
-    expect(wordOf(await stage.read(tokenBy(signing)))).toBe('BAD_SIGNATURE');
+    expect(reasonOf(await stage.read(tokenBy(signing)))).toBe('BAD_SIGNATURE');
   });
 });

@@ -2,7 +2,9 @@
 
 import { afterEach, describe, expect, it } from 'vitest';
 import { Forward, Forwarding } from '../../src/gen/sidegate/v1/token_service.ts';
+import type { Clock } from '../../src/ports.ts';
 import type { Issuer } from '../../src/service/issuer.ts';
+import { systemClock } from '../../src/sidecar.ts';
 import { createFakeIssuer } from '../fakes/issuer.ts';
 import { type Outcome, startSidecar } from '../fakes/sidecar.ts';
 
@@ -11,9 +13,9 @@ afterEach(async () => {
   for (const end of ends.splice(0)) await end();
 });
 
-async function start(issuer: Partial<Issuer> = {}) {
+async function start(issuer: Partial<Issuer> = {}, clock: Clock = systemClock) {
   const central = createFakeIssuer(issuer);
-  const sidecar = await startSidecar({ fakes: [central] });
+  const sidecar = await startSidecar({ fakes: [central], clock });
   ends.push(sidecar.stop);
   const issuedAtMs = Math.floor(Date.now() / 1000) * 1000 - 1000;
   const scope = { kind: 'project' as const, project: { id: 'shop', isDomain: false } };
@@ -102,6 +104,22 @@ describe('FindToken', () => {
       selector: { userId: 'alice', projectId: 'shop' },
     });
     expect(await sidecar.everything()).not.toContain('raw-token');
+  });
+
+  it('W15 max_age of what it finds ends with the catalog that comes with it', async () => {
+    let laterMs = 0;
+    const { nowMs, monotonicMs, delay } = systemClock;
+    const { central, sidecar } = await start({}, { nowMs: () => nowMs() + laterMs, monotonicMs: () => monotonicMs() + laterMs, delay });
+    central.hasCatalog('[{"type":"compute","endpoints":[]}]');
+    await sidecar.validate({ token: 'raw-token', include: { catalog: true } });
+    laterMs = 500_000;
+    await sidecar.validate({ token: 'raw-token' });
+    const find = async (catalog: boolean) =>
+      (await sidecar.findToken({ userId: 'alice', projectId: 'shop', include: { catalog } })).response?.found;
+    expect((await find(true))?.token?.catalog).toHaveLength(1);
+
+    expect(Number((await find(true))?.maxAge?.seconds)).toBeLessThan(100);
+    expect(Number((await find(false))?.maxAge?.seconds)).toBeGreaterThan(200);
   });
 
   it('finds none of another project, and says so', async () => {

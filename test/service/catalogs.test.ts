@@ -296,6 +296,33 @@ describe('S8 a REFRESH of the catalogs of an issuer', () => {
     expect(asked(region)).toHaveLength(3);
   });
 
+  it('W15 what was under way when it came may not be repeated: the next one fetches', async () => {
+    const region = await withTokens();
+    await region.first.ask('t');
+    const held = region.central.hold();
+    const underWay = withCatalog(region.first, 't');
+    await settled();
+    await refresh(region.first);
+    held.all();
+    const answer = await underWay;
+    expect([text(answer), answer.asOf, answer.maxAgeMs]).toEqual([json, 1, 0]);
+    expect((await region.first.ask('t')).maxAgeMs).toBe(300_000);
+  });
+
+  it('S6 who joins a fetch that began before it waits for one more', async () => {
+    const region = await withTokens();
+    const held = region.central.hold();
+    const before = withCatalog(region.first, 't');
+    await settled();
+    await refresh(region.first);
+    const after = withCatalog(region.first, 't');
+    held.one();
+    expect(text(await before)).toBe(json);
+    region.central.hasCatalog('[]');
+    held.all();
+    expect(text(await after)).toBe('[]');
+  });
+
   it('what another sidecar stored before it is not used', async () => {
     const region = await withTokens();
     await withCatalog(region.first, 't');

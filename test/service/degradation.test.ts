@@ -136,6 +136,58 @@ describe('S13 a source of news', () => {
     expect(degradations.by('central')).toEqual([]);
   });
 
+  it('a clock that was set long ago makes nothing of one that is corrected a little today', async () => {
+    const { clock, degradations } = stage();
+    const source = degradations.addSource(bus);
+    clock.stepWall(3_600_000);
+    for (let second = 0; second < 30; second += 1) {
+      await clock.advance(1000);
+      source.proven(clock.monotonicMs());
+    }
+    expect(degradations.by('central')).toEqual([]);
+    await clock.advance(10);
+    clock.stepWall(60);
+    source.proven(clock.monotonicMs() - 5);
+
+    expect(degradations.by('central')).toEqual([]);
+  });
+
+  it('no source is current that is behind by either clock, however the machine has slept, for random histories', async () => {
+    const step = fc.oneof(
+      fc.record({ do: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 8000 }) }),
+      fc.record({ do: fc.constant('sleep' as const), ms: fc.integer({ min: 51, max: 20_000 }) }),
+      fc.record({ do: fc.constant('proven' as const), ago: fc.integer({ min: 0, max: 15_000 }) }),
+      fc.record({ do: fc.constant('look' as const) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        const { clock, degradations } = stage();
+        const source = degradations.addSource(bus);
+        const beganMs = clock.monotonicMs();
+        let throughMs = beganMs;
+        const sleeps: { readonly atMs: number; readonly ms: number }[] = [];
+        for (const one of steps) {
+          const nowMs = clock.monotonicMs();
+          if (one.do === 'advance') await clock.advance(one.ms);
+          if (one.do === 'sleep') {
+            clock.stepWall(one.ms);
+            sleeps.push({ atMs: nowMs, ms: one.ms });
+          }
+          const provenMs = one.do === 'proven' ? nowMs - one.ago : beganMs;
+          if (provenMs > beganMs) {
+            source.proven(provenMs);
+            throughMs = Math.max(throughMs, provenMs);
+          }
+          const sleptMs = sleeps.reduce((ms, sleep) => ms + (sleep.atMs > throughMs ? sleep.ms : 0), 0);
+          const isBehind = clock.monotonicMs() - throughMs + sleptMs > 10_000;
+          const says = one.do === 'look' && degradations.by('central').length === 0;
+          expect(says && isBehind).toBe(false);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it('a wall clock that is set back hides no lag', async () => {
     const { clock, degradations } = stage();
     degradations.addSource(bus);

@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, it } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
-import { createFakeIssuer, type FactsSaid, factsOf } from '../fakes/issuer.ts';
+import { createFakeIssuer, type FactsSaid, type FakeIssuer, factsOf } from '../fakes/issuer.ts';
 import { createFakeSharedStore } from '../fakes/shared-cache.ts';
 import { createRegion, inTime, type Region, type RegionOptions } from './sidecars.ts';
 import { createValidationStage, type StageOptions, settled, type ValidationStage, verdict } from './validation-stage.ts';
@@ -18,10 +18,10 @@ async function regionOf(options: RegionOptions = {}): Promise<Region> {
   return region;
 }
 
-async function stageOf(options: StageOptions = {}): Promise<ValidationStage> {
+async function stageOf(options: StageOptions = {}): Promise<ValidationStage & { readonly issuer: FakeIssuer }> {
   const stage = await createValidationStage(options);
   ends.push(() => stage.close());
-  return stage;
+  return { ...stage, issuer: options.issuers?.[0] ?? stage.central };
 }
 
 const onProject: FactsSaid = { token: { user: { id: 'alice' }, scope: { kind: 'project', project: { id: 'p', isDomain: false } } } };
@@ -39,6 +39,26 @@ function slowWithCatalog(central: Pick<ValidationStage, 'central'>['central']): 
   });
   return () => release();
 }
+
+describe('S6 one flight at a time, however many ask', () => {
+  it('and however many REFRESHes come while it is under way', async () => {
+    const stage = await stageOf();
+    stage.central.knows('t', onProject);
+    const held = stage.central.hold();
+    const first = stage.ask('t');
+    await stage.clock.advance(100);
+    const calls = Array.from({ length: 50 }, () => stage.ask('t'));
+    for (let n = 0; n < 3; n += 1) {
+      await stage.clock.advance(100);
+      await stage.refreshUser('alice');
+      held.one();
+      await settled();
+    }
+    held.all();
+    for (const answer of [await first, ...(await Promise.all(calls))]) expect([verdict(answer), answer.maxAgeMs]).toEqual(['active', 0]);
+    expect(stage.central.reads).toHaveLength(2);
+  });
+});
 
 describe('S9 a refused token stays refused', () => {
   it('when the slow answer to an earlier question comes after the refusal', async () => {
@@ -133,6 +153,21 @@ it('S12 a shared catalog of before a REFRESH does not come back when the REFRESH
   await settled();
   const { catalog } = await again.ask('t', catalogToo);
   expect(Buffer.from(catalog ?? []).toString()).toBe('["new"]');
+});
+
+it('S12 what was fetched while a REFRESH settled does not come back when that is forgotten', async () => {
+  const times = { settleMs: 60_000, limits: { timeMs: 100_000 }, catalogs: { enabled: false } };
+  const stage = await stageOf({ ...times, issuers: [createFakeIssuer({ calls: { deadlineMs: 5000, concurrency: 1024, queue: 1024 } })] });
+  const users = Array.from({ length: 100 }, (_, n) => `user${n}`);
+  const askAll = (): Promise<string[]> => Promise.all(users.map(async (user) => (await stage.ask(user)).provenance ?? 'NONE'));
+  await Promise.all(users.map((user) => stage.refreshUser(user)));
+  await stage.clock.advance(59_000);
+  for (const id of users) stage.issuer.knows(id, { token: { user: { id } } });
+  await askAll();
+  // Whatever part of the index is swept, and however far that is looked into again.
+  await stage.clock.advance(62_000);
+  for (let n = 0; n < 20; n += 1) await stage.refreshUser('another');
+  expect(new Set(await askAll())).toEqual(new Set(['AUTHORITY']));
 });
 
 it('W15 max_age ends with the facts of the service token', async () => {

@@ -7,11 +7,11 @@ import type { Journal, Outbox, SharedCache } from '../../src/ports.ts';
 import type { Asked, Forward } from '../../src/service/asked.ts';
 import { Authorities } from '../../src/service/authorities.ts';
 import { type CatalogLimits, Catalogs } from '../../src/service/catalogs.ts';
+import { refreshLifeMs } from '../../src/service/compaction.ts';
 import { Degradations, type DegradedPolicy } from '../../src/service/degradation.ts';
 import { FactsStore } from '../../src/service/facts.ts';
 import { Finder } from '../../src/service/finder.ts';
 import { Invalidations } from '../../src/service/invalidations.ts';
-import { longestLifeMs } from '../../src/service/issuer.ts';
 import type { CachingLimits } from '../../src/service/kept-facts.ts';
 import type { Known } from '../../src/service/known.ts';
 import type { Answer, Question } from '../../src/service/question.ts';
@@ -87,18 +87,18 @@ export async function createValidationStage(options: StageOptions = {}) {
   };
   const catalogLimits = { enabled: true, timeMs: 600_000, memoryBytes: 1024 * 1024, ...options.catalogs };
   const factsLifeMs = limits.timeMs + 2000;
-  const refreshLifeMs = Math.max(limits.timeMs, catalogLimits.enabled ? catalogLimits.timeMs : 0) + 2000;
+  const keepMs = limits.timeMs + (options.staleWhileDownMs ?? 0);
+  const catalogTimeMs = catalogLimits.enabled ? catalogLimits.timeMs : 0;
+  const lifeMs = refreshLifeMs({ factsMs: keepMs, catalogsMs: catalogTimeMs, settleMs, skewMs: 2000 });
   const wideWindowMs = options.wideWindowMs ?? 30_000;
-  const lives = { factsLifeMs, refreshLifeMs };
+  const lives = { factsLifeMs, refreshLifeMs: lifeMs };
   const invalidations = new Invalidations({ journal, tagger, clock, telemetry, settleMs, wideWindowMs, ...lives, ring: 1024 });
   const random = options.random ?? (() => 0);
   const { shared } = options;
   const skewMs = 2000;
-  const keepMs = limits.timeMs + (options.staleWhileDownMs ?? 0);
   const handles = shared && options.handles !== false ? new Handles(shared) : undefined;
   const catalogs = new Catalogs({ clock, invalidations, tagger, settleMs, limits: catalogLimits });
   const common = { issuers, invalidations, tagger, codec: tokenCodec, clock, telemetry, degradations, limits, random };
-  const catalogTimeMs = catalogLimits.enabled ? catalogLimits.timeMs : 0;
   const tierLimits = { keepMs, catalogTimeMs, settleMs, skewMs, handles: handles !== undefined };
   const tier = shared && new SharedTier({ shared, ...common, ...tierLimits });
   const finder = new Finder({ issuers, shared, lifeMs: keepMs, remembers: true });
@@ -144,7 +144,7 @@ export async function createValidationStage(options: StageOptions = {}) {
     clock,
     telemetry,
     skewMs: 2000,
-    factsTimeMs: Number.isFinite(limits.timeMs) ? limits.timeMs : longestLifeMs(issuers),
+    refreshLifeMs: lifeMs,
     tokenSizeBytes: options.tokenSizeBytes ?? 65_536,
     unverified: options.unverified ?? { perSecond: 10, alive: 100_000 },
   });
@@ -176,7 +176,7 @@ export async function createValidationStage(options: StageOptions = {}) {
       invalidations.append({
         effect: 'REFRESH',
         selector: { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'user', value }] },
-        lifeMs: refreshLifeMs,
+        lifeMs,
         origin: { source: 'rpc' },
       }),
     /** FindToken of `central`. */

@@ -106,6 +106,10 @@ describe('S7 no answer rests on what it must not, and none is missing that there
             if (isRoomy) expect(isBehind(broad, began, answeredMs)).toBe(false);
             expect(answer.maxAgeMs).toBe(0);
           }
+          // Only for want of room a near cache may keep what a later call would have fetched first.
+          const isFetched = isRoomy || answer.provenance !== 'MEMORY';
+          const hasOvertaken = isBehind(history.precise, began, answeredMs) || (isFetched && isBehind(history.broad, began, answeredMs));
+          if (hasOvertaken) expect(answer.maxAgeMs).toBe(0);
           const unsatisfied = [...dues(history.wide, place), ...dues(history.broad, place)].filter(
             ({ newsMs }) => began.monotonicMs < newsMs + settleMs,
           );

@@ -5,6 +5,7 @@ import { SidecarError } from '../../src/core/errors.ts';
 import { digestOf } from '../../src/core/raw.ts';
 import type { Condition } from '../../src/core/selector.ts';
 import { placeOf } from '../../src/core/spread.ts';
+import { isBusy, type Yielding } from '../../src/service/authorities.ts';
 import type { Answer } from '../../src/service/question.ts';
 import { createFakeIssuer, type FactsSaid, type FakeIssuer } from '../fakes/issuer.ts';
 import { createFakeSharedStore } from '../fakes/shared-cache.ts';
@@ -329,6 +330,23 @@ describe('S7 calls under a WIDE REFRESH give way', () => {
     expect(await Promise.all([inAHurry, ...others])).toEqual(Array(3).fill('active AUTHORITY'));
   });
 
+  it('S6 who joined fetches that gave way, one after the other, asks with all who did so', async () => {
+    const stage = await stageOf({ issuers: [createFakeIssuer({ calls: { deadlineMs: 5000, concurrency: 1, queue: 64 } })] });
+    stage.issuer.knows('t', alice);
+    const held = stage.issuer.hold();
+    const strangers = Array.from({ length: 33 }, (_, n) => stage.ask(`stranger${n}`));
+    await settled();
+    const wanted = { digest: digestOf('t'), raw: 't', issuer: stage.issuer.issuer };
+    const fetch = (yieldsTo?: Yielding) => stage.facts.fetch({ ...wanted, yieldsTo }, new AbortController().signal);
+    const yielding = [fetch('others and doubt'), fetch('others')].map((call) => call.catch(isBusy));
+    const inAHurry = Array.from({ length: 20 }, () => fetch());
+    expect(await Promise.all(yielding)).toEqual([true, true]);
+    await settled();
+    expect(stage.facts.queued('central')).toBe(33);
+    held.all();
+    await Promise.all([...inAHurry, ...strangers]);
+  });
+
   it('to the one that finds out whether an authority answers that did not', async () => {
     const stage = await stageOf();
     const raws = Array.from({ length: 50 }, (_, n) => `t${n}`);
@@ -420,6 +438,21 @@ describe('S7 a broad REFRESH', () => {
     expect(answer.maxAgeMs).toBe(Math.floor(slotMs(answer)));
     await stage.release();
     expect((await stage.ask('t')).provenance).toBe('AUTHORITY');
+  });
+
+  it('W15 an answer that was under way when it came may not be repeated: the next one fetches', async () => {
+    const stage = await stageOf();
+    stage.issuer.knows('t', alice);
+    const held = stage.issuer.hold();
+    const underWay = stage.ask('t');
+    await settled();
+    await stage.clock.advance(10);
+    await refresh(stage);
+    held.all();
+    const answer = await underWay;
+    expect(answer).toMatchObject({ decision: { active: true }, asOf: 1, maxAgeMs: 0 });
+    stage.issuer.refuses('t');
+    expect(verdict(await stage.ask('t'))).toBe('REFUSED');
   });
 
   it('from their slot on they serve marked where the queue is full', async () => {

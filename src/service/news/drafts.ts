@@ -12,7 +12,6 @@ export interface NewsTimes {
   /** As long as anything that it makes stale is kept. */
   readonly refreshLifeMs: number;
   readonly wideWindowMs: number;
-  readonly settleMs: number;
 }
 
 /** Whose news. */
@@ -37,8 +36,8 @@ export function draftOf(one: NewsInvalidation, news: News, place: NewsPlace, tim
   };
   const common = { selector, ...(isWide ? { spreadMs: times.wideWindowMs } : {}), atMs: news.atMs, origin };
   if (one.effect === 'REFRESH') {
-    // Facts from within the window, and its settling, are stale too where a token's slot has not come.
-    const lifeMs = times.refreshLifeMs + (isWide ? times.settleMs + 2 * times.wideWindowMs : 0);
+    // Facts from within the windows are stale too where a token's slot has not come.
+    const lifeMs = times.refreshLifeMs + (isWide ? 2 * times.wideWindowMs : 0);
     return { effect: 'REFRESH', lifeMs, ...common };
   }
   const issuedBeforeMs = Math.floor((one.issuedBeforeMs ?? news.atMs) / 1000) * 1000;
