@@ -26,7 +26,7 @@ describeWithRabbitmq('storms', () => {
         timeout: 120_000,
       }, async () => {
         const result = await runRobot(stage, { perSecond: 20, lastsMs: 10_000, tokens: 2, settleMs });
-        const { messages, windows, mostOfRobot, mostOfOthers, polls, wrong, answers } = result;
+        const { messages, windows, mostOfRobot, perWindowAndToken, mostOfOthers, polls, wrong, answers } = result;
         expect(wrong).toEqual([]);
         // A machine that is slow tells less often; the storm is one all the same.
         expect({ isStorm: messages > 3 * windows, isAsked: answers > 100, isTold: mostOfRobot > 2 }).toEqual({
@@ -35,6 +35,8 @@ describeWithRabbitmq('storms', () => {
           isTold: true,
         });
         expect(mostOfRobot).toBeLessThanOrEqual(2 * windows);
+        // By both together: a provisional one each, and a settled one that the other finds in the tier.
+        expect(perWindowAndToken).toBeLessThanOrEqual(3);
         expect(mostOfOthers).toBe(0);
         // By each sidecar one a poll interval of 2 s, and in each window one look at once and one after settling.
         expect(polls).toBeLessThanOrEqual(2 * 3 * (windows + 4));
