@@ -31,6 +31,8 @@ export interface SpreadResult {
   /** Milliseconds: answers right before the message, and after it. */
   readonly before: readonly number[];
   readonly after: readonly number[];
+  /** Of the answers after it: unmarked and without a question to anybody; and marked. */
+  readonly hits: number;
   readonly degraded: number;
   /** Answers other than active, and what was no answer, in words. */
   readonly wrong: readonly string[];
@@ -44,15 +46,14 @@ export async function runSpread({ keystone, sidecars, tell }: StormStage, plan: 
   await inTurns(tokens, 64, async (token) => void (await sidecar.client.validate(token)));
 
   const wrong: string[] = [];
-  let degraded = 0;
-  const took: { readonly atMs: number; readonly ms: number }[] = [];
+  const took: { readonly atMs: number; readonly ms: number; readonly isHit: boolean; readonly degraded: boolean }[] = [];
   const ask = async (token: string): Promise<void> => {
     const askedMs = performance.now();
     try {
       const answer = await sidecar.client.validate(token);
-      took.push({ atMs: askedMs, ms: performance.now() - askedMs });
+      const { degraded, provenance } = answer;
+      took.push({ atMs: askedMs, ms: performance.now() - askedMs, isHit: provenance === 'memory', degraded });
       if (!answer.active) wrong.push(answer.reason);
-      if (answer.degraded) degraded += 1;
     } catch (error) {
       wrong.push(error instanceof NoAnswerError ? `${error.code} ${error.reason}` : String(error));
     }
@@ -89,24 +90,26 @@ export async function runSpread({ keystone, sidecars, tell }: StormStage, plan: 
   await load;
   keystone.onValidation = () => undefined;
   await keystone.become('well');
+  const after = took.filter(({ atMs }) => atMs >= toldMs);
   return {
     validationsPerSecond: Array.from(seconds, (count) => count ?? 0),
     mostOfOne: Math.max(0, ...asked.values()),
     renewed: asked.size,
     before: took.filter(({ atMs }) => atMs < toldMs).map(({ ms }) => ms),
-    after: took.filter(({ atMs }) => atMs >= toldMs).map(({ ms }) => ms),
-    degraded,
+    after: after.map(({ ms }) => ms),
+    hits: after.filter(({ isHit, degraded }) => isHit && !degraded).length,
+    degraded: after.filter(({ degraded }) => degraded).length,
     wrong: [...new Set(wrong)],
   };
 }
 
 /** In a line for people. */
-export function toldOf({ validationsPerSecond, mostOfOne, renewed, before, after, degraded, wrong }: SpreadResult): string {
+export function toldOf({ validationsPerSecond, mostOfOne, renewed, before, after, hits, degraded, wrong }: SpreadResult): string {
   const times = (ms: readonly number[]): string =>
     `p50 ${quantile(ms, 0.5).toFixed(1)} ms, p99 ${quantile(ms, 0.99).toFixed(1)} ms of ${ms.length}`;
   return (
     `${renewed} tokens asked about again, each at most ${mostOfOne} times, by second ${validationsPerSecond.join(' ')}; answers before ${times(before)}, ` +
-    `after ${times(after)}, ${degraded} of them degraded; wrong: ${wrong.length === 0 ? 'none' : wrong.join(', ')}`
+    `after ${times(after)}, ${hits} of them hits, ${degraded} degraded; wrong: ${wrong.length === 0 ? 'none' : wrong.join(', ')}`
   );
 }
 

@@ -7,10 +7,13 @@ export function httpDateMs(date: string | readonly string[] | undefined): number
   return Number.isNaN(atMs) ? undefined : atMs;
 }
 
+/** A reply is telling that took no longer. */
+const tellingMs = 1_000;
+
 /**
  * By how much another clock surely differs from ours, in milliseconds: theirs minus ours. `Date` has whole seconds, and was
  * written at some moment between sending and reading: what that leaves open is not a difference. Undefined where `date` is no
- * IMF-fixdate (RFC 9110 §5.6.7).
+ * IMF-fixdate (RFC 9110 §5.6.7), and where a slow reply leaves open more than it shows: that is no clock that is right either (S1).
  */
 export function clockOffset(
   date: string | readonly string[] | undefined,
@@ -20,6 +23,7 @@ export function clockOffset(
   if (theirsMs === undefined) return undefined;
   const leastMs = theirsMs - ours.readAtMs;
   const mostMs = theirsMs + 1_000 - ours.sentAtMs;
-  if (leastMs > 0) return leastMs;
-  return mostMs < 0 ? mostMs : 0;
+  const surelyMs = leastMs > 0 ? leastMs : Math.min(mostMs, 0);
+  const isSlow = ours.readAtMs - ours.sentAtMs > tellingMs;
+  return isSlow && Math.abs(surelyMs) < mostMs - leastMs ? undefined : surelyMs;
 }

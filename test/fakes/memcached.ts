@@ -9,6 +9,8 @@ import { type MemcachedProcess, memcachedBinary, startMemcachedProcess } from '.
 export interface Memcached extends MemcachedProcess {
   /** One line of its text protocol, in clear; answers the first line of the reply. */
   command(line: string): Promise<string>;
+  /** What it counts, by its own names. */
+  stats(): Promise<ReadonlyMap<string, string>>;
 }
 
 /** Why there is no memcached here, or undefined. `npm test` sets SIDEGATE_SKIP_UNIT or installs what is missing. */
@@ -25,7 +27,19 @@ export const describeWithMemcached = (title: string, suite: () => void): void =>
 export async function startMemcached(how: { readonly tls?: boolean } = {}): Promise<Memcached> {
   const memcached = await startMemcachedProcess(how);
   // `pid` is a getter, which a spread would read once.
-  return Object.assign(memcached, { command: (line: string) => firstLine(memcached.port, line) });
+  return Object.assign(memcached, { command: (line: string) => firstLine(memcached.port, line), stats: () => statsOf(memcached.port) });
+}
+
+async function statsOf(port: number): Promise<ReadonlyMap<string, string>> {
+  const socket = connect(port, '127.0.0.1').setEncoding('latin1');
+  socket.write('stats\r\n');
+  let text = '';
+  for await (const part of socket) {
+    text += part;
+    // Leaving the loop closes it.
+    if (text.endsWith('END\r\n')) break;
+  }
+  return new Map([...text.matchAll(/^STAT (\S+) (.*)\r$/gm)].map(([, name, value]) => [name ?? '', value ?? '']));
 }
 
 async function firstLine(port: number, line: string): Promise<string> {

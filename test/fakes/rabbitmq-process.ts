@@ -146,7 +146,10 @@ export async function startRabbitmqProcess({ tls, joins }: RabbitmqOptions = {})
       return isThere() ? (running.child.pid ?? 0) : 0;
     },
     stopApp: async () => void (await evaluate('ok = rabbit:stop()')),
-    startApp: async () => void (await evaluate('ok = rabbit:start()')),
+    async startApp() {
+      await evaluate('ok = rabbit:start()');
+      await serving(running.shell);
+    },
     async restart() {
       const exited = once(running.child, 'exit');
       // It says nothing any more when it is done.
@@ -272,6 +275,7 @@ async function joinCluster({ shell }: Running, { cluster }: RabbitmqProcess): Pr
   await shell.evaluate('ok = rabbit:stop()');
   await shell.evaluate(`ok = rabbit_mnesia:join_cluster('${cluster.node}', disc)`);
   await shell.evaluate('ok = rabbit:start()');
+  await serving(shell);
 }
 
 /** Resolves when it serves. */
@@ -280,16 +284,23 @@ async function boot(at: Place): Promise<Running> {
   await once(child, 'spawn');
   const shell = openErlangShell(child);
   try {
-    // Who answers at the port may be another; who answers here is this process, and it ends where it does not get its port.
-    const untilMs = performance.now() + startMs;
-    while ((await shell.evaluate('rabbit:is_running()', startMs)) !== 'true') {
-      if (performance.now() > untilMs) throw new Error(`it did not serve within ${startMs} ms`);
-      await pause(20);
-    }
+    await serving(shell);
     return { child, shell };
   } catch (error) {
     child.kill('SIGKILL');
     throw error;
+  }
+}
+
+/**
+ * Who answers at the port may be another; who answers here is this process, and it ends where it does not get its port. It serves a little
+ * before it has done with its start, and until then a stop and a start would leave it stopped: the start would find one under way.
+ */
+async function serving(shell: ErlangShell): Promise<void> {
+  const untilMs = performance.now() + startMs;
+  while ((await shell.evaluate('rabbit:is_booted() andalso whereis(rabbit_boot) =:= undefined', startMs)) !== 'true') {
+    if (performance.now() > untilMs) throw new Error(`it did not serve within ${startMs} ms`);
+    await pause(20);
   }
 }
 

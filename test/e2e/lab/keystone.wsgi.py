@@ -27,13 +27,20 @@ def enforce_foreign_keys(connection, _):
     connection.execute('PRAGMA foreign_keys = ON')
 
 
-def send_and_lag(notifier, *message):
-    send(notifier, *message)
+def lag_seconds():
     try:
         with open(lag) as seconds:
-            time.sleep(float(seconds.read()))
+            return float(seconds.read())
     except FileNotFoundError:
-        pass
+        return 0
+
+
+def send_and_lag(notifier, *message):
+    send(notifier, *message)
+    sent = time.monotonic()
+    # Whoever has seen enough ends it.
+    while time.monotonic() - sent < lag_seconds():
+        time.sleep(0.01)
 
 
 Notifier.info = send_and_lag
