@@ -70,6 +70,7 @@ export function memoryTier(format: TokenFormat, maxBytes: { readonly facts: numb
     invalidations,
     authorities: new Authorities({ issuers: [issuer], clock, telemetry: silent, degradations }),
     catalogs,
+    settleMs: 2000,
     tagger,
     codec: tokenCodec,
     clock,

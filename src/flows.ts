@@ -141,6 +141,7 @@ export function createFlows(parts: FlowParts): Flows {
     invalidations,
     authorities,
     catalogs,
+    settleMs: caching.settleMs,
     shared: shared && tier && { tier, leases: new Leases({ shared, clock, telemetry }), handles },
     learned: (known, isNews) => {
       finder.learned(known, isNews);

@@ -43,6 +43,18 @@ function hasOutlived({ monotonicMs }: Fetched, appliedMs: number, { nowMs, settl
   return monotonicMs < settledFromMs && nowMs >= settledFromMs;
 }
 
+/**
+ * A precise or a broad REFRESH has come since, or was still settling when it was asked for and is not any more; those that are spread do
+ * not count.
+ */
+export function isOvertaken(fetched: Fetched, covering: Covering, judging: Judging): boolean {
+  return (
+    fetched.revision < newestRefreshOf(covering) ||
+    hasOutlived(fetched, covering.refreshAppliedMs, judging) ||
+    hasOutlived(fetched, covering.broadAppliedMs, judging)
+  );
+}
+
 /** Until when it stays as it is, as far as what has been applied tells; monotonic. `Infinity`: nothing is known that ends it. */
 export function currentUntilMs(fetched: Fetched, covering: Covering, settleMs: number): number {
   const { refreshRevision, refreshAppliedMs, broadRevision, broadAppliedMs } = covering;

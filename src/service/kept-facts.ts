@@ -1,7 +1,7 @@
 // Facts that are kept: the memory tier and the remembered refusals, by digest.
 
 import { LRUCache } from 'lru-cache';
-import { newestRefreshOf } from '../core/currentness.ts';
+import { type Fetched, isOvertaken } from '../core/currentness.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Invalidations } from './invalidations.ts';
@@ -24,6 +24,8 @@ export interface KeptFactsParts {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly limits: CachingLimits;
+  /** For so long an authority may answer from before what it has announced. */
+  readonly settleMs: number;
 }
 
 /** A token that an authority was asked about, and how. */
@@ -76,12 +78,14 @@ export class KeptFacts {
     return began.monotonicMs <= this.#refusals.refusedAtMs(fingerprint);
   }
 
-  /** A refusal that still holds: not older than its time, and no REFRESH about what the token was has been applied since. */
+  /** A refusal that still holds: not older than its time, and not overtaken by a REFRESH about what the token was. */
   refused({ digest, issuer, allowExpired }: AskedToken): boolean {
-    const refusal = this.#refusals.find(digest, refusedBy(issuer, allowExpired), this.#parts.clock.monotonicMs());
+    const { clock, invalidations, settleMs } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    const refusal = this.#refusals.find(digest, refusedBy(issuer, allowExpired), nowMs);
     if (!refusal) return false;
     if (!refusal.formerly) return true;
-    return newestRefreshOf(this.#parts.invalidations.coveringOf(refusal.formerly)) <= refusal.revision;
+    return !isOvertaken(refusal.began, invalidations.coveringOf(refusal.formerly), { nowMs, settleMs });
   }
 
   /**
@@ -115,11 +119,7 @@ export class KeptFacts {
   }
 
   /** Forgets the facts of a token that is refused, and remembers that it is: `began`, when it was asked. */
-  refuse(
-    { digest, issuer, allowExpired }: AskedToken,
-    isRefusal: boolean,
-    began: { readonly monotonicMs: number; readonly revision: number },
-  ): void {
+  refuse({ digest, issuer, allowExpired }: AskedToken, isRefusal: boolean, began: Fetched): void {
     const { clock, telemetry, tagger } = this.#parts;
     const before = this.#memory.peek(digest);
     this.#refusals.noteRefused(tagger.fingerprints(digest), began.monotonicMs);
@@ -130,7 +130,7 @@ export class KeptFacts {
       if (before.began.monotonicMs <= began.monotonicMs) this.#memory.delete(digest);
     }
     if (!isRefusal) return;
-    const kept = this.#refusals.remember(digest, refusedBy(issuer, allowExpired), { revision: began.revision, formerly: before }, nowMs);
+    const kept = this.#refusals.remember(digest, refusedBy(issuer, allowExpired), { began, formerly: before }, nowMs);
     if (!kept && this.#refusals.inMassRefusal(nowMs)) {
       telemetry.counter('sidegate_refusals_forgotten_total', { issuer: issuer.name }).add();
       this.#sayMassRefusal(issuer, nowMs);

@@ -1,12 +1,13 @@
 // Refusals worth remembering (S9): bounded, in memory only, for a few seconds.
 
 import { LRUCache } from 'lru-cache';
+import type { Fetched } from '../core/currentness.ts';
 import type { Coverable } from '../core/invalidation-index.ts';
 
 /** What was refused, and what would end that. */
 export interface Refusal {
-  /** The revision applied when it was asked. */
-  readonly revision: number;
+  /** When it was asked. */
+  readonly began: Fetched;
   /** Its attributes, where facts were known before: a REFRESH that matches ends the refusal. */
   readonly formerly: Coverable | undefined;
 }
@@ -68,7 +69,7 @@ export class Refusals {
     if (!this.#limits.enabled || this.inMassRefusal(nowMs)) return false;
     // What is refused again and again was known before the first time.
     const formerly = refusal.formerly ?? this.#entries.peek(digest + issuer)?.formerly;
-    this.#entries.set(digest + issuer, { revision: refusal.revision, formerly, untilMs: nowMs + this.#limits.timeMs });
+    this.#entries.set(digest + issuer, { began: refusal.began, formerly, untilMs: nowMs + this.#limits.timeMs });
     return true;
   }
 

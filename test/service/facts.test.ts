@@ -385,6 +385,24 @@ describe('refusals', () => {
     expect(verdict(await stage.ask('t'))).toBe('active');
   });
 
+  it('S6 S9 a refusal from within the settle window of such a REFRESH is provisional, as facts are', async () => {
+    const stage = await createStage({ limits: { timeMs: 60_000 } });
+    stage.central.knows('t', alice);
+    await stage.ask('t');
+    // Announced before it is written down that the role is there again.
+    stage.central.refuses('t');
+    await stage.refreshUser('alice');
+    await stage.clock.advance(500);
+    expect(verdict(await stage.ask('t'))).toBe('REFUSED');
+    stage.central.knows('t', alice);
+    await stage.clock.advance(1499);
+    expect(verdict(await stage.ask('t'))).toBe('REFUSED');
+    await stage.clock.advance(1);
+
+    expect(verdict(await stage.ask('t'))).toBe('active');
+    expect(stage.central.reads).toHaveLength(3);
+  });
+
   it('S9 however often it has been refused, a REFRESH that matches what the token was ends it', async () => {
     const stage = await createStage({ limits: { timeMs: 1000 } });
     stage.central.knows('t', alice);

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { Refusals } from '../../src/service/refusals.ts';
 
-const refusal = { revision: 1, formerly: undefined };
+const refusal = { began: { revision: 1, monotonicMs: 0 }, formerly: undefined };
 const create = (limits: Partial<ConstructorParameters<typeof Refusals>[0]> = {}) =>
   new Refusals({ enabled: true, timeMs: 5000, maxEntries: 100, ...limits });
 

@@ -106,6 +106,7 @@ export async function createValidationStage(options: StageOptions = {}) {
     ...common,
     authorities: new Authorities(common),
     catalogs,
+    settleMs,
     shared: shared && tier && { tier, leases: new Leases({ shared, clock, telemetry }), handles },
     learned: (known, isNews) => {
       finder.learned(known, isNews);
