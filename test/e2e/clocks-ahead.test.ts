@@ -43,6 +43,8 @@ describeWithKeystone('sidecars whose clocks are ahead', () => {
             startKeystone({ notifications: { url: rabbitmq.transportUrl, format: 'cadf' } }),
             startMemcached(),
           ]);
+          // Before Keystone has said anything there is no exchange, and no sidecar that has heard of it.
+          await makeThings(await administratorOf(lab));
           dir = mkdtempSync(join(process.env['SIDEGATE_TEST_RUN'] ?? tmpdir(), 'sidegate-clocks-'));
           keyDir = newKeyDir(dir, 'keys');
           writeFileSync(join(dir, 'transport-url'), rabbitmq.transportUrl);

@@ -61,6 +61,8 @@ export async function startRegion(format: 'basic' | 'cadf', provider: 'fernet' |
     cleanup.push(() => Promise.all([keystoneLink.close(), busLink.close()]));
     const transportUrl = rabbitmq.transportUrl.replace(`:${rabbitmq.port}/`, `:${busLink.port}/`);
     const [keystone, truth] = await Promise.all([administratorOf(lab), truthOf(lab)]);
+    // Before Keystone has said anything there is no exchange, and no sidecar that has heard of it.
+    await makeThings(keystone);
     // What is told of itself goes the same way as all others' requests.
     const url = `http://127.0.0.1:${keystoneLink.port}/v3`;
     const through: Lab = { ...lab, proxy: { ...lab.proxy, url } };
