@@ -48,9 +48,10 @@ export function tokenFormatConformance(name: string, setUp: () => Promise<TokenF
     it('gives the same facts when it is asked again', async () => {
       const { format, valid } = await begin();
 
-      const first = await format.read(valid, anySignal());
+      const [first, again] = [await format.read(valid, anySignal()), await format.read(valid, anySignal())];
 
-      expect(await format.read(valid, anySignal())).toEqual(first);
+      // But for how its authority's clock stands, which a reply tells in whole seconds.
+      expect({ ...again, clockOffsetMs: 0 }).toEqual({ ...first, clockOffsetMs: 0 });
     });
 
     it('answers garbage as inactive and never throws', async () => {

@@ -267,12 +267,12 @@ describe('Revoke and Refresh', () => {
     const sidecar = await start();
     sidecar.central.isDown();
     const revoke = (n: number) => sidecar.revoke({ target: { $case: 'token', value: `stranger-${n}` } }, { over: 'tcp' });
-    const outcomes = await Promise.all(Array.from({ length: 12 }, (_, n) => revoke(n)));
+    const outcomes = await Promise.all(Array.from({ length: 60 }, (_, n) => revoke(n)));
     const refused = outcomes.filter((one) => one.status !== 'OK');
 
-    // Ten at once; how many more depends on how long the twelve took.
+    // Ten at once; how many more depends on how long the sixty took.
     expect(refused.length).toBeGreaterThanOrEqual(1);
-    expect(refused.length).toBeLessThanOrEqual(2);
+    expect(refused.length).toBeLessThanOrEqual(50);
     expect(refused[0]).toMatchObject({ status: 'RESOURCE_EXHAUSTED', reason: 'TOO_MANY_UNVERIFIED', retryAfterMs: 1000 });
   });
 
