@@ -82,7 +82,9 @@ export async function play(root: string, setting: Setting, actions: readonly Act
     for (const action of actions) {
       try {
         if (things === undefined || action.onFreshThings) things = await makeThings(stage.keystone);
-        await prepare(action, things);
+        const did = await prepare(action, things);
+        // Of what nobody tells nobody knows sooner: it would be taken for what the row does.
+        if (did.some(({ told }) => told === 'nobody')) await sleep(timing.factsTimeMs);
         const played = await playOne(action, things, stage, quickRows.includes(action.name) ? peer : undefined);
         rows.push(played);
         say(lineOf(played));

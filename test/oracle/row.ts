@@ -113,16 +113,18 @@ export async function playRow(action: Action, things: Things, stage: RowStage): 
   return { action, reply, repliedMs, truth: told, cells };
 }
 
-/** Does what `action` needs and has not been done with these things, and does not watch it. */
-export async function prepare(action: Action, things: Things): Promise<void> {
+/** Does what `action` needs and has not been done with these things, and does not watch it. Answers what it did. */
+export async function prepare(action: Action, things: Things): Promise<readonly Action[]> {
+  const did: Action[] = [];
   for (const name of action.needs ?? []) {
     if (things.done.has(name)) continue;
     const needed = actionNamed(name);
-    await prepare(needed, things);
+    did.push(...(await prepare(needed, things)), needed);
     const { status, body } = await needed.perform(things);
     if (status >= 300) throw new Error(`${name}, which ${action.name} needs -> ${status} ${JSON.stringify(body)}`);
     things.done.add(name);
   }
+  return did;
 }
 
 /** Forgets the tokens that are dead: the next row has new ones. */
