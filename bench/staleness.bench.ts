@@ -6,7 +6,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { readOptions, report } from './report.ts';
-import { type Played, play, rowsOf } from './staleness/play.ts';
+import { type Played, play } from './staleness/play.ts';
 import { record } from './staleness/record.ts';
 import type { Setting } from './staleness/stage.ts';
 import { perAction, summaryOf, tableOf } from './staleness/summary.ts';
@@ -30,7 +30,7 @@ const settings: readonly Setting[] = [
 const played: Played[] = [];
 for (const [at, setting] of settings.slice(0, options.quick ? 1 : settings.length).entries()) {
   say(`${setting.provider}, ${setting.format} …`);
-  played.push(await play(root, setting, rowsOf(options.quick ? 'quick' : at === 0 ? 'all' : 'takingAway'), say));
+  played.push(await play(root, setting, options.quick ? 'quick' : at === 0 ? 'all' : 'takingAway', say));
 }
 const together: Played = { rows: played.flatMap(({ rows }) => rows), failures: played.flatMap(({ failures }) => failures) };
 const summary = summaryOf(together);

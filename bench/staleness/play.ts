@@ -61,7 +61,7 @@ export const quickRows: readonly string[] = [
 export function rowsOf(which: 'all' | 'takingAway' | 'quick'): readonly Action[] {
   if (which === 'quick') return rowsFor(quickRows);
   const all = [...tableActions, ...otherRows];
-  return which === 'all' ? all : all.filter(({ takesAway }) => takesAway);
+  return which === 'all' ? all : rowsFor(all.filter(({ takesAway }) => takesAway).map(({ name }) => name));
 }
 
 /** Between two questions about a token at a place. */
@@ -69,8 +69,17 @@ const intervalMs = 50;
 /** How much longer than promised anything may take: beyond it an answer is not slow but wrong. */
 const slackMs = 4000;
 
-/** Plays `actions`; a row that fails is told, and the next one gets things of its own. */
-export async function play(root: string, setting: Setting, actions: readonly Action[], say: (line: string) => void): Promise<Played> {
+/**
+ * Plays what `rowsOf` has of `which`; a row that fails is told, and the next one gets things of its own. All rows are in an order in which
+ * what is taken away is given back; of those by which something is taken away each has things of its own.
+ */
+export async function play(
+  root: string,
+  setting: Setting,
+  which: Parameters<typeof rowsOf>[0],
+  say: (line: string) => void,
+): Promise<Played> {
+  const actions = rowsOf(which);
   const stage = await startStage(root, setting);
   const rows: PlayedRow[] = [];
   const failures: Failure[] = [];
@@ -81,7 +90,8 @@ export async function play(root: string, setting: Setting, actions: readonly Act
     let things: Things | undefined;
     for (const action of actions) {
       try {
-        if (things === undefined || action.onFreshThings) things = await makeThings(stage.keystone);
+        const isOnItsOwn = which === 'takingAway' && action.follows === undefined;
+        if (things === undefined || action.onFreshThings || isOnItsOwn) things = await makeThings(stage.keystone);
         const did = await prepare(action, things);
         // Of what nobody tells nobody knows sooner: it would be taken for what the row does.
         if (did.some(({ told }) => told === 'nobody')) await sleep(timing.factsTimeMs);
@@ -128,6 +138,8 @@ async function playOne(action: Action, things: Things, stage: StalenessStage, pe
       invalidations: counter.invalidations(wanted),
     })),
   );
+  const isAlive = [...row.truth.values()].some(({ before }) => before.accepted);
+  if (!isAlive && action.follows === undefined) throw new Error('none of its tokens was good before it: nothing was shown');
   const peerRow = await watched?.until(row);
   return { setting, row, counts, ...(peerRow && { peer: peerRow }) };
 }
