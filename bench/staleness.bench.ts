@@ -2,6 +2,7 @@
 //
 // A live Keystone in four settings, {fernet, jws} × {cadf, basic}: the first whole, in the others what takes something away; --quick: the
 // first, twelve actions and what they follow. Fails where an answer was wrong: that is no matter of speed.
+// `--setting=jws/basic`: only that one.
 // `--record`: measures nothing, and writes down anew what Keystone does, for the tests that play it again (test/vectors/keystone-actions-*.json).
 
 import { fileURLToPath } from 'node:url';
@@ -12,7 +13,8 @@ import type { Setting } from './staleness/stage.ts';
 import { perAction, summaryOf, tableOf } from './staleness/summary.ts';
 
 const args = process.argv.slice(2);
-const options = readOptions(args.filter((arg) => arg !== '--record'));
+const only = args.find((arg) => arg.startsWith('--setting='))?.slice('--setting='.length);
+const options = readOptions(args.filter((arg) => arg !== '--record' && !arg.startsWith('--setting=')));
 // From dist/bench/bench.
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const say = (line: string): void => void process.stderr.write(`  ${line}\n`);
@@ -27,9 +29,13 @@ const settings: readonly Setting[] = [
   { provider: 'jws', format: 'cadf' },
   { provider: 'jws', format: 'basic' },
 ];
+const nameOf = ({ provider, format }: Setting): string => `${provider}/${format}`;
+if (only !== undefined && !settings.some((setting) => nameOf(setting) === only))
+  throw new Error(`--setting is one of ${settings.map(nameOf).join(', ')}`);
 const played: Played[] = [];
-for (const [at, setting] of settings.slice(0, options.quick ? 1 : settings.length).entries()) {
-  say(`${setting.provider}, ${setting.format} …`);
+for (const [at, setting] of settings.entries()) {
+  if (only === undefined ? options.quick && at > 0 : nameOf(setting) !== only) continue;
+  say(`${nameOf(setting)} …`);
   played.push(await play(root, setting, options.quick ? 'quick' : at === 0 ? 'all' : 'takingAway', say));
 }
 const together: Played = { rows: played.flatMap(({ rows }) => rows), failures: played.flatMap(({ failures }) => failures) };
