@@ -24,8 +24,8 @@ export type Currentness = 'current' | 'yielding' | 'due' | 'overdue' | 'stale';
 
 /** Judges it. A REFRESH settles: what was fetched too soon after it serves until that is over. */
 export function currentnessOf(fetched: Fetched, covering: Covering, judging: Judging): Currentness {
-  if (fetched.revision < covering.refreshRevision || hasOutlived(fetched, covering.refreshAppliedMs, judging)) return 'stale';
-  const yields = fetched.revision < covering.broadRevision || hasOutlived(fetched, covering.broadAppliedMs, judging);
+  if (isOvertakenBy(covering.refreshRevision, covering.refreshAppliedMs, fetched, judging)) return 'stale';
+  const yields = isOvertakenBy(covering.broadRevision, covering.broadAppliedMs, fetched, judging);
   let isDue = false;
   let blocks = yields;
   for (const slot of covering.slots) {
@@ -37,21 +37,17 @@ export function currentnessOf(fetched: Fetched, covering: Covering, judging: Jud
   return yields ? 'yielding' : 'current';
 }
 
-/** It was provisional, and the window of the REFRESH that it was so for is over. */
-function hasOutlived({ monotonicMs }: Fetched, appliedMs: number, { nowMs, settleMs }: Judging): boolean {
-  const settledFromMs = appliedMs + settleMs;
-  return monotonicMs < settledFromMs && nowMs >= settledFromMs;
+/** The REFRESH has come since; or it was provisional for it, and the window is over. */
+function isOvertakenBy(refreshRevision: number, appliedMs: number, { revision, monotonicMs }: Fetched, judging: Judging): boolean {
+  const settledFromMs = appliedMs + judging.settleMs;
+  return revision < refreshRevision || (monotonicMs < settledFromMs && judging.nowMs >= settledFromMs);
 }
 
-/**
- * A precise or a broad REFRESH has come since, or was still settling when it was asked for and is not any more; those that are spread do
- * not count.
- */
+/** By a precise or a broad REFRESH; those that are spread do not count. */
 export function isOvertaken(fetched: Fetched, covering: Covering, judging: Judging): boolean {
   return (
-    fetched.revision < newestRefreshOf(covering) ||
-    hasOutlived(fetched, covering.refreshAppliedMs, judging) ||
-    hasOutlived(fetched, covering.broadAppliedMs, judging)
+    isOvertakenBy(covering.refreshRevision, covering.refreshAppliedMs, fetched, judging) ||
+    isOvertakenBy(covering.broadRevision, covering.broadAppliedMs, fetched, judging)
   );
 }
 

@@ -36,11 +36,11 @@ const beyondEveryMs = 1_000;
 const sampleEveryMs = 30_000;
 
 /**
- * The evidence about one key set. A copy that has fallen behind, or of which a part is missing, must kill no good token, and strings
- * that are no tokens must not cost a question each. So a token that nothing opens is asked about until Keystone has vouched for one that
- * the keys do open; afterwards a few of those from before and after what they have opened, and of the others only now and then. A copy
- * may lack what comes after the keys that it has as well as what comes before. Keystone accepting one that they do not open is the proof that they are out of step,
- * and then it is asked about everything, until keys have come and open younger ones.
+ * The evidence about one key set. A copy that has fallen behind, or of which a part is missing, must kill no good token, and strings that
+ * are no tokens must not cost a question each. So a token that nothing opens is asked about until Keystone has vouched for one that the
+ * keys do open; afterwards a few of those from before and after what they have opened, and of the others only now and then. A copy may
+ * lack what comes after the keys that it has as well as what comes before. Keystone accepting one that they do not open is the proof that
+ * they are out of step, and then it is asked about everything, until keys have come and open younger ones.
  */
 export class KeyProof<Key extends RepositoryKey> {
   readonly #clock: Clock;

@@ -70,6 +70,9 @@ export async function kill(parts: KillingParts, killing: Killing): Promise<Done>
   return { ...last, entryId: first.entryId };
 }
 
+/** Why a token is not learned that no key here has signed: another may come. It says nothing of its authority. */
+export const keysMayBeOld = 'KEYS_MAY_BE_OLD';
+
 /**
  * Adds what else names a token, now that it may be known, and keeps it dead for as long as it lives; once, however often it is called.
  * `refused`: the issuer does not know the token, and nothing is to be learned. Throws as `FactsStore.fetch` and `Invalidations.append`,
@@ -81,7 +84,7 @@ export async function learn(parts: KillingParts, unlearned: Unlearned, signal: A
   const fetched = await parts.facts.fetch({ digest, raw, issuer }, signal);
   if (fetched.kind === 'inactive') {
     if (!fetched.byOldKeys) return 'refused';
-    throw new SidecarError('UNAVAILABLE', `the keys of issuer "${issuer.name}" may be old`, { reason: 'KEYS_MAY_BE_OLD' });
+    throw new SidecarError('UNAVAILABLE', `the keys of issuer "${issuer.name}" may be old`, { reason: keysMayBeOld });
   }
   const { known } = fetched;
   const victim = { digest, raw, issuer, known };

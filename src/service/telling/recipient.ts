@@ -4,6 +4,7 @@ import { SidecarError } from '../../core/errors.ts';
 import type { Clock, Telemetry } from '../../ports.ts';
 import type { Forwarded } from '../asked.ts';
 import type { Issuer } from '../issuer.ts';
+import { keysMayBeOld } from '../killing.ts';
 import { backoffMs } from './backoff.ts';
 import type { LetterHead } from './letter.ts';
 import type { Kept } from './letters.ts';
@@ -145,6 +146,8 @@ export class Recipient {
     const retryAfterMs = (error instanceof SidecarError ? error.retryAfterMs : undefined) ?? 0;
     delivery.failures += 1;
     delivery.notBeforeMs = nowMs + backoffMs(delivery.failures, retryAfterMs, random);
+    // Nobody was asked. Strangers make such tokens up: the letters of others do not wait for them.
+    if (error instanceof SidecarError && error.reason === keysMayBeOld) return;
     this.#failures += 1;
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, nowMs + backoffMs(this.#failures, retryAfterMs, random));
     this.#silentUntilMs = Math.max(this.#silentUntilMs, nowMs + Math.min(retryAfterMs, 300_000));

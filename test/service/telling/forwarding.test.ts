@@ -713,6 +713,26 @@ describe('what else names a token that was not known (S4, S5)', () => {
     expect(await waiting(stage)).toBe(0);
   });
 
+  it('holds up no other letter, and is no failure of the authority, where the keys may be old', async () => {
+    const { fake, told, says } = createAuthority({ name: 'corp', provenance: 'signature' });
+    const stage = await createStage({ issuers: [fake] });
+    fake.knows('t', { identity: 'audit-t' });
+    await stage.ask('t');
+    fake.script(() => ({ kind: 'inactive', reason: 'BAD_SIGNATURE', byOldKeys: true }));
+    for (let n = 0; n < 8; n += 1) await stage.revokeToken(`made-up-${n}`);
+    await settled();
+    expect(await waiting(stage)).toBe(8);
+    says(async () => {
+      throw down();
+    });
+    expect(await revoke(stage, 't')).toMatchObject({ forwarding: 'pending' });
+    says(async () => 'accepted');
+    // One failure of its own, and not nine.
+    await stage.clock.advance(1000);
+    expect([told, await waiting(stage)]).toEqual([['t', 't'], 8]);
+    expect(stage.telemetry.lines.filter(({ level }) => level === 'warn')).toHaveLength(1);
+  });
+
   it('is learned before the authority is told, at once and later: afterwards it knows the token no more', async () => {
     const authority = createAuthority();
     const stage = await createStage({ issuers: [authority.fake] });
