@@ -22,7 +22,7 @@ const project = ({ name, include, timeout, group }: Project) => ({
   },
 });
 
-const rooms = 'service,formats,news,upstreams,keystone,shared-cache,journal,rpc,wire,client,dev,config,cli,deploy,oracle';
+const rooms = 'service,formats,news,amqp,fleet,upstreams,keystone,shared-cache,journal,rpc,wire,client,dev,config,cli,deploy,oracle';
 
 export default defineConfig({
   test: {

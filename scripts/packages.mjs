@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 
 /** Suite (vitest project) → the Debian packages it needs beyond what every Debian has. */
 export const packagesOf = {
-  unit: ['memcached', 'rabbitmq-server'],
+  unit: ['memcached', 'nats-server', 'rabbitmq-server'],
   foreign: ['openssl', 'python3', 'python3-grpcio', 'python3-grpc-tools', 'python3-keystoneclient', 'python3-keystonemiddleware'],
   // `python3-keystone` holds the library and keystone-manage; `keystone` would add debconf questions, a user and a service.
   e2e: [

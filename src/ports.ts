@@ -276,6 +276,50 @@ export type ProjectStanding =
   | { readonly kind: 'refused' }
   | { readonly kind: 'unknown'; readonly problem: string };
 
+/** A record of a fleet's log. Positions rise; gaps between them mean nothing. */
+export interface LogRecord {
+  /** A safe integer, at least 0. */
+  readonly position: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * One connection to a log that stands. What is asked of it has a deadline; it ends once, for one reason: then `signal` aborts, and
+ * everything that is asked for rejects.
+ */
+export interface LogLink {
+  readonly signal: AbortSignal;
+  /**
+   * Appends. Resolves when the log has it for sure; rejects with SidecarError where nobody knows: it may be there all the same. Any number
+   * at once; they are appended in the order of their calls.
+   */
+  append(bytes: Uint8Array): Promise<void>;
+  /**
+   * Gives `take` the records from `from` on, that one included, in their order, and then what is appended, in batches of what is there;
+   * the next one when it has resolved. From the oldest where nothing that old is retained, or `from` is undefined. A position beyond the
+   * newest is nothing that can be told here: nothing comes, perhaps for ever. Resolves when `signal` aborts; rejects where the reading ends
+   * otherwise, with the reason of `take` where that rejects. One reading at a time.
+   */
+  read(from: number | undefined, take: (batch: readonly LogRecord[]) => Promise<void>, signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * A log that the sidecars of a fleet share: an ordered record of what each has appended, kept for at least as long as it is told. It may
+ * give a record twice, lose its tail, be trimmed, deleted and made again: who reads must notice (S14). Nothing that it carries is believed
+ * unless it is authenticated.
+ */
+export interface Engine {
+  /** `rabbitmq`, `jetstream` or `follow`. */
+  readonly name: string;
+  /**
+   * Gives every connection that stands to `session`, one at a time, with the log made where there was none, until `signal` aborts;
+   * resolves then. Where the connection ends, or the session does, it tries again, after a while. Never throws.
+   */
+  run(session: (link: LogLink) => Promise<void>, signal: AbortSignal): Promise<void>;
+  /** `problem` also where the log is reachable and not as it should be: its retention is shorter than wanted. */
+  health(): DependencyHealth;
+}
+
 /** Names and values of a metric's labels: names of the configuration and closed lists only; never an id, a user or a token. */
 export type Labels = Readonly<Record<string, string>>;
 

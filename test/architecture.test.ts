@@ -42,7 +42,7 @@ const table: Readonly<Record<string, Permission>> = {
   package: { rooms: [], packages: ['node:*'] },
   'deployment-keys': { rooms: ['core'], packages: ['node:*'] },
   adapters: {
-    rooms: ['service', 'formats', 'news', 'upstreams', 'shared-cache', 'journal', 'config', 'ports', 'core'],
+    rooms: ['service', 'formats', 'news', 'upstreams', 'shared-cache', 'journal', 'fleet', 'config', 'ports', 'core'],
     packages: ['node:*'],
   },
   rpc: {
@@ -59,7 +59,10 @@ const table: Readonly<Record<string, Permission>> = {
     rooms: ['keystone', 'ports', 'core'],
     packages: ['@msgpack/msgpack', 'asn1js', 'jose', 'pkijs', 'undici', 'zod', 'node:*'],
   },
-  news: { rooms: ['ports', 'core'], packages: ['amqplib', 'zod', 'node:*'] },
+  news: { rooms: ['amqp', 'ports', 'core'], packages: ['zod', 'node:*'] },
+  fleet: { rooms: ['amqp', 'ports', 'core'], packages: ['amqplib', '@nats-io/jetstream', '@nats-io/transport-node', 'node:*'] },
+  // Connections to RabbitMQ, for whoever has something to read there, or to write.
+  amqp: { rooms: ['ports', 'core'], packages: ['amqplib', 'node:*'] },
   upstreams: { rooms: ['keystone', 'ports', 'core'], packages: ['undici', 'zod', 'node:*'] },
   'shared-cache': { rooms: ['ports', 'core'], packages: ['memjs', 'node:*'] },
   journal: { rooms: ['ports', 'core'], packages: ['classic-level', 'node:*'] },

@@ -1,7 +1,7 @@
 // Keystone's notifications out of RabbitMQ (S10).
 
+import { type AmqpOptions, createAmqp } from '../amqp/amqp.ts';
 import type { Clock, DependencyHealth, Logger, NewsSink, NewsSource } from '../ports.ts';
-import { type AmqpOptions, createAmqp } from './amqp.ts';
 import { hearByLooks } from './bus/by-looks.ts';
 import { hearByMarkers } from './bus/by-markers.ts';
 import { Continuity } from './bus/continuity.ts';

@@ -1,6 +1,6 @@
 // Where a RabbitMQ of the tests is, without files.
 
-import type { AmqpOptions, TextFile } from '../../src/news/amqp.ts';
+import type { AmqpOptions, TextFile } from '../../src/amqp/amqp.ts';
 
 export const inClear: AmqpOptions['tls'] = { caFile: undefined, certFile: undefined, keyFile: undefined, serverName: undefined };
 

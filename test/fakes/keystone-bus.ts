@@ -1,7 +1,7 @@
 // Keystone's bus at a broker of the tests, as a source of news.
 
 import { randomBytes } from 'node:crypto';
-import type { TextFile } from '../../src/news/amqp.ts';
+import type { TextFile } from '../../src/amqp/amqp.ts';
 import { busQueueName } from '../../src/news/bus/queue.ts';
 import { createKeystoneBus, type KeystoneBusOptions } from '../../src/news/keystone-bus.ts';
 import type { Logger, NewsSource } from '../../src/ports.ts';

@@ -1,8 +1,8 @@
 // How the bus is heard where we may not write to Keystone's exchange: a queue for each connection, and a look at it each second.
 
 import { randomBytes } from 'node:crypto';
-import { AmqpError } from '../amqp-error.ts';
-import type { AmqpLink } from '../amqp-link.ts';
+import { AmqpError } from '../../amqp/amqp-error.ts';
+import type { AmqpLink } from '../../amqp/amqp-link.ts';
 import { bindQueue, isMissing, markerKeyOf, passingQueue, waitingIn } from './queue.ts';
 import { BusReader } from './reader.ts';
 import { prefetch, proofEveryMs, type SessionParts } from './session.ts';

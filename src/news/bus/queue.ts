@@ -1,8 +1,8 @@
 // Our queue at Keystone's exchange: made, bound and looked at.
 
 import { createHash } from 'node:crypto';
-import { AmqpError } from '../amqp-error.ts';
-import type { AmqpLink } from '../amqp-link.ts';
+import { AmqpError } from '../../amqp/amqp-error.ts';
+import type { AmqpLink } from '../../amqp/amqp-link.ts';
 
 /** Where Keystone's messages are to be had. */
 export interface BusPlace {

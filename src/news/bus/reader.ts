@@ -1,8 +1,8 @@
 // What comes out of our queue over one connection: Keystone's messages, and our own markers between them.
 
+import { AmqpError } from '../../amqp/amqp-error.ts';
+import type { Delivery } from '../../amqp/amqp-link.ts';
 import type { Logger, NewsSink } from '../../ports.ts';
-import { AmqpError } from '../amqp-error.ts';
-import type { Delivery } from '../amqp-link.ts';
 import { readKeystoneMessage } from '../keystone-envelope.ts';
 import { newsOf } from '../keystone-messages.ts';
 import type { Continuity } from './continuity.ts';

@@ -1,8 +1,8 @@
 // What a reader makes of deliveries, one by one: no broker is needed for the order of things.
 
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { AmqpError } from '../../../src/news/amqp-error.ts';
-import type { Delivery } from '../../../src/news/amqp-link.ts';
+import type { AmqpError } from '../../../src/amqp/amqp-error.ts';
+import type { Delivery } from '../../../src/amqp/amqp-link.ts';
 import { Continuity } from '../../../src/news/bus/continuity.ts';
 import { Keeping, mostAtOnce } from '../../../src/news/bus/keeping.ts';
 import { Markers, type Sent } from '../../../src/news/bus/markers.ts';

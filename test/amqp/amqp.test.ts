@@ -3,8 +3,8 @@
 import { once } from 'node:events';
 import { createServer, type LookupFunction, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { type Amqp, type AmqpOptions, createAmqp, type TextFile } from '../../src/news/amqp.ts';
-import type { AmqpLink } from '../../src/news/amqp-link.ts';
+import { type Amqp, type AmqpOptions, createAmqp, type TextFile } from '../../src/amqp/amqp.ts';
+import type { AmqpLink } from '../../src/amqp/amqp-link.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import { inClear, text } from '../fakes/amqp.ts';
 import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from '../fakes/rabbitmq.ts';

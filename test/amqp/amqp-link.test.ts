@@ -3,8 +3,8 @@
 import { EventEmitter } from 'node:events';
 import type { ChannelModel } from 'amqplib';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { AmqpError } from '../../src/news/amqp-error.ts';
-import { AmqpLink } from '../../src/news/amqp-link.ts';
+import { AmqpError } from '../../src/amqp/amqp-error.ts';
+import { AmqpLink } from '../../src/amqp/amqp-link.ts';
 import { createFakeClock, type FakeClock } from '../fakes/clock.ts';
 
 describe('a connection to RabbitMQ', () => {

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseTransportUrl, type TransportUrl } from '../../src/news/transport-url.ts';
+import { parseTransportUrl, type TransportUrl } from '../../src/amqp/transport-url.ts';
 
 /** `user|password@host|port … vhost tls`, or the problem. */
 function inWords(url: TransportUrl): string {

@@ -1,0 +1,141 @@
+// A log in memory, for what is done with one: every link of it reads and appends at once. Its sudden ends are the test's.
+
+import { SidecarError } from '../../src/core/errors.ts';
+import type { Clock, DependencyHealth, Engine, LogLink, LogRecord } from '../../src/ports.ts';
+import { Wakeup } from '../../src/service/wakeup.ts';
+
+/** A log, and what may happen to it. */
+export interface FakeLog {
+  /** A connection of one more sidecar. */
+  engine(): Engine;
+  readonly records: readonly LogRecord[];
+  /** Appends as somebody who is no sidecar. */
+  append(bytes: Uint8Array): void;
+  /** Forgets everything below `position`. */
+  trim(position: number): void;
+  /** Deletes it and makes it again: empty, with positions from 0. */
+  recreate(): void;
+  /** Nobody can connect, and every connection ends. */
+  stop(): void;
+  start(): void;
+  /** Every connection ends. */
+  cut(): void;
+  /** Connections stay, appending never resolves and nothing is given, until `start`. */
+  hang(): void;
+}
+
+const longestAppendMs = 500;
+
+/** An empty log. */
+export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
+  let records: LogRecord[] = [];
+  let next = 0;
+  let state: 'up' | 'down' | 'hanging' = 'up';
+  let ends = new AbortController();
+  const changed = new Wakeup();
+  const gone = (): SidecarError => new SidecarError('UNAVAILABLE', 'the log is gone', { reason: 'LOG_UNREACHABLE' });
+  const become = (now: typeof state): void => {
+    state = now;
+    changed.wake();
+  };
+  const breakAll = (): void => {
+    const old = ends;
+    ends = new AbortController();
+    old.abort(gone());
+  };
+  const append = (bytes: Uint8Array): void => {
+    records.push({ position: next, bytes: Buffer.from(bytes) });
+    next += 1;
+    changed.wake();
+  };
+  const untilUp = async (signal: AbortSignal): Promise<void> => {
+    while (state === 'hanging') await changed.wait(changed.version, signal);
+    signal.throwIfAborted();
+  };
+
+  const linkOf = (signal: AbortSignal, end: (reason: unknown) => void): LogLink => ({
+    signal,
+    async append(bytes) {
+      const late = new AbortController();
+      const hurry = clock.delay(longestAppendMs, late.signal).then(
+        () => end(gone()),
+        () => undefined,
+      );
+      try {
+        await untilUp(signal);
+        append(bytes);
+      } finally {
+        late.abort();
+        await hurry;
+      }
+    },
+    async read(from, take, stop) {
+      const over = AbortSignal.any([signal, stop]);
+      let at = Math.max(from ?? 0, records[0]?.position ?? next);
+      if (from !== undefined && from > at) at = from;
+      try {
+        for (;;) {
+          await untilUp(over);
+          const seen = changed.version;
+          const batch = records.filter(({ position }) => position >= at).slice(0, 100);
+          const last = batch.at(-1);
+          if (last === undefined) {
+            await changed.wait(seen, over);
+          } else {
+            await take(batch);
+            over.throwIfAborted();
+            at = last.position + 1;
+          }
+        }
+      } catch (error) {
+        if (stop.aborted && !signal.aborted) return;
+        throw signal.aborted ? signal.reason : error;
+      }
+    },
+  });
+
+  const engine = (): Engine => {
+    let health: DependencyHealth = { reachable: false, problem: 'not connected yet' };
+    return {
+      name: 'fake',
+      health: () => health,
+      async run(session, signal) {
+        while (!signal.aborted) {
+          if (state === 'down') {
+            await clock.delay(50, signal).catch(() => undefined);
+            continue;
+          }
+          const own = new AbortController();
+          const both = AbortSignal.any([ends.signal, signal, own.signal]);
+          health = { reachable: true };
+          await session(linkOf(both, (reason) => own.abort(reason))).catch(() => undefined);
+          health = { reachable: false, problem: 'the connection has ended' };
+          await clock.delay(50, signal).catch(() => undefined);
+        }
+      },
+    };
+  };
+
+  return {
+    engine,
+    get records() {
+      return records;
+    },
+    append,
+    trim: (position) => {
+      records = records.filter((record) => record.position >= position);
+    },
+    recreate: () => {
+      records = [];
+      next = 0;
+      breakAll();
+    },
+    stop: () => {
+      become('down');
+      breakAll();
+    },
+    start: () => become('up'),
+    cut: breakAll,
+    hang: () => become('hanging'),
+  };
+}
