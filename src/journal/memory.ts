@@ -1,11 +1,11 @@
 // The journal of a sidecar that forgets everything when it ends: for `sidegate dev` and for tests.
 
 import { randomBytes } from 'node:crypto';
+import { requireTimes } from '../core/entry-record.ts';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
 import type { Clock, Journal, Outbox } from '../ports.ts';
 import { alreadyUsed, closed, forgetsForWatchers, type Once } from './contract.ts';
 import { newIdentity } from './identity.ts';
-import { requireTimes } from './records.ts';
 
 /** What the journal needs. */
 export interface MemoryJournalOptions {
@@ -46,6 +46,7 @@ class MemoryJournal implements Journal {
   // In the order of their revisions.
   #live: Kept[] = [];
   readonly #once = new Map<string, Kept>();
+  readonly #byId = new Map<string, Kept>();
   readonly #notes = new Map<string, string>();
   readonly #letters = new Map<string, Uint8Array>();
   #head = 0;
@@ -89,6 +90,7 @@ class MemoryJournal implements Journal {
     this.#head += 1;
     const kept: Kept = { revision: revision(this.#head), entry, once };
     this.#live.push(kept);
+    if (!this.#byId.has(entry.id)) this.#byId.set(entry.id, kept);
     if (once !== undefined) this.#once.set(once.key, kept);
     return { revision: kept.revision, entry };
   }
@@ -101,7 +103,7 @@ class MemoryJournal implements Journal {
 
   async find(entryId: string): Promise<PlacedEntry | undefined> {
     this.#requireOpen();
-    const kept = this.#live.find(({ entry }) => entry.id === entryId);
+    const kept = this.#byId.get(entryId);
     return kept && { revision: kept.revision, entry: kept.entry };
   }
 
@@ -119,10 +121,16 @@ class MemoryJournal implements Journal {
     const ended = this.#live.filter(({ entry }) => entry.forgetAtMs < nowMs);
     for (const { revision: at, entry, once } of ended) {
       if (once !== undefined) this.#once.delete(once.key);
+      if (this.#byId.get(entry.id)?.revision === at) this.#byId.delete(entry.id);
       if (forgetsForWatchers(entry)) this.#earliest = Math.max(this.#earliest, at);
     }
     this.#live = this.#live.filter(({ entry }) => entry.forgetAtMs >= nowMs);
     return ended.length;
+  }
+
+  async skipTo(head: Revision): Promise<void> {
+    this.#requireOpen();
+    this.#head = Math.max(this.#head, head);
   }
 
   async note(name: string, value: string): Promise<void> {
