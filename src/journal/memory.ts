@@ -46,6 +46,7 @@ class MemoryJournal implements Journal {
   // In the order of their revisions.
   #live: Kept[] = [];
   readonly #once = new Map<string, Kept>();
+  /** The first of each id. */
   readonly #byId = new Map<string, Kept>();
   readonly #notes = new Map<string, string>();
   readonly #letters = new Map<string, Uint8Array>();
@@ -121,10 +122,11 @@ class MemoryJournal implements Journal {
     const ended = this.#live.filter(({ entry }) => entry.forgetAtMs < nowMs);
     for (const { revision: at, entry, once } of ended) {
       if (once !== undefined) this.#once.delete(once.key);
-      if (this.#byId.get(entry.id)?.revision === at) this.#byId.delete(entry.id);
       if (forgetsForWatchers(entry)) this.#earliest = Math.max(this.#earliest, at);
     }
     this.#live = this.#live.filter(({ entry }) => entry.forgetAtMs >= nowMs);
+    this.#byId.clear();
+    for (const kept of this.#live) if (!this.#byId.has(kept.entry.id)) this.#byId.set(kept.entry.id, kept);
     return ended.length;
   }
 
