@@ -1,6 +1,6 @@
 // Records of a fleet's log: what sidecars tell each other there, each under a MAC of the deployment's key (S14).
 
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { numberIn, objectIn, textIn, understand, writtenEntry } from './entry-record.ts';
 import type { Entry } from './invalidation.ts';
 import { deriveKey } from './sealed.ts';
@@ -63,7 +63,8 @@ export function recordKeyOf(key: DeploymentKey): RecordKey {
 /** As it stands in the log. Throws INTERNAL / ENTRY_UNWRITABLE. */
 export function sealRecord(key: RecordKey, record: Exclude<FleetRecord, { kind: 'other' }>): Uint8Array {
   const said = record.kind === 'entry' ? { kind: 'entry', entry: writtenEntry(record.entry) } : record;
-  const body = Buffer.from(JSON.stringify(said), 'utf8');
+  // Told again in another log it may come to stand at the same position: it must not be the same record there.
+  const body = Buffer.from(JSON.stringify({ ...said, salt: randomBytes(8).toString('hex') }), 'utf8');
   const head = Buffer.concat([magic, key.label]);
   return Buffer.concat([head, macOf(key, head, body), body]);
 }

@@ -5,11 +5,13 @@ import { requireTimes } from '../core/entry-record.ts';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
 import type { Clock, Journal, Outbox } from '../ports.ts';
 import { alreadyUsed, closed, forgetsForWatchers, type Once } from './contract.ts';
-import { newIdentity } from './identity.ts';
+import { type JournalIdentity, newIdentity } from './identity.ts';
 
 /** What the journal needs. */
 export interface MemoryJournalOptions {
   readonly clock: Pick<Clock, 'nowMs'>;
+  /** That of another journal, which is forgotten; absent: a new one. */
+  readonly identity?: Pick<JournalIdentity, 'id' | 'bornAtMs'>;
   /** Default: node:crypto. */
   readonly random?: (sizeBytes: number) => Uint8Array;
 }
@@ -55,7 +57,7 @@ class MemoryJournal implements Journal {
   #closed = false;
 
   constructor(options: MemoryJournalOptions) {
-    const identity = newIdentity(options.clock.nowMs(), options.random ?? randomBytes);
+    const identity = options.identity ?? newIdentity(options.clock.nowMs(), options.random ?? randomBytes);
     this.id = identity.id;
     this.bornAtMs = identity.bornAtMs;
   }

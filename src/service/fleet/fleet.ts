@@ -1,7 +1,7 @@
 // A fleet: this sidecar's journal and a log that others share, both ways; who else is there; and how far an entry has gone.
 
 import { type Presence, recordKeyOf } from '../../core/fleet-record.ts';
-import { type Revision, revision } from '../../core/invalidation.ts';
+import type { Revision } from '../../core/invalidation.ts';
 import type { DeploymentKey, Tagger } from '../../core/tag.ts';
 import type { Clock, DependencyHealth, Engine, Journal, LogLink, Telemetry } from '../../ports.ts';
 import { type Degradations, fleetSource } from '../degradation.ts';
@@ -13,7 +13,8 @@ import { Beats } from './beats.ts';
 import { Members } from './members.ts';
 import { Mending } from './mending.ts';
 import { Publishing } from './publishing.ts';
-import { Reading } from './reading.ts';
+import { type ReadEntry, Reading } from './reading.ts';
+import { Restored } from './restored.ts';
 import { RollCalls } from './roll-calls.ts';
 import { together } from './together.ts';
 
@@ -55,10 +56,6 @@ export interface FleetStatus {
   readonly outbox: { readonly count: number; readonly oldestAtMs: number | undefined };
 }
 
-/** A journal that was restored from a copy goes on so far beyond what it has told of itself. */
-const skipped = 1_000_000;
-/** What a process before this one has told last may be so much younger than our start, in milliseconds: clocks are set. */
-const longestStartMs = 60_000;
 /** How long a goodbye may take, in milliseconds. */
 const longestGoodbyeMs = 500;
 
@@ -73,16 +70,12 @@ export class Fleet {
   readonly #mending: Mending;
   readonly #reading: Reading;
   readonly #progress = new Wakeup();
-  readonly #headAtStart: Revision;
-  readonly #startedAtMs: number;
+  readonly #restored: Restored;
   #isCaughtUp = false;
-  #saidTwin = false;
 
   constructor(parts: FleetParts) {
     const { journal, invalidations, clock, telemetry, random, maxLagMs, degradations, issuers, keys, name } = parts;
     this.#parts = parts;
-    this.#headAtStart = journal.head();
-    this.#startedAtMs = clock.nowMs();
     const recordKeys = keys.map(recordKeyOf);
     const key = recordKeyOf(keys[0]);
     this.#standings = issuers.map((issuer) => degradations.addSource({ issuer: issuer.name, name: fleetSource }));
@@ -92,7 +85,9 @@ export class Fleet {
     this.#mending = new Mending({ ...parts, publishing: this.#publishing, members: this.#members, standings: this.#standings });
     const shared = { journal, key, clock, random, name, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
     this.#beats = new Beats({ ...shared, isWhole: () => this.#mending.isWhole });
+    this.#restored = new Restored({ journal, clock, telemetry });
     const listener = {
+      before: (entries: readonly ReadEntry[]) => this.#restored.before(entries),
       read: (ids: ReadonlySet<string>) => this.#read(ids),
       presence: (presence: Presence) => this.#presence(presence),
       notTheSame: (how: 'trimmed' | 'anew', why: string) => this.#notTheSame(how, why),
@@ -212,7 +207,7 @@ export class Fleet {
   }
 
   #ofOurs(presence: Presence): void {
-    if (presence.run !== this.#beats.run) this.#ofAnotherRun(presence);
+    if (presence.run !== this.#beats.run) this.#restored.saw(presence);
     const appendedMs = this.#beats.cameBack(presence);
     this.#rollCalls.cameBack(presence.calls);
     if (appendedMs === undefined) return;
@@ -221,20 +216,6 @@ export class Fleet {
     if (this.#isCaughtUp) return;
     this.#isCaughtUp = true;
     this.#progress.wake();
-  }
-
-  /** Of this journal, and not of this process: of one before it, or of one that has a copy of it. */
-  #ofAnotherRun({ head, atMs }: Presence): void {
-    const { journal, telemetry } = this.#parts;
-    if (atMs > this.#startedAtMs + longestStartMs) {
-      if (this.#saidTwin) return;
-      this.#saidTwin = true;
-      telemetry.log.error({ journal: journal.id }, 'another sidecar runs with a copy of this journal: give each a volume of its own');
-    } else if (head > this.#headAtStart && head > journal.head()) {
-      const goesOnAt = revision(head + skipped);
-      telemetry.log.warn({ head, headAtStart: this.#headAtStart, goesOnAt }, 'the journal was restored from a copy');
-      journal.skipTo(goesOnAt).catch((error: unknown) => telemetry.log.error({ error }, 'the journal cannot be written'));
-    }
   }
 
   #notTheSame(how: 'trimmed' | 'anew', why: string): void {

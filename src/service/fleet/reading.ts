@@ -20,8 +20,13 @@ export interface ReadingParts {
   readonly listener: ReadingListener;
 }
 
+/** An entry of the log. */
+export type ReadEntry = Entry & { readonly from: string };
+
 /** Whoever is told of what was read. */
 export interface ReadingListener {
+  /** These are about to be appended, as far as they are not here yet. */
+  before(entries: readonly ReadEntry[]): Promise<void>;
   /** These ids are in the log, and applied here. */
   read(ids: ReadonlySet<string>): void;
   /** A sign of life, after everything that stands before it is applied. */
@@ -69,6 +74,8 @@ export class Reading {
     const kept = this.#places.keep(noting.signal);
     try {
       while (!signal.aborted) await this.#once(link, confirmedMs, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
     } finally {
       noting.abort();
       await kept;
@@ -126,14 +133,16 @@ export class Reading {
 
   async #apply(opened: readonly OpenedRecord[], signal: AbortSignal): Promise<void> {
     const { invalidations, telemetry, listener } = this.#parts;
-    const entries: (Entry & { readonly from: string })[] = [];
+    const entries: ReadEntry[] = [];
     for (const record of opened) {
       if (record.kind === 'entry' && !this.#isHole(record)) entries.push(record.entry);
       if (record.kind === 'unauthenticated') telemetry.counter('sidegate_fleet_ignored_total', { why: 'unauthenticated' }).add();
       if (record.kind === 'other') telemetry.counter('sidegate_fleet_ignored_total', { why: 'other_version' }).add();
     }
     if (entries.length > 0) {
-      await invalidations.receive(entries);
+      await listener.before(entries);
+      // Who applies them may have ended already.
+      await invalidations.receive(entries, signal);
       listener.read(new Set(entries.map(({ id }) => id)));
     }
     // After all that stands before it, and a little that stands behind it: it never proves too much.

@@ -85,6 +85,64 @@ describe('entries of a fleet', () => {
   });
 });
 
+describe('S14 a journal that is not what it was', () => {
+  /** As the volume of `journal` was before anything was written. */
+  const emptyCopyOf = (journal: Sidecar['journal']): Sidecar['journal'] =>
+    createMemoryJournal({ clock: stage.clock, identity: { id: journal.id, bornAtMs: journal.bornAtMs } });
+
+  it('restored from a copy, it gets back what it had told, and never gives a revision twice', async () => {
+    const [one, two] = [await stage.start('one'), await stage.start('two')];
+    await sound(one, two);
+    const revoked = [await one.revoke('alice'), await one.revoke('bob'), await one.revoke('carol')];
+    await stage.clock.advance(5_000);
+    await one.stop();
+    const again = await stage.start('one', { journal: emptyCopyOf(one.journal) });
+    await sound(again);
+    await stage.clock.advance(1_000);
+    expect(await idsIn(again)).toEqual(revoked.map(({ entryId }) => entryId));
+    // A cursor of before is behind whatever comes now.
+    const next = await again.revoke('dave');
+    expect(next.asOf.revision).toBeGreaterThan(revoked[2]?.asOf.revision ?? Infinity);
+    expect(again.telemetry.lines.map(({ message }) => message)).toContain('the journal was restored from a copy');
+    await stage.until(all([two], 'dave'));
+    // What came back is not told a second time.
+    const told = stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'));
+    expect(told).toHaveLength(4);
+  });
+
+  it('two that run with copies of one journal are told apart, and it is said', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    await stage.clock.advance(70_000);
+    const twin = await stage.start('one', { journal: emptyCopyOf(one.journal) });
+    await sound(twin);
+    await stage.clock.advance(70_000);
+    const said = 'another sidecar runs with a copy of this journal: give each a volume of its own';
+    expect([one, twin].flatMap(({ telemetry }) => telemetry.lines.map(({ message }) => message))).toContain(said);
+  });
+});
+
+describe('S10 news that all members hear', () => {
+  const news = { atMs: 0, origin: { source: 'central/bus' } };
+
+  it('are told to the fleet once, and are one entry everywhere', async () => {
+    const sidecars = await Promise.all(['one', 'two', 'three'].map((name) => stage.start(name)));
+    await sound(...sidecars);
+    const request = { caller: 'news/central', requestId: 'message 1 0', body: 'b' };
+    for (const [n, { invalidations }] of sidecars.entries()) {
+      const selector = { kind: 'fit' as const, issuer: 'central', conditions: [{ dimension: 'user' as const, value: 'alice' }] };
+      const common = { effect: 'REVOKE' as const, selector, lifeMs: 86_400_000, ...news, atMs: stage.clock.nowMs() };
+      const waits = invalidations.append(common, request);
+      await waits;
+      if (n === 0) await stage.clock.advance(700);
+    }
+    await stage.clock.advance(3_000);
+    const told = stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'));
+    expect(told).toHaveLength(1);
+    for (const sidecar of sidecars) expect(await idsIn(sidecar)).toHaveLength(1);
+  });
+});
+
 describe('S14 a log that is not what it was', () => {
   it('made again while all are there: what the journals hold is told once more, and until then it is said', async () => {
     const sidecars = await Promise.all(['one', 'two'].map((name) => stage.start(name)));
