@@ -17,6 +17,8 @@ export interface LinkParts {
   readonly works: () => void;
   /** Is told when `isBlocked` changes. */
   readonly blocked: () => void;
+  /** One more connection to the same server; `purpose`: what its operator sees it is for. Not after this one has ended. */
+  readonly another: (purpose: string) => Promise<AmqpLink>;
 }
 
 /** A message from the queue that is read. */
@@ -25,14 +27,35 @@ export type Delivery = ConsumeMessage;
 /** Takes one message. `acknowledge`: it need not come again. Once the connection has ended that does nothing: it will come again. */
 export type Take = (delivery: Delivery, acknowledge: () => void) => void;
 
+/** What reads a queue. */
+export interface Consumer {
+  /** That one, and all that were given before it, need not come again. Does nothing once it has been stopped, or the connection has ended. */
+  acknowledgeThrough(delivery: Delivery): void;
+  /** Nothing is given from the call on; what was not acknowledged may come again. Throws AmqpError. */
+  stop(): Promise<void>;
+}
+
 /** Who publishes, and is told what has come of it. */
 export interface Publisher {
+  /** RabbitMQ has closed it, for what was refused: nothing can be published with it any more. */
+  readonly isOver: boolean;
   /**
    * An empty message of that id, which no disk needs to keep. Resolves when the broker has it, and says whether any queue has. Throws
    * AmqpError where the broker will not take it; then this publisher is over.
    */
   publish(exchange: string, routingKey: string, id: string): Promise<'routed' | 'returned'>;
+  /**
+   * A message straight to `queue`, to be kept on disk. Any number at once: they are sent in the order of the calls. As `publish`, but
+   * without a deadline: who has many on the way watches over all of them.
+   */
+  post(queue: string, id: string, body: Uint8Array): Promise<'routed' | 'returned'>;
   close(): Promise<void>;
+}
+
+/** Where a message is sent. */
+interface Target {
+  readonly exchange: string;
+  readonly routingKey: string;
 }
 
 /** For any one question; RabbitMQ answers within milliseconds, one with its disk full of work within seconds. */
@@ -48,7 +71,8 @@ export class AmqpLink {
   readonly works: () => void;
   readonly #parts: LinkParts;
   #asking: Promise<Channel> | undefined;
-  #isBlocked = false;
+  /** Undefined: it is blocked. */
+  #listensSinceMs: number | undefined;
   #isLeaving = false;
 
   constructor(parts: LinkParts) {
@@ -57,6 +81,7 @@ export class AmqpLink {
     this.server = server;
     this.signal = ended.signal;
     this.works = parts.works;
+    this.#listensSinceMs = parts.clock.monotonicMs();
     // The last words: without a listener an 'error' would end the process.
     let lastWords: unknown;
     model.on('error', (error) => {
@@ -65,7 +90,7 @@ export class AmqpLink {
     model.on('close', (error) => this.fail(amqpErrorOf(server, lastWords ?? error)));
     model.on('handler-error', (error) => this.fail(new AmqpError('a fault of ours', { cause: error })));
     const block = (is: boolean): void => {
-      this.#isBlocked = is;
+      this.#listensSinceMs = is ? undefined : parts.clock.monotonicMs();
       parts.blocked();
     };
     model.on('blocked', () => block(true));
@@ -77,7 +102,17 @@ export class AmqpLink {
    * asked is answered meanwhile, and nothing that is acknowledged is noticed.
    */
   get isBlocked(): boolean {
-    return this.#isBlocked;
+    return this.#listensSinceMs === undefined;
+  }
+
+  /** The moment (monotonic) from which on RabbitMQ has read what we send; undefined: it is blocked. */
+  get listensSinceMs(): number | undefined {
+    return this.#listensSinceMs;
+  }
+
+  /** One more connection to the same server, `purpose` in its name. It ends by itself, or by whoever asked for it. Throws AmqpError. */
+  another(purpose: string): Promise<AmqpLink> {
+    return this.#parts.another(purpose);
   }
 
   /** Ends it. */
@@ -114,27 +149,52 @@ export class AmqpLink {
   }
 
   /**
-   * Reads `queue`, `prefetch` messages ahead of what is acknowledged. `take` may be called before this resolves. When the queue is
-   * deleted, or the reading ends in another way, the connection fails.
+   * Reads `queue`, `prefetch` messages ahead of what is acknowledged. `take` may be called before this resolves. `about`: arguments of the
+   * reading, as RabbitMQ has them. Throws AmqpError where it is refused. When the queue is deleted, or the reading ends in another way
+   * than by its `stop`, the connection fails.
    */
-  async consume(queue: string, prefetch: number, take: Take): Promise<void> {
+  async consume(queue: string, prefetch: number, take: Take, about: Readonly<Record<string, unknown>> = {}): Promise<Consumer> {
     const channel = await this.#open(() => this.#parts.model.createChannel());
+    let state: 'opening' | 'reading' | 'closed' | 'stopped' = 'opening';
     let lastWords: unknown;
     channel.on('error', (error) => {
       lastWords = error;
     });
-    channel.on('close', () => this.fail(amqpErrorOf(this.server, lastWords)));
-    await this.#timed(channel.prefetch(prefetch));
-    const consuming = channel.consume(queue, (delivery) => {
-      if (delivery === null) {
-        this.fail(new AmqpError(`${this.server} has no queue for us any more: it was deleted`));
-      } else if (!this.signal.aborted) {
-        take(delivery, () => {
-          if (!this.signal.aborted && !this.#isLeaving) channel.ack(delivery);
-        });
-      }
+    channel.on('close', () => {
+      if (state === 'reading') this.fail(amqpErrorOf(this.server, lastWords));
+      // What closes it before it is granted is told to whoever asked.
+      if (state === 'opening') state = 'closed';
     });
+    const acknowledge = (delivery: Delivery, how: 'alone' | 'through'): void => {
+      const isOver = this.signal.aborted || this.#isLeaving || state === 'stopped' || state === 'closed';
+      if (!isOver) channel.ack(delivery, how === 'through');
+    };
+    await this.#timed(channel.prefetch(prefetch));
+    const consuming = channel.consume(
+      queue,
+      (delivery) => {
+        if (state === 'stopped') return;
+        if (delivery === null) this.fail(new AmqpError(`${this.server} has no queue for us any more: it was deleted`));
+        else if (!this.signal.aborted) take(delivery, () => acknowledge(delivery, 'alone'));
+      },
+      { arguments: about },
+    );
     await this.#timed(consuming);
+    if (hasClosed()) this.fail(amqpErrorOf(this.server, lastWords));
+    else state = 'reading';
+    return {
+      acknowledgeThrough: (delivery) => acknowledge(delivery, 'through'),
+      stop: async () => {
+        if (state !== 'reading' || this.signal.aborted) return;
+        state = 'stopped';
+        await this.#timed(channel.close());
+      },
+    };
+
+    // Asked by a function: it changes while something is waited for.
+    function hasClosed(): boolean {
+      return state === 'closed';
+    }
   }
 
   /** A channel of its own to publish on: what is refused closes it. */
@@ -144,18 +204,40 @@ export class AmqpLink {
     channel.on('error', (error) => {
       refusal = error;
     });
+    let isOver = false;
+    channel.on('close', () => {
+      isOver = true;
+    });
     const returned = new Set<string>();
     channel.on('return', ({ properties }) => returned.add(String(properties.messageId)));
-    return {
-      publish: async (exchange, routingKey, id) => {
-        const options: Options.Publish = { mandatory: true, persistent: false, messageId: id, contentType: 'application/json' };
-        const confirmed = new Promise<void>((resolve, reject) => {
-          channel.publish(exchange, routingKey, empty, options, (error) => (error ? reject(refusal ?? error) : resolve()));
+    const sent = async (target: Target, body: Buffer, how: Options.Publish): Promise<'routed' | 'returned'> => {
+      const id = String(how.messageId);
+      try {
+        await new Promise<void>((resolve, reject) => {
+          channel.publish(target.exchange, target.routingKey, body, how, (error) => (error ? reject(error) : resolve()));
         });
-        await this.#timed(confirmed);
-        // It comes before the confirmation.
-        return returned.delete(id) ? 'returned' : 'routed';
+      } catch (error) {
+        returned.delete(id);
+        if (isOver) throw amqpErrorOf(this.server, this.signal.aborted ? this.signal.reason : (refusal ?? error));
+        throw new AmqpError(`${this.server} did not take a message`, { cause: error });
+      }
+      // It comes before the confirmation.
+      return returned.delete(id) ? 'returned' : 'routed';
+    };
+    return {
+      get isOver() {
+        return isOver;
       },
+      publish: (exchange, routingKey, messageId) =>
+        this.#timed(
+          sent({ exchange, routingKey }, empty, { mandatory: true, persistent: false, messageId, contentType: 'application/json' }),
+        ),
+      post: (queue, messageId, body) =>
+        sent({ exchange: '', routingKey: queue }, Buffer.from(body.buffer, body.byteOffset, body.byteLength), {
+          mandatory: true,
+          persistent: true,
+          messageId,
+        }),
       close: () => this.#timed(channel.close()),
     };
   }
