@@ -69,6 +69,8 @@ export class AmqpLink {
   /** Aborts with an AmqpError when it has ended. */
   readonly signal: AbortSignal;
   readonly works: () => void;
+  /** Resolves when it is blocked for the first time. */
+  readonly whenBlocked: Promise<void>;
   readonly #parts: LinkParts;
   #asking: Promise<Channel> | undefined;
   /** Undefined: it is blocked. */
@@ -89,7 +91,12 @@ export class AmqpLink {
     });
     model.on('close', (error) => this.fail(amqpErrorOf(server, lastWords ?? error)));
     model.on('handler-error', (error) => this.fail(new AmqpError('a fault of ours', { cause: error })));
+    let tellBlocked = (): void => undefined;
+    this.whenBlocked = new Promise((resolve) => {
+      tellBlocked = resolve;
+    });
     const block = (is: boolean): void => {
+      if (is) tellBlocked();
       this.#listensSinceMs = is ? undefined : parts.clock.monotonicMs();
       parts.blocked();
     };

@@ -1,6 +1,6 @@
 // The stream in RabbitMQ: made, or found as somebody else has made it.
 
-import { AmqpError } from '../amqp/amqp-error.ts';
+import { AmqpError, amqpErrorOf } from '../amqp/amqp-error.ts';
 import type { AmqpLink, Publisher } from '../amqp/amqp-link.ts';
 
 /** The stream that is wanted. */
@@ -15,12 +15,9 @@ export interface StreamPlace {
 /** Header of a delivery, and argument of a reading: the position in the stream. */
 export const streamOffset = 'x-stream-offset';
 
-/** Settings that only a stream has: whoever made one otherwise in one of them has made a stream. */
-const settingsOfStreams: ReadonlySet<string> = new Set(['x-max-age', 'x-stream-max-segment-size-bytes', 'x-stream-filter-size-bytes']);
-
 /**
- * Makes the stream where there is none. Answers what is not as wanted of one that is there, in words for people. Throws AmqpError where
- * it cannot be used, with the reason in words.
+ * Makes the stream where there is none. Answers what is not as wanted of a queue of that name that is there, in words for people. Throws
+ * AmqpError where there can be none, with the reason in words.
  */
 export async function ensureStream(link: AmqpLink, place: StreamPlace): Promise<string | undefined> {
   const { stream, retentionMs, segmentBytes } = place;
@@ -33,46 +30,33 @@ export async function ensureStream(link: AmqpLink, place: StreamPlace): Promise<
     await link.ask((channel) => channel.assertQueue(stream, { durable: true, arguments: make }));
     return undefined;
   } catch (error) {
-    if (!(error instanceof AmqpError)) throw error;
-    if (error.replyCode === 406) return await asItIs(link, stream, error);
-    if (error.replyCode === 403) return await asItIsTold(link, stream, error);
-    throw error.replyCode === 541 ? noStreams(link, error) : error;
+    if (error instanceof AmqpError && error.replyCode === 406) return madeOtherwise(link, stream, error);
+    if (error instanceof AmqpError && error.replyCode === 403) return await madeBySomebody(link, stream, error);
+    throw error;
   }
 }
 
-/**
- * Throws AmqpError where our user may not append, or not read, or the stream cannot be read as one. Appends nothing: what is sent has a
- * key that no queue has, and comes back.
- */
-export async function ensureRights(link: AmqpLink, publisher: Publisher, stream: string): Promise<void> {
-  await granted('write amq.default', publisher.publish('', `${stream}.nobody.${nobody}`, 'may we'));
-  const reading = link.consume(stream, 1, () => undefined, { [streamOffset]: 'next' });
-  await (await granted(`read ${stream}`, reading)).stop();
+/** Asks for what is needed to use the stream, and appends nothing. */
+export interface StreamUse {
+  readonly reading: AmqpLink;
+  readonly publishing: AmqpLink;
+  readonly publisher: Publisher;
+  readonly stream: string;
 }
 
-const nobody = 'b2b1b6b0';
-
-/** One of that name is there, and is another. */
-async function asItIs(link: AmqpLink, stream: string, refusal: AmqpError): Promise<string> {
-  const said = refusal.cause instanceof Error ? refusal.cause.message : '';
-  if (/invalid arg|invalid property|unsupported/i.test(said)) throw noStreams(link, refusal);
-  const setting = /inequivalent arg '(?<setting>[^']*)'/.exec(said)?.groups?.['setting'];
-  if (setting === 'x-queue-type' || setting === 'durable') throw noStream(link, stream, refusal);
-  await link.ask((channel) => channel.checkQueue(stream));
-  const how = setting !== undefined && settingsOfStreams.has(setting) ? ` (${setting})` : '';
-  return `the stream ${stream} was made otherwise${how}: it may keep records for a shorter time than wanted`;
-}
-
-/** We may not make it: somebody else may have. */
-async function asItIsTold(link: AmqpLink, stream: string, refusal: AmqpError): Promise<string> {
+/** Throws AmqpError where our user may not append, or not read, or what has that name is no stream. */
+export async function ensureUse({ reading, publishing, publisher, stream }: StreamUse): Promise<void> {
+  const asked = granted('write amq.default', publisher.publish('', nobody, 'may we'));
+  asked.catch((error: unknown) => publishing.fail(amqpErrorOf(publishing.server, error)));
+  // A broker that is short of disk does not answer for as long as it is, and can be read all the while.
+  await Promise.race([asked, publishing.whenBlocked]);
+  const probe = reading.consume(stream, 1, () => undefined, { [streamOffset]: 'next' });
   try {
-    await link.ask((channel) => channel.checkQueue(stream));
+    await (await granted(`read ${stream}`, probe)).stop();
   } catch (error) {
-    if (!(error instanceof AmqpError) || error.replyCode !== 404) throw error;
-    const message = `${refusal.message}: there is no stream ${stream}, and to make it our user needs the right to configure it`;
-    throw new AmqpError(message, { replyCode: 403, cause: refusal });
+    // What is no stream refuses the argument.
+    throw error instanceof AmqpError && error.replyCode === 406 ? noStream(reading, stream, error) : error;
   }
-  return `without the right to configure ${stream} nobody can tell here for how long it keeps records`;
 }
 
 /** What has that name cannot carry a log. */
@@ -80,8 +64,28 @@ export function noStream(link: AmqpLink, stream: string, cause?: unknown): AmqpE
   return new AmqpError(`${link.server} has a queue ${stream} that is not a stream`, { cause });
 }
 
-function noStreams(link: AmqpLink, cause: unknown): AmqpError {
-  return new AmqpError(`${link.server} has no streams: it needs RabbitMQ 3.9 or newer, with the feature flag stream_queue`, { cause });
+/** No queue is called so: what is sent to it comes back. */
+const nobody = 'sidegate.nobody.81c5b0f2';
+
+/** One of that name is there, and is another; or RabbitMQ knows no such type. */
+function madeOtherwise({ server }: AmqpLink, stream: string, refusal: AmqpError): string {
+  const said = refusal.cause instanceof Error ? refusal.cause.message : '';
+  const { what, setting } = /(?<what>\w+) arg '(?<setting>[\w-]+)'/.exec(said)?.groups ?? {};
+  if (what === 'invalid')
+    throw new AmqpError(`${server} has no streams: those begin with RabbitMQ 3.9`, { replyCode: 406, cause: refusal });
+  return `the stream ${stream} was made with another ${setting ?? 'setting'}: it may keep records for a shorter time than wanted`;
+}
+
+/** We may not make it: somebody else may have. */
+async function madeBySomebody(link: AmqpLink, stream: string, refusal: AmqpError): Promise<string> {
+  try {
+    await link.ask((channel) => channel.checkQueue(stream));
+  } catch (error) {
+    if (!(error instanceof AmqpError) || error.replyCode !== 404) throw error;
+    const message = `${refusal.message}: there is no stream ${stream}, and our user needs the right to configure it, to make one`;
+    throw new AmqpError(message, { replyCode: 403, cause: refusal });
+  }
+  return `our user may not configure the stream ${stream}: for how long it keeps records cannot be told`;
 }
 
 /** Says which right our user lacks, where that is what failed. */

@@ -4,7 +4,7 @@ import { type AmqpOptions, createAmqp } from '../amqp/amqp.ts';
 import type { AmqpLink } from '../amqp/amqp-link.ts';
 import type { Clock, DependencyHealth, Engine, Logger, LogLink } from '../ports.ts';
 import { Appends } from './rabbitmq-appends.ts';
-import { ensureRights, ensureStream } from './rabbitmq-place.ts';
+import { ensureStream, ensureUse } from './rabbitmq-place.ts';
 import { readStream } from './rabbitmq-reading.ts';
 
 /** Where the stream is, and how it is made where it is not. */
@@ -60,12 +60,13 @@ export function createRabbitmqStream(options: RabbitmqStreamOptions, deps: Rabbi
   /** Two connections: one that is read from slowly, or that is blocked, must not hold up the other. */
   async function once(reading: AmqpLink, session: (link: LogLink) => Promise<void>): Promise<void> {
     const link = await reading.another('publishing');
+    const followed = (): void => reading.fail(link.signal.reason);
     try {
-      link.signal.addEventListener('abort', () => reading.fail(link.signal.reason), { once: true });
+      link.signal.addEventListener('abort', followed, { once: true });
       link.signal.throwIfAborted();
       const found = await ensureStream(reading, place);
       const publisher = await link.publisher();
-      await ensureRights(reading, publisher, stream);
+      await ensureUse({ reading, publishing: link, publisher, stream });
       publishing = link;
       flaw = found;
       reading.works();
@@ -78,6 +79,8 @@ export function createRabbitmqStream(options: RabbitmqStreamOptions, deps: Rabbi
     } finally {
       publishing = undefined;
       flaw = undefined;
+      // Whatever the session ended for is why this one ends, and not the other way round.
+      link.signal.removeEventListener('abort', followed);
       await link.close();
     }
   }
