@@ -1,9 +1,10 @@
 // One connection to RabbitMQ that stands: what is asked over it has a deadline, and it ends once, for one reason.
 
-import type { Channel, ChannelModel, ConfirmChannel, ConsumeMessage, Options } from 'amqplib';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../ports.ts';
 import { AmqpError, amqpErrorOf } from './amqp-error.ts';
 import { Late, within } from './deadline.ts';
+import { createPublisher, type Publisher } from './publisher.ts';
 
 /** What a link is made of. */
 export interface LinkParts {
@@ -35,33 +36,9 @@ export interface Consumer {
   stop(): Promise<void>;
 }
 
-/** Who publishes, and is told what has come of it. */
-export interface Publisher {
-  /** RabbitMQ has closed it, for what was refused: nothing can be published with it any more. */
-  readonly isOver: boolean;
-  /**
-   * An empty message of that id, which no disk needs to keep. Resolves when the broker has it, and says whether any queue has. Throws
-   * AmqpError where the broker will not take it; then this publisher is over.
-   */
-  publish(exchange: string, routingKey: string, id: string): Promise<'routed' | 'returned'>;
-  /**
-   * A message straight to `queue`, to be kept on disk. Any number at once: they are sent in the order of the calls. As `publish`, but
-   * without a deadline: who has many on the way watches over all of them.
-   */
-  post(queue: string, id: string, body: Uint8Array): Promise<'routed' | 'returned'>;
-  close(): Promise<void>;
-}
-
-/** Where a message is sent. */
-interface Target {
-  readonly exchange: string;
-  readonly routingKey: string;
-}
-
 /** For any one question; RabbitMQ answers within milliseconds, one with its disk full of work within seconds. */
 const operationMs = 10_000;
 const goodbyeMs = 1_000;
-const empty = Buffer.from('{}');
 
 /** A connection, made by `createAmqp`. */
 export class AmqpLink {
@@ -206,47 +183,8 @@ export class AmqpLink {
 
   /** A channel of its own to publish on: what is refused closes it. */
   async publisher(): Promise<Publisher> {
-    const channel: ConfirmChannel = await this.#open(() => this.#parts.model.createConfirmChannel());
-    let refusal: unknown;
-    channel.on('error', (error) => {
-      refusal = error;
-    });
-    let isOver = false;
-    channel.on('close', () => {
-      isOver = true;
-    });
-    const returned = new Set<string>();
-    channel.on('return', ({ properties }) => returned.add(String(properties.messageId)));
-    const sent = async (target: Target, body: Buffer, how: Options.Publish): Promise<'routed' | 'returned'> => {
-      const id = String(how.messageId);
-      try {
-        await new Promise<void>((resolve, reject) => {
-          channel.publish(target.exchange, target.routingKey, body, how, (error) => (error ? reject(error) : resolve()));
-        });
-      } catch (error) {
-        returned.delete(id);
-        if (isOver) throw amqpErrorOf(this.server, this.signal.aborted ? this.signal.reason : (refusal ?? error));
-        throw new AmqpError(`${this.server} did not take a message`, { cause: error });
-      }
-      // It comes before the confirmation.
-      return returned.delete(id) ? 'returned' : 'routed';
-    };
-    return {
-      get isOver() {
-        return isOver;
-      },
-      publish: (exchange, routingKey, messageId) =>
-        this.#timed(
-          sent({ exchange, routingKey }, empty, { mandatory: true, persistent: false, messageId, contentType: 'application/json' }),
-        ),
-      post: (queue, messageId, body) =>
-        sent({ exchange: '', routingKey: queue }, Buffer.from(body.buffer, body.byteOffset, body.byteLength), {
-          mandatory: true,
-          persistent: true,
-          messageId,
-        }),
-      close: () => this.#timed(channel.close()),
-    };
+    const channel = await this.#open(() => this.#parts.model.createConfirmChannel());
+    return createPublisher({ channel, server: this.server, signal: this.signal, timed: (work) => this.#timed(work) });
   }
 
   async #open<Kind extends Channel>(create: () => Promise<Kind>): Promise<Kind> {

@@ -1,7 +1,8 @@
 // Appends over one connection to RabbitMQ: many at once, in order, each with a deadline.
 
 import { AmqpError } from '../amqp/amqp-error.ts';
-import type { AmqpLink, Publisher } from '../amqp/amqp-link.ts';
+import type { AmqpLink } from '../amqp/amqp-link.ts';
+import type { Publisher } from '../amqp/publisher.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { Clock } from '../ports.ts';
 

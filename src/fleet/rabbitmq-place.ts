@@ -1,7 +1,8 @@
 // The stream in RabbitMQ: made, or found as somebody else has made it.
 
 import { AmqpError, amqpErrorOf } from '../amqp/amqp-error.ts';
-import type { AmqpLink, Publisher } from '../amqp/amqp-link.ts';
+import type { AmqpLink } from '../amqp/amqp-link.ts';
+import type { Publisher } from '../amqp/publisher.ts';
 
 /** The stream that is wanted. */
 export interface StreamPlace {
