@@ -26,19 +26,20 @@ export interface RabbitmqStreamDeps {
 }
 
 /** Small enough that what is old is dropped soon, large enough that a busy fleet's day is some thousand files. */
-const segmentBytes = 16 * 1_024 * 1_024;
+const usualSegmentBytes = 16 * 1_024 * 1_024;
 
 /** A log in RabbitMQ. Opens nothing before it runs. */
 export function createRabbitmqStream(options: RabbitmqStreamOptions, deps: RabbitmqStreamDeps): Engine {
   const { clock, log, random = Math.random } = deps;
   const { stream } = options;
-  const place = { segmentBytes, ...options };
+  const place = { stream, retentionMs: options.retentionMs, segmentBytes: options.segmentBytes ?? usualSegmentBytes };
   const amqp = createAmqp(options, { clock, random, changed: () => tellChange() });
   /** The connection that is published over; undefined: none stands. */
   let publishing: AmqpLink | undefined;
   /** What is not as wanted of a stream that can be used. */
   let flaw: string | undefined;
   let told: string | undefined;
+  let wanted: AbortSignal | undefined;
 
   function health(): DependencyHealth {
     const { reachable, problem: ofAmqp, ...rest } = amqp.health();
@@ -47,8 +48,9 @@ export function createRabbitmqStream(options: RabbitmqStreamOptions, deps: Rabbi
     return { ...rest, reachable: reachable && ofBlock === undefined, ...(problem !== undefined && { problem }) };
   }
 
-  /** One line a change. */
+  /** One line a change; none about the end that is wanted. */
   function tellChange(): void {
+    if (wanted?.aborted) return;
     const { reachable, problem } = health();
     const now = problem ?? '';
     if (now === told) return;
@@ -87,7 +89,10 @@ export function createRabbitmqStream(options: RabbitmqStreamOptions, deps: Rabbi
 
   return {
     name: 'rabbitmq',
-    run: (session, signal) => amqp.run((reading) => once(reading, session), signal),
+    run(session, signal) {
+      wanted = signal;
+      return amqp.run((reading) => once(reading, session), signal);
+    },
     health,
   };
 }

@@ -3,7 +3,7 @@
 import { connect } from 'amqplib';
 import { vi } from 'vitest';
 import { createRabbitmqStream, type RabbitmqStreamOptions } from '../../src/fleet/rabbitmq-stream.ts';
-import type { Engine, LogLink, LogRecord } from '../../src/ports.ts';
+import type { Engine, Logger, LogLink, LogRecord } from '../../src/ports.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import type { EngineHarness } from '../conformance/engine.ts';
 import { inClear, text } from '../fakes/amqp.ts';
@@ -18,9 +18,12 @@ export function newStream(): string {
 }
 
 /** A sidecar's side of a stream there, by default with nothing special. */
-export function engineAt(rabbitmq: Rabbitmq, options: Partial<RabbitmqStreamOptions> = {}): Engine {
+export function engineAt(rabbitmq: Rabbitmq, options: Partial<RabbitmqStreamOptions> = {}, log?: Logger): Engine {
   const usual = { transportUrl: text(rabbitmq.transportUrl), tls: inClear, connectionName: 'sidegate test', retentionMs: 3_600_000 };
-  return createRabbitmqStream({ ...usual, stream: newStream(), ...options }, { clock: systemClock, random: () => 0.5 });
+  return createRabbitmqStream(
+    { ...usual, stream: newStream(), ...options },
+    { clock: systemClock, random: () => 0.5, ...(log && { log }) },
+  );
 }
 
 /** Deletes it, by a client that is not ours. */

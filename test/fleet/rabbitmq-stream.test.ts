@@ -4,14 +4,15 @@ import { Socket } from 'node:net';
 import { type ChannelModel, connect, type Options } from 'amqplib';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { RabbitmqStreamOptions } from '../../src/fleet/rabbitmq-stream.ts';
-import type { LogRecord } from '../../src/ports.ts';
+import type { Logger, LogRecord } from '../../src/ports.ts';
 import { engineConformance } from '../conformance/engine.ts';
 import { inClear, text } from '../fakes/amqp.ts';
 import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from '../fakes/rabbitmq.ts';
+import { createFakeTelemetry } from '../fakes/telemetry.ts';
 import tls from '../vectors/rabbitmq-tls.json' with { type: 'json' };
 import { engineAt, type Held, hold, newStream, readFrom, removeStream, streamHarness } from './rabbitmq-stage.ts';
 
-const patience = { timeout: 15_000, interval: 10 };
+const patience = { timeout: 60_000, interval: 10 };
 
 describeWithRabbitmq('a RabbitMQ stream', () => {
   let rabbitmq: Rabbitmq;
@@ -24,8 +25,8 @@ describeWithRabbitmq('a RabbitMQ stream', () => {
   }, 60_000);
   afterAll(() => rabbitmq?.close(), 60_000);
 
-  const join = (options: Partial<RabbitmqStreamOptions>): Held => {
-    const held = hold(engineAt(rabbitmq, options));
+  const join = (options: Partial<RabbitmqStreamOptions>, log?: Logger): Held => {
+    const held = hold(engineAt(rabbitmq, options, log));
     helds.push(held);
     return held;
   };
@@ -250,7 +251,8 @@ describeWithRabbitmq('a RabbitMQ stream', () => {
 
   it('of a broker that is short of disk is read on, and appended to when it is not any more', async () => {
     const stream = newStream();
-    const [held, other] = [join({ stream }), join({ stream })];
+    const { log, lines } = createFakeTelemetry();
+    const [held, other] = [join({ stream }, log), join({ stream })];
     await append(held, 'before');
     const link = await held.link();
     const reading = readFrom(await other.link());
@@ -275,6 +277,12 @@ describeWithRabbitmq('a RabbitMQ stream', () => {
     await expect.poll(reading.texts, patience).toContain('after');
     expect(held.links).toHaveLength(1);
     expect(held.engine.health().reachable).toBe(true);
+    await held.stop();
+    expect(lines.map(({ level, fields, message }) => [level, fields['problem'], message])).toEqual([
+      ['info', undefined, 'the fleet’s log is at hand'],
+      ['warn', expect.stringContaining('short of memory or disk'), 'the fleet’s log is away'],
+      ['info', undefined, 'the fleet’s log is at hand'],
+    ]);
   });
 
   it('whose broker is killed and started amid 2,000 appends of two has every one that was confirmed, for who read all the while', async () => {
@@ -311,5 +319,5 @@ describeWithRabbitmq('a RabbitMQ stream', () => {
     await expect.poll(() => [...confirmed].filter((one) => !read.includes(one)), { timeout: 60_000, interval: 100 }).toEqual([]);
     stopping.abort();
     await reading;
-  });
+  }, 240_000);
 });
