@@ -249,6 +249,21 @@ describeWithRabbitmq('a RabbitMQ stream', () => {
     expect(rabbitmq.log().slice(before)).not.toMatch(/sidegate here[^\n]*\n[^\n]*unexpectedly/);
   });
 
+  it.each(['sidegate half', 'sidegate half publishing'])(
+    'ends with either of its connections, here %s, and has two again',
+    async (name) => {
+      const held = join({ connectionName: 'sidegate half' });
+      const link = await held.link();
+      const reading = readFrom(link);
+      const named = `{client_properties, P} <- rabbit_networking:connection_info(C, [client_properties]), {<<"connection_name">>, _, <<"${name}">>} <- P`;
+      await rabbitmq.evaluate(`[rabbit_networking:close_connection(C, "by a test") || C <- rabbit_networking:connections(), ${named}]`);
+      expect(String(await reading.end)).toContain('was told to close the connection (320)');
+      expect(link.signal.aborted).toBe(true);
+      await append(held, 'one');
+      await expect.poll(readFrom(await held.link()).texts, patience).toEqual(['one']);
+    },
+  );
+
   it('of a broker that is short of disk is read on, and appended to when it is not any more', async () => {
     const stream = newStream();
     const { log, lines } = createFakeTelemetry();
