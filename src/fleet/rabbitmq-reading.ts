@@ -31,7 +31,13 @@ export async function readStream(
   if (over.aborted) return ended();
   const arrived: Arrived[] = [];
   let wake = (): void => undefined;
-  const ofEnd = new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }));
+  const ofEnd = new Promise<void>((resolve) => {
+    const end = (): void => {
+      resolve();
+      wake();
+    };
+    over.addEventListener('abort', end, { once: true });
+  });
   const arrive = (delivery: Delivery): void => {
     const position: unknown = delivery.properties.headers?.[streamOffset];
     if (typeof position !== 'number' || !Number.isSafeInteger(position) || position < 0) {
@@ -49,10 +55,10 @@ export async function readStream(
       const batch = arrived.splice(0, largestBatch);
       const last = batch.at(-1);
       if (last === undefined) {
-        const more = new Promise<void>((resolve) => {
+        // No race with the end: each would be kept by it for as long as the connection stands.
+        await new Promise<void>((resolve) => {
           wake = resolve;
         });
-        await Promise.race([more, ofEnd]);
         continue;
       }
       // RabbitMQ finds the chunk that has the position, and may give what comes before it there.

@@ -75,7 +75,10 @@ export function createRabbitmqStream(options: RabbitmqStreamOptions, deps: Rabbi
       const appends = new Appends({ clock, link, publisher, stream, signal: reading.signal });
       await session({
         signal: reading.signal,
-        append: (bytes) => appends.append(bytes),
+        async append(bytes) {
+          await appends.append(bytes);
+          if (!reading.signal.aborted) reading.works();
+        },
         read: (from, take, signal) => readStream(reading, { stream, from }, take, signal),
       });
     } finally {

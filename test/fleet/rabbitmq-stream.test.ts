@@ -216,6 +216,13 @@ describeWithRabbitmq('a RabbitMQ stream', () => {
     await append(held, 'one');
     await expect.poll(readFrom(await held.link()).texts, patience).toEqual(['one']);
 
+    const { lastAnswerAtMs = Number.POSITIVE_INFINITY } = held.engine.health();
+    const answered = async (): Promise<number | undefined> => {
+      await append(held, 'another');
+      return held.engine.health().lastAnswerAtMs;
+    };
+    await expect.poll(answered, patience).toBeGreaterThan(lastAnswerAtMs);
+
     const misled = join({ transportUrl, tls: { ...trust, serverName: 'rabbitmq.north.example' } });
     await expect.poll(() => misled.engine.health().problem, patience).toContain('cannot be trusted');
   });
