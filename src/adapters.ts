@@ -13,6 +13,7 @@ import type {
 } from './config/types.ts';
 import type { LifeRules } from './core/decision.ts';
 import type { DeploymentKey } from './core/tag.ts';
+import { createRabbitmqStream } from './fleet/rabbitmq-stream.ts';
 import { createJwtFormat } from './formats/jwt.ts';
 import { createKeystoneFormat } from './formats/keystone.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
@@ -106,9 +107,15 @@ export const adapters: Adapters = {
     return config.kind === 'keystone' ? keystoneIssuer(config, deps) : introspectionIssuer(config, deps);
   },
   sharedCache: (config, { keys, ...deps }) => (config.servers.length === 0 ? undefined : createMemcached({ ...config, keys }, deps)),
-  engine: () => undefined,
+  engine,
   journal: (dir, deps) => (dir === undefined ? Promise.resolve(createMemoryJournal(deps)) : openLevelJournal({ dir, ...deps })),
 };
+
+function engine(config: FleetConfig, { clock, log, name, retentionMs }: EngineDeps): Engine | undefined {
+  const connectionName = `sidegate ${name} fleet`;
+  if (config.kind === 'rabbitmq') return createRabbitmqStream({ ...config, connectionName, retentionMs }, { clock, log });
+  return undefined;
+}
 
 function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDeps): OpenIssuer {
   const keys = config.keys.kind === 'file' ? { kind: 'file' as const, path: config.keys.file.path } : config.keys;
