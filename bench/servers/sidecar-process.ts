@@ -30,6 +30,8 @@ export interface SidecarPlan {
   readonly keys?: string;
   /** The shapes of its tokens; absent: Fernet. */
   readonly accepts?: string;
+  /** Whether Keystone is told of revocations; absent: it is. */
+  readonly tellsKeystone?: boolean;
   /** Other settings, whole lines. */
   readonly settings?: string;
   /** Of a call of `client` that does not say; absent: the client's own. */
@@ -175,7 +177,7 @@ issuers:
     accepts: ${plan.accepts ?? '[fernet]'}
     calls: ${plan.calls}
     max_token_life: 24h
-    revoke_upstream: true
+    revoke_upstream: ${plan.tellsKeystone ?? true}
     keys: ${plan.keys ?? '{}'}
     news: ${plan.news ?? '{}'}
 caching:

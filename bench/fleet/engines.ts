@@ -1,0 +1,40 @@
+// The servers that carry a fleet's log, each a real one of Debian, hurt by its process id.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { startRabbitmqProcess } from '../../test/fakes/rabbitmq-process.ts';
+
+export const engineNames = ['rabbitmq'] as const;
+
+/** As `fleet.engine` names them. */
+export type EngineName = (typeof engineNames)[number];
+
+/** A running server, always at the same port of 127.0.0.1. */
+export interface EngineServer {
+  readonly name: EngineName;
+  readonly port: number;
+  readonly pid: number;
+  /** SIGKILL. */
+  kill(): Promise<void>;
+  /** After `kill`: with what was on disk. Resolves when it serves. */
+  start(): Promise<void>;
+  /** SIGSTOP, and SIGCONT. */
+  freeze(): Promise<void>;
+  thaw(): void;
+  close(): Promise<void>;
+  /** The `fleet` of a sidecar that reaches it at `port`, whole lines; files of its own go into `dir`. */
+  settings(dir: string, port: number): string;
+}
+
+/** Starts one with a state of its own. Throws where it is not installed. */
+export async function startEngine(name: EngineName): Promise<EngineServer> {
+  const rabbitmq = await startRabbitmqProcess();
+  return Object.assign(rabbitmq, {
+    name,
+    settings(dir: string, port: number) {
+      const file = join(dir, 'transport-url');
+      writeFileSync(file, rabbitmq.transportUrl.replace(`:${rabbitmq.port}/`, `:${port}/`));
+      return `fleet: { engine: rabbitmq, rabbitmq: { transport_url_file: ${file}, stream: faults } }`;
+    },
+  });
+}
