@@ -7,12 +7,16 @@ import type { SidecarProcess } from '../servers/sidecar-process.ts';
 import { type Happening, judged, type Rules, type Seen, type Violation } from './judge.ts';
 import { startLoad } from './load.ts';
 import { begin, type Cell } from './matrix.ts';
-import { deadlineMs, openScene, type Scene } from './scene.ts';
+import { openScene, type Scene } from './scene.ts';
 
 /** How long, and how much. */
 export interface CellPlan {
   /** As the fleet is configured. */
   readonly maxLagMs: number;
+  /** Beside it: from a journal to the log, where nothing is wrong and the machine is busy. */
+  readonly slackMs: number;
+  /** Of a call, by its caller. */
+  readonly deadlineMs: number;
   readonly faultMs: number;
   /** Before it, and after the recovery. */
   readonly calmMs: number;
@@ -31,21 +35,19 @@ export interface CellResult {
   readonly recoveryMs: number | undefined;
 }
 
-/** Beside `max_lag`: from a journal to the log, where nothing is wrong and the machine is busy. */
-const slackMs = 1_000;
 /** Between two looks whether it is over. */
 const lookMs = 50;
 /** For what was acknowledged to come everywhere, once everything is well. */
 const lastMs = 10_000;
 
 /** As the judge is told. */
-export function rulesFor({ maxLagMs }: Pick<CellPlan, 'maxLagMs'>): Rules {
+function rulesFor({ maxLagMs, slackMs, deadlineMs }: CellPlan): Rules {
   return { lagMs: maxLagMs, slackMs, answerWithinMs: deadlineMs };
 }
 
 /** Runs one on a fleet that is well. A broken promise is no error, but in the result. */
 export async function runCell(cell: Cell, stage: FleetStage, plan: CellPlan): Promise<CellResult> {
-  const scene = await openScene(stage);
+  const scene = await openScene(stage, plan.deadlineMs);
   let recoveryMs: number | undefined;
   try {
     const tokens = Math.ceil(((plan.faultMs + 2 * plan.calmMs + 5_000) / 1000) * plan.revocationsPerSecond);

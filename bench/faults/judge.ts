@@ -31,6 +31,8 @@ export type Happening =
   | { readonly kind: 'disturbed'; readonly fromMs: number; readonly toMs: number }
   /** Where there may be no answer; without a sidecar: from none of them. */
   | { readonly kind: 'silent'; readonly sidecar?: string; readonly fromMs: number; readonly toMs: number }
+  /** This sidecar hears nothing that the log has taken since, whoever told it. */
+  | { readonly kind: 'apart'; readonly sidecar: string; readonly fromMs: number; readonly toMs: number }
   /** Not within its time after the fault. `why`: in words of its status. */
   | { readonly kind: 'unrecovered'; readonly sidecar: string; readonly why: string };
 
@@ -56,6 +58,7 @@ export type Broken =
   | 'ACTIVE_WHERE_REVOKED'
   | 'ACTIVE_ELSEWHERE'
   | 'ACTIVE_AFTER_FLEET'
+  | 'ACTIVE_WHILE_APART'
   | 'DEAD_WHILE_GOOD'
   | 'NO_ANSWER'
   | 'LATE'
@@ -82,6 +85,8 @@ export interface Seen {
   /** Asked elsewhere, after the bound; and those of them that were active and said `degraded`. */
   readonly afterElsewhere: number;
   readonly excused: number;
+  /** Active, of whatever token, while apart for longer than the bound: each has to say so. */
+  readonly whileApart: number;
   readonly watched: number;
   readonly resets: number;
   readonly lasts: number;
@@ -91,7 +96,7 @@ export interface Seen {
 export function judged(history: readonly Happening[], rules: Rules): { readonly violations: readonly Violation[]; readonly seen: Seen } {
   const facts = factsOf(history);
   const violations: Violation[] = [];
-  const seen = { answers: 0, active: 0, denied: 0, none: 0, afterHere: 0, afterElsewhere: 0, excused: 0, lasts: 0 };
+  const seen = { answers: 0, active: 0, denied: 0, none: 0, afterHere: 0, afterElsewhere: 0, excused: 0, whileApart: 0, lasts: 0 };
   for (const one of history) {
     if (one.kind === 'answered') {
       seen.answers += 1;
@@ -121,6 +126,7 @@ interface Facts {
   readonly resets: ReadonlyMap<string, readonly number[]>;
   readonly disturbed: readonly Of<'disturbed'>[];
   readonly silent: readonly Of<'silent'>[];
+  readonly apart: readonly Of<'apart'>[];
   readonly sidecars: ReadonlySet<string>;
 }
 
@@ -131,6 +137,7 @@ function factsOf(history: readonly Happening[]): Facts {
   const resets = new Map<string, number[]>();
   const disturbed: Of<'disturbed'>[] = [];
   const silent: Of<'silent'>[] = [];
+  const apart: Of<'apart'>[] = [];
   const sidecars = new Set<string>();
   for (const one of history) {
     if (one.kind === 'revoking') revoking.set(one.token, Math.min(one.atMs, revoking.get(one.token) ?? Infinity));
@@ -139,9 +146,10 @@ function factsOf(history: readonly Happening[]): Facts {
     if (one.kind === 'reset') resets.set(one.sidecar, [...(resets.get(one.sidecar) ?? []), one.atMs]);
     if (one.kind === 'disturbed') disturbed.push(one);
     if (one.kind === 'silent') silent.push(one);
+    if (one.kind === 'apart') apart.push(one);
     if (one.kind === 'last' || one.kind === 'answered') sidecars.add(one.sidecar);
   }
-  return { revoking, revoked, watched, resets, disturbed, silent, sidecars };
+  return { revoking, revoked, watched, resets, disturbed, silent, apart, sidecars };
 }
 
 /** From when on nobody but who has acknowledged it may call it active without saying that it is degraded. */
@@ -152,6 +160,11 @@ function boundOf({ atMs, reach }: Of<'revoked'>, { disturbed }: Facts, { lagMs, 
   // Durable, and not known to be in the log: where something is wrong it may wait for as long as that lasts.
   const delayed = disturbed.filter(({ fromMs, toMs }) => fromMs - slackMs <= atMs && atMs <= toMs).map(({ toMs }) => toMs);
   return Math.max(atMs, ...delayed) + lagMs + slackMs;
+}
+
+/** Whether it has been apart for so long that it must know. */
+function isApart({ sidecar, askedAtMs, answeredAtMs }: Of<'answered'>, { apart }: Facts, { lagMs, slackMs }: Rules): boolean {
+  return apart.some((it) => it.sidecar === sidecar && it.fromMs + lagMs + slackMs <= askedAtMs && answeredAtMs <= it.toMs);
 }
 
 function ofAnswer(one: Of<'answered'>, facts: Facts, rules: Rules): readonly Violation[] {
@@ -167,6 +180,7 @@ function ofAnswer(one: Of<'answered'>, facts: Facts, rules: Rules): readonly Vio
     const isGood = answeredAtMs < (facts.revoking.get(token) ?? Infinity);
     return isGood ? broken('DEAD_WHILE_GOOD', outcome.reason) : [];
   }
+  if (!outcome.isDegraded && isApart(one, facts, rules)) return broken('ACTIVE_WHILE_APART', `asked at ${Math.round(askedAtMs)} ms`);
   const revoked = facts.revoked.get(token);
   if (revoked === undefined) return [];
   const note = `asked ${Math.round(askedAtMs - revoked.atMs)} ms after ${revoked.sidecar} had acknowledged ${revoked.entryId}, as far as ${revoked.reach}`;
@@ -176,11 +190,13 @@ function ofAnswer(one: Of<'answered'>, facts: Facts, rules: Rules): readonly Vio
 }
 
 function count(
-  { sidecar, token, outcome, askedAtMs }: Of<'answered'>,
+  one: Of<'answered'>,
   facts: Facts,
   rules: Rules,
-  seen: { afterHere: number; afterElsewhere: number; excused: number },
+  seen: { afterHere: number; afterElsewhere: number; excused: number; whileApart: number },
 ): void {
+  const { sidecar, token, outcome, askedAtMs } = one;
+  if (outcome.kind === 'active' && isApart(one, facts, rules)) seen.whileApart += 1;
   const revoked = facts.revoked.get(token);
   if (revoked === undefined || outcome.kind === 'none') return;
   if (revoked.sidecar === sidecar) {

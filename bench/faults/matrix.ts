@@ -23,7 +23,7 @@ export const cells: readonly Cell[] = subjects.flatMap((subject) => kinds.map((k
 
 /** Begins the fault; what it answers ends it, resolved when everything is there again. */
 export async function begin({ subject, kind }: Cell, stage: FleetStage, scene: Scene): Promise<() => Promise<void>> {
-  if (subject === 'engine') return hurtServer(kind, { ...serverOf(stage.engine), ways: stage.members.map(({ toEngine }) => toEngine) });
+  if (subject === 'engine') return apart(kind, stage.members, scene, await hurtEngine(kind, stage));
   if (subject === 'memcached') {
     const { memcached } = stage;
     return hurtServer(kind, { ...serverOf({ ...bound(memcached), start: () => memcached.restart() }), ways: [stage.toMemcached] });
@@ -31,7 +31,22 @@ export async function begin({ subject, kind }: Cell, stage: FleetStage, scene: S
   if (subject === 'keystone') return hurtKeystone(kind, stage, scene);
   const [member] = stage.members;
   if (member === undefined) throw new Error('a fleet has a sidecar');
-  return hurtSidecar(kind, member, scene);
+  if (kind === 'killed' || kind === 'restarted' || kind === 'stopped') return hurtProcess(kind, member, scene);
+  return apart(kind, [member], scene, await hurtWays(kind, [member.toEngine]));
+}
+
+/** Who hears nothing of the log has to know. What is late is heard, and what is there again at once, too. */
+function apart(kind: Kind, members: readonly Member[], scene: Scene, end: () => Promise<void>): () => Promise<void> {
+  if (kind === 'restarted' || kind === 'slow') return end;
+  const over = scene.apart(members.map(({ sidecar }) => sidecar.name));
+  return async () => {
+    over();
+    await end();
+  };
+}
+
+function hurtEngine(kind: Kind, { engine, members }: FleetStage): Promise<() => Promise<void>> {
+  return hurtServer(kind, { ...serverOf(engine), ways: members.map(({ toEngine }) => toEngine) });
 }
 
 interface Server {
@@ -105,31 +120,22 @@ async function hurtKeystone(kind: Kind, { keystone, toKeystone }: FleetStage, sc
   };
 }
 
-async function hurtSidecar(kind: Kind, member: Member, scene: Scene): Promise<() => Promise<void>> {
-  const { sidecar, toEngine } = member;
-  if (kind === 'killed') {
-    const came = scene.silent(sidecar.name);
-    await scene.end(sidecar, 'SIGKILL');
-    return async () => {
-      await sidecar.start();
-      came();
-    };
-  }
-  if (kind === 'restarted') {
-    const came = scene.silent(sidecar.name);
-    await scene.end(sidecar, 'SIGTERM');
-    await sidecar.start();
-    came();
-    return async () => undefined;
-  }
+async function hurtProcess(kind: 'killed' | 'restarted' | 'stopped', { sidecar }: Member, scene: Scene): Promise<() => Promise<void>> {
+  const came = scene.silent(sidecar.name);
   if (kind === 'stopped') {
-    const came = scene.silent(sidecar.name);
-    process.kill(sidecar.pid, 'SIGSTOP');
     const { pid } = sidecar;
+    process.kill(pid, 'SIGSTOP');
     return async () => {
       process.kill(pid, 'SIGCONT');
       came();
     };
   }
-  return hurtWays(kind, [toEngine]);
+  await scene.end(sidecar, kind === 'killed' ? 'SIGKILL' : 'SIGTERM');
+  const start = async (): Promise<void> => {
+    await sidecar.start();
+    came();
+  };
+  if (kind === 'killed') return start;
+  await start();
+  return async () => undefined;
 }

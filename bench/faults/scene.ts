@@ -13,6 +13,8 @@ export interface Scene {
   note(happening: Happening): void;
   /** From now on the sidecar, or each of them, may have no answer; until shortly after what it returns is called. */
   silent(sidecar?: string): () => void;
+  /** From now on these hear nothing of the log, until what it returns is called. */
+  apart(sidecars: readonly string[]): () => void;
   /** Ends the process, with everything that is connected to it. */
   end(sidecar: SidecarProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
   /** Asks one sidecar; nothing where it does not serve. */
@@ -26,13 +28,11 @@ export interface Scene {
   close(): Promise<void>;
 }
 
-/** A caller's deadline. */
-export const deadlineMs = 5_000;
 /** What had failed before may still be told. */
 const graceMs = 2_500;
 
-/** Begins to record; resolves when each sidecar is watched. */
-export async function openScene({ members }: FleetStage): Promise<Scene> {
+/** Begins to record; resolves when each sidecar is watched. `deadlineMs`: of each call, by its caller. */
+export async function openScene({ members }: FleetStage, deadlineMs: number): Promise<Scene> {
   const history: Happening[] = [];
   const watched = new Map<string, Set<string>>();
   const watching = new Map<string, Watching>();
@@ -66,6 +66,12 @@ export async function openScene({ members }: FleetStage): Promise<Scene> {
     silent(sidecar) {
       const fromMs = nowMs();
       return () => void history.push({ kind: 'silent', ...(sidecar !== undefined && { sidecar }), fromMs, toMs: nowMs() + graceMs });
+    },
+    apart(sidecars) {
+      const fromMs = nowMs();
+      return () => {
+        for (const sidecar of sidecars) history.push({ kind: 'apart', sidecar, fromMs, toMs: nowMs() });
+      };
     },
     async end(sidecar, signal) {
       const { tcp } = sidecar;
