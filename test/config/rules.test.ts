@@ -175,7 +175,7 @@ describe('issuers', () => {
 
 describe('listeners', () => {
   it.each<[string, object, readonly string[]]>([
-    ['neither socket nor tcp', { socket: null, tcp: null }, ['listen: must keep socket or tcp: nobody could call']],
+    ['neither socket nor tcp', { socket: null, tcp: null }, ['listen: must keep socket, tcp or remote: nobody could call']],
     ['the socket alone', { tcp: null }, []],
     ['tcp alone', { socket: null }, []],
     [

@@ -28,9 +28,9 @@ async function createStage() {
   other.knows('o_admin', admin);
   const stage = await createValidationStage({ issuers: [central, other] });
   ends.push(() => stage.close());
-  const callers = new Callers(lines, stage.validator);
+  const callers = new Callers(lines, stage.validator, stage.clock.nowMs);
   const authorise = (caller: Partial<Caller>, act: Act): Promise<string> =>
-    callers.authorise({ listener: 'tcp', bearer: undefined, ...caller }, act, always).then(
+    callers.authorise({ listener: 'tcp', peer: undefined, bearer: undefined, ...caller }, act, always).then(
       ({ name }) => name,
       (error) => `${error.code} ${error.reason}`,
     );
@@ -54,7 +54,7 @@ describe('Callers', () => {
   ] as const)('anyone at the $listener may $act: $allowed', async ({ listener, act, allowed }) => {
     const { callers, authorise } = await createStage();
 
-    expect(callers.allowsAnyone(listener, act)).toBe(allowed);
+    expect(callers.allows({ listener, peer: undefined }, act)).toBe(allowed);
     expect(await authorise({ listener }, act)).toBe(
       allowed ? { socket: 'socket', tcp: 'loopback' }[listener] : 'UNAUTHENTICATED CALLER_UNKNOWN',
     );
