@@ -5,16 +5,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Client, type ConnectOptions, connect, NoAnswerError } from '../../src/client/index.ts';
 import type { CallerRule } from '../../src/config/types.ts';
 import { systemClock } from '../../src/sidecar.ts';
-import {
-  type CertificateFiles,
-  callerPair,
-  certificateFiles,
-  createCa,
-  lifeNow,
-  type Pair,
-  pairOf,
-  serverPair,
-} from '../fakes/certificates.ts';
+import { type CertificateFiles, callerPair, certificateFiles, createCa, type Pair, pairOf, serverPair } from '../fakes/certificates.ts';
 import { createFakeIssuer } from '../fakes/issuer.ts';
 import type { AlternativeName, Certified } from '../fakes/pki.ts';
 import { type SidecarPlan, startSidecar, type TestSidecar } from '../fakes/sidecar.ts';
@@ -246,13 +237,11 @@ describe('who is let in', () => {
     expect(sidecar.lines().filter(({ message }) => message === 'the remote listener has refused connections')).toHaveLength(1);
   });
 
-  it('nobody without TLS, and a local listener takes nobody with it', async () => {
-    const { sidecar, client, ca } = await start();
+  it('nobody without TLS', async () => {
+    const { sidecar } = await start();
     const bare = connect({ address: sidecar.remote ?? '' });
     ends.push(() => bare.close());
     expect(await outcome(bare.status())).toBe('UNAVAILABLE CONNECTION_REFUSED_EARLY');
-    const there = client(callerPair(ca), { address: sidecar.tcp ?? '' });
-    expect(await outcome(there.status())).toMatch(/^UNAVAILABLE (TLS_NOT_SPOKEN|CONNECTION_REFUSED_EARLY)$/);
   });
 
   it('nobody who speaks another protocol over TLS', async () => {
