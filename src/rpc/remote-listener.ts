@@ -39,14 +39,20 @@ export interface RemoteListener {
   drain(drainMs: number): void;
 }
 
-/** A peer that has not finished by then holds up nobody else. */
-const handshakeMs = 5000;
-/** Connections at once, those in their handshake too. */
-const mostConnections = 4096;
-/** How often files are looked at, and certificates of connections. */
-const lookMs = 1000;
-/** For the calls on connections that were opened under a CA that is not ours any more. */
-const graceMs = 5000;
+/** What a stranger may take up, and how soon what has changed is noticed. */
+export interface RemoteLimits {
+  /** For a handshake: a peer that has not finished by then holds up nobody else. */
+  readonly handshakeMs: number;
+  /** Connections at once, those in their handshake too; one more is closed. */
+  readonly connections: number;
+  /** Between two looks at the files, and at the ends of the certificates that have connections. */
+  readonly lookMs: number;
+  /** For the calls on connections that were opened under a CA that is not ours any more. */
+  readonly graceMs: number;
+}
+
+/** Each watcher may have a connection of its own, four times as many as may watch where nothing else is configured. */
+const usualLimits: RemoteLimits = { handshakeMs: 5000, connections: 4096, lookMs: 1000, graceMs: 5000 };
 /** Refused handshakes are said in one line for so long: strangers may not write the log. */
 const refusalsMs = 10_000;
 
@@ -54,17 +60,25 @@ const refusalsMs = 10_000;
 interface Generation {
   readonly accept: TcpServer;
   renew(pem: ListenPem): void;
+  /** Lets nobody in any more; connections end with their last call, at the most after `graceMs`. */
   retire(graceMs: number): void;
+  /** Of a retired one, whose connections are gone. */
+  forget(): void;
 }
 
 /** Listens. Throws what `read` throws, and FAILED_PRECONDITION / CANNOT_LISTEN. */
-export async function listenRemotely(server: Server, address: RemoteAddress, parts: RemoteParts): Promise<RemoteListener> {
+export async function listenRemotely(
+  server: Server,
+  address: RemoteAddress,
+  parts: RemoteParts,
+  limits: RemoteLimits = usualLimits,
+): Promise<RemoteListener> {
   const open = new Set<TLSSocket>();
   const refusals = new Refusals(parts);
   let pem = await address.read();
-  let generation = createGeneration(server, pem, { open, refusals });
+  let generation = createGeneration(server, pem, { open, refusals, limits });
   const accepting = createTcpServer((socket) => void generation.accept.emit('connection', socket));
-  accepting.maxConnections = mostConnections;
+  accepting.maxConnections = limits.connections;
   await listen(accepting, address);
   accepting.on('error', (error) => parts.log.error({ error }, 'the remote listener failed'));
   const stop = new AbortController();
@@ -74,13 +88,15 @@ export async function listenRemotely(server: Server, address: RemoteAddress, par
     try {
       const now = await address.read();
       complaint = '';
+      if (stop.signal.aborted) return;
       if (now.cert === pem.cert && now.key === pem.key && now.clientCa === pem.clientCa) return;
       if (now.clientCa === pem.clientCa) generation.renew(now);
       else {
         // Whoever the new CA does not vouch for is gone with the connection that the old one has let in.
         const retired = generation;
-        generation = createGeneration(server, now, { open, refusals });
-        retired.retire(graceMs);
+        generation = createGeneration(server, now, { open, refusals, limits });
+        retired.retire(limits.graceMs);
+        parts.clock.delay(2 * limits.graceMs, stop.signal).then(retired.forget, () => undefined);
       }
       pem = now;
       parts.log.info({ address: formatted(address) }, 'the remote listener uses new certificates');
@@ -92,7 +108,7 @@ export async function listenRemotely(server: Server, address: RemoteAddress, par
   };
   const look = async (): Promise<void> => {
     while (!stop.signal.aborted) {
-      await parts.clock.delay(lookMs, stop.signal).catch(() => undefined);
+      await parts.clock.delay(limits.lookMs, stop.signal).catch(() => undefined);
       if (stop.signal.aborted) return;
       await renew();
       refusals.say();
@@ -115,7 +131,7 @@ export async function listenRemotely(server: Server, address: RemoteAddress, par
 function createGeneration(
   server: Server,
   first: ListenPem,
-  { open, refusals }: { readonly open: Set<TLSSocket>; readonly refusals: Refusals },
+  { open, refusals, limits }: { readonly open: Set<TLSSocket>; readonly refusals: Refusals; readonly limits: RemoteLimits },
 ): Generation {
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const accept = createTlsServer({
@@ -123,7 +139,7 @@ function createGeneration(
     requestCert: true,
     rejectUnauthorized: true,
     ALPNProtocols: ['h2'],
-    handshakeTimeout: handshakeMs,
+    handshakeTimeout: limits.handshakeMs,
   });
   let isRetired = false;
   accept.on('secureConnection', (socket) => {
@@ -141,7 +157,11 @@ function createGeneration(
     socket.once('close', () => open.delete(socket));
     injector.injectConnection(socket);
   });
-  accept.on('tlsClientError', (error, socket) => refusals.add(error, socket));
+  accept.on('tlsClientError', (error, socket) => {
+    // Node tells that a handshake takes too long, and leaves it at that.
+    socket.destroy();
+    refusals.add(error, socket);
+  });
   return {
     accept,
     renew: (pem) => accept.setSecureContext(contextOf(pem)),
@@ -149,6 +169,7 @@ function createGeneration(
       isRetired = true;
       injector.drain(ms);
     },
+    forget: () => injector.destroy(),
   };
 }
 

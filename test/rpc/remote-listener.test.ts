@@ -1,14 +1,20 @@
 // Callers from other hosts, over real TLS: who is let in, who may what, and what ends a connection.
 
+import { once } from 'node:events';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { Server } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Client, type ConnectOptions, connect, NoAnswerError } from '../../src/client/index.ts';
+import { readListenPem } from '../../src/config/listen-tls.ts';
 import type { CallerRule } from '../../src/config/types.ts';
+import { listenRemotely, type RemoteLimits } from '../../src/rpc/remote-listener.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import { type CertificateFiles, callerPair, certificateFiles, createCa, type Pair, pairOf, serverPair } from '../fakes/certificates.ts';
 import { createFakeIssuer } from '../fakes/issuer.ts';
 import type { AlternativeName, Certified } from '../fakes/pki.ts';
 import { type SidecarPlan, startSidecar, type TestSidecar } from '../fakes/sidecar.ts';
+import { createFakeTelemetry } from '../fakes/telemetry.ts';
 
 const responder = 'spiffe://example.org/ns/security/sa/responder';
 const callers: readonly CallerRule[] = [
@@ -404,5 +410,55 @@ describe('what else goes over it', () => {
     expect(await outcome(client.validate('tok-alice', { timeoutMs: 1000 }))).toMatch(/^(UNAVAILABLE|DEADLINE_EXCEEDED) /);
     stop.abort();
     await watching;
+  });
+});
+
+describe('what a stranger may take up', () => {
+  async function listening(limits: Partial<RemoteLimits>) {
+    const ca = createCa();
+    const files = certificateFiles(ca);
+    const server = new Server();
+    const usual: RemoteLimits = { handshakeMs: 60_000, connections: 100, lookMs: 60_000, graceMs: 1000 };
+    const { log } = createFakeTelemetry();
+    const read = () => readListenPem(files.remote.tls);
+    const listener = await listenRemotely(
+      server,
+      { kind: 'remote', host: '127.0.0.1', port: 0, read },
+      { clock: systemClock, log },
+      { ...usual, ...limits },
+    );
+    ends.push(() => {
+      listener.drain(0);
+      server.forceShutdown();
+      files.remove();
+    });
+    const dial = (): { readonly socket: Socket; readonly closed: Promise<void> } => {
+      const socket = connectTcp({ host: '127.0.0.1', port: listener.port });
+      socket.on('error', () => undefined).resume();
+      ends.push(() => socket.destroy());
+      return { socket, closed: new Promise((resolve) => socket.once('close', () => resolve())) };
+    };
+    return { dial };
+  }
+
+  it('a handshake that does not go on ends at its limit', async () => {
+    const { dial } = await listening({ handshakeMs: 100 });
+    const startedMs = performance.now();
+    await dial().closed;
+    expect(performance.now() - startedMs).toBeGreaterThan(90);
+  });
+
+  it('as many connections as may be are open at once, and one more is closed; where one has gone another may come', async () => {
+    const { dial } = await listening({ connections: 2 });
+    const [first, second] = [dial(), dial()];
+    await Promise.all([first, second].map(({ socket }) => once(socket, 'connect')));
+    await dial().closed;
+    expect([first.socket.closed, second.socket.closed]).toEqual([false, false]);
+    first.socket.destroy();
+    await vi.waitFor(async () => {
+      const { socket, closed } = dial();
+      await once(socket, 'connect');
+      expect(await Promise.race([closed.then(() => 'closed'), new Promise((resolve) => setTimeout(resolve, 200, 'open'))])).toBe('open');
+    });
   });
 });
