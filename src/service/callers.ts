@@ -83,19 +83,23 @@ export class Callers {
     return { name, id: name };
   }
 
-  /** That a connection has not outlived its certificate. Throws UNAUTHENTICATED / CERTIFICATE_EXPIRED. */
+  /**
+   * That a connection has not outlived its certificate. Throws UNAVAILABLE / CERTIFICATE_EXPIRED: it is the connection that is over, and who
+   * has renewed his certificate is to come again, a watcher too.
+   */
   requireCurrent({ peer }: Pick<Caller, 'peer'>): void {
     if (peer && this.#hasEnded(peer)) {
-      throw new SidecarError('UNAUTHENTICATED', 'the certificate of this connection has ended: connect with a new one', {
+      throw new SidecarError('UNAVAILABLE', 'the certificate of this connection has ended: connect with a new one', {
         reason: 'CERTIFICATE_EXPIRED',
+        retryAfterMs: 1000,
       });
     }
   }
 
   /**
    * Who it is, if it may. The bearer token must itself validate, on facts of the last 5 s, with a role that a line names.
-   * Throws UNAUTHENTICATED where there is no identity that could be allowed, PERMISSION_DENIED where there is one that is not,
-   * and whatever Validate throws where the caller's own token cannot be judged.
+   * Throws as `requireCurrent`, UNAUTHENTICATED where there is no identity that could be allowed, PERMISSION_DENIED where there is one that
+   * is not, and whatever Validate throws where the caller's own token cannot be judged.
    */
   async authorise(caller: Caller, act: Act, signal: AbortSignal): Promise<Actor> {
     this.requireCurrent(caller);

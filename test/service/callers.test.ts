@@ -138,9 +138,9 @@ describe('Callers', () => {
     expect(callers.allows(caller, 'find')).toBe(true);
     await clock.advance(1);
     expect(callers.allows(caller, 'find')).toBe(false);
-    expect(await authorise(caller, 'find')).toBe('UNAUTHENTICATED CERTIFICATE_EXPIRED');
+    expect(await authorise(caller, 'find')).toBe('UNAVAILABLE CERTIFICATE_EXPIRED');
     // Nor does a token make up for it.
-    expect(await authorise({ ...caller, bearer: 'c_admin' }, 'revoke')).toBe('UNAUTHENTICATED CERTIFICATE_EXPIRED');
+    expect(await authorise({ ...caller, bearer: 'c_admin' }, 'revoke')).toBe('UNAVAILABLE CERTIFICATE_EXPIRED');
   });
 
   it('from another host, by a connection that shows no certificate any more, nobody may anything', async () => {
