@@ -41,10 +41,15 @@ function read({ subjectaltname, valid_to: validTo, fingerprint256 }: PeerFacts):
   return {
     spiffeId,
     dnsNames: [...new Set(dnsNames)],
-    name: spiffeId ?? dnsNames[0] ?? `certificate ${fingerprint256.replaceAll(':', '').toLowerCase()}`,
+    name: spiffeId ?? shown(dnsNames[0] ?? fingerprint256.replaceAll(':', '').toLowerCase()),
     // An end that cannot be read is over; one that can is the last second in which it holds (RFC 5280 §4.1.2.5).
     validUntilMs: Number.isNaN(endsAtMs) ? 0 : endsAtMs + 1000,
   };
+}
+
+/** No certificate may look like a listener of ours in the audit: `socket` is a DNS name too. */
+function shown(name: string): string {
+  return name.includes('.') ? name : `certificate ${name}`;
 }
 
 function isSpiffeId(text: string): boolean {

@@ -290,7 +290,7 @@ class TokenService {
     this.#parts.callers.requireCurrent(call);
     const actor = Callers.actorOf(call);
     // Callers with an identity of their own do not spend what others may.
-    const giver = call.peer ? `certificate ${actor.id}` : call.listener;
+    const giver = call.peer ? actor.id : call.listener;
     return this.#acted({ act: 'revoke', actor, selector: { [$case]: true }, message }, (asked) => {
       const { revoker } = this.#parts;
       return $case === 'token'

@@ -24,7 +24,7 @@ export interface Peer {
   readonly spiffeId: string | undefined;
   /** In lower case, without wildcards. */
   readonly dnsNames: readonly string[];
-  /** What it is called: the SPIFFE ID, else the first of its DNS names, else its certificate's fingerprint. */
+  /** What it is called: the SPIFFE ID, else the first of its DNS names, else its certificate's fingerprint. Never as a listener is. */
   readonly name: string;
   /** The end of its certificate, exclusive. */
   readonly validUntilMs: number;
@@ -79,8 +79,13 @@ export class Callers {
 
   /** Who it is by how it came. A bearer token is named only where it was judged. */
   static actorOf({ listener, peer }: Pick<Caller, 'listener' | 'peer'>): Actor {
-    const name = listener === 'socket' ? 'socket' : listener === 'tcp' ? 'loopback' : (peer?.name ?? 'remote');
-    return { name, id: name };
+    if (listener !== 'remote') {
+      const name = listener === 'socket' ? 'socket' : 'loopback';
+      return { name, id: name };
+    }
+    const name = peer?.name ?? 'remote';
+    // Neither a listener nor whom a bearer token speaks for has an id like this: no issuer is called so.
+    return { name, id: `remote: ${name}` };
   }
 
   /**
