@@ -329,7 +329,7 @@ export interface LimitsConfig {
   /** The longest wait for an entry that a caller asks freshness by. */
   readonly freshnessWaitMs: number;
   readonly upstreamBodyBytes: number;
-  /** A second and listener: tokens of which only the shape is known. */
+  /** A second and listener, of `remote` and caller: tokens of which only the shape is known. */
   readonly unverifiedRevokes: number;
 }
 

@@ -1,13 +1,14 @@
 // Callers from other hosts, over real TLS: who is let in, who may what, and what ends a connection.
 
 import { once } from 'node:events';
-import { connect as connectTcp, type Socket } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer as createTcpServer, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { Server } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Client, type ConnectOptions, connect, NoAnswerError } from '../../src/client/index.ts';
 import { readListenPem } from '../../src/config/listen-tls.ts';
-import type { CallerRule } from '../../src/config/types.ts';
+import { secretFile } from '../../src/config/secrets.ts';
+import type { CallerRule, RemoteConfig } from '../../src/config/types.ts';
 import { listenRemotely, type RemoteLimits } from '../../src/rpc/remote-listener.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import { type CertificateFiles, callerPair, certificateFiles, createCa, type Pair, pairOf, serverPair } from '../fakes/certificates.ts';
@@ -497,5 +498,46 @@ describe('what a stranger may take up', () => {
       await once(socket, 'connect');
       expect(await Promise.race([closed.then(() => 'closed'), new Promise((resolve) => setTimeout(resolve, 200, 'open'))])).toBe('open');
     });
+  });
+});
+
+describe('a listener that cannot be had', () => {
+  it.each<[string, (files: CertificateFiles) => RemoteConfig | Promise<RemoteConfig>, object]>([
+    [
+      'as its port is taken',
+      async ({ remote }) => {
+        const taken = createTcpServer();
+        await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+        ends.push(() => taken.close());
+        return { ...remote, address: { host: '127.0.0.1', port: (taken.address() as AddressInfo).port } };
+      },
+      {
+        code: 'FAILED_PRECONDITION',
+        reason: 'CANNOT_LISTEN',
+        message: expect.stringMatching(/^cannot listen on 127\.0\.0\.1:\d+: .*EADDRINUSE/),
+      },
+    ],
+    [
+      'as its key is another one',
+      ({ remote, put }) => {
+        put('tls.key', serverPair(createCa()).key);
+        return remote;
+      },
+      {
+        code: 'FAILED_PRECONDITION',
+        reason: 'LISTEN_TLS',
+        message: 'listen.remote.tls.key_file must hold the key of the first certificate in cert_file',
+      },
+    ],
+    [
+      'as a file is not there',
+      ({ remote }) => ({ ...remote, tls: { ...remote.tls, clientCaFile: secretFile('/nowhere/ca.crt') } }),
+      { code: 'UNAVAILABLE', reason: 'SECRET_UNREADABLE', message: expect.stringContaining('/nowhere/ca.crt') },
+    ],
+  ])('refuses the start in words: %s', async (_, remoteOf, error) => {
+    const files = certificateFiles(createCa());
+    ends.push(() => files.remove());
+    const remote = await remoteOf(files);
+    await expect(startSidecar({ config: (base) => ({ ...base, listen: { ...base.listen, remote } }) })).rejects.toMatchObject(error);
   });
 });
