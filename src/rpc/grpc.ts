@@ -34,6 +34,8 @@ const statusOf: { readonly [code in ErrorCode]: status } = {
 export interface Call extends Caller {
   /** Aborts when the caller leaves or its deadline passes; made when first asked for, since a hit needs none. */
   signal(): AbortSignal;
+  /** Milliseconds from now; where the caller has not said, ours. */
+  deadlineMs(): number;
 }
 
 /** What the adapter needs. */
@@ -208,6 +210,11 @@ class ServedCall implements Call {
     this.#signal ??= unarySignal(this.#call);
     return this.#signal;
   };
+
+  deadlineMs(): number {
+    const atMs = Number(this.#call.getDeadline());
+    return Number.isFinite(atMs) ? Math.max(0, atMs - Date.now()) : defaultDeadlineMs;
+  }
 }
 
 /** Whose connection is gone already is nobody: the library throws where it has lost its socket. */
