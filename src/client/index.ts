@@ -35,4 +35,5 @@ export type {
   ValidateOptions,
 } from './requests.ts';
 export type { DependencyStatus, ForwardingStatus, IssuerDegradation, SourceStatus, Status, TierStatus } from './status.ts';
+export type { Pem, TlsOptions } from './tls.ts';
 export type { ResetReason, WatchEvent, WatchFilter, WatchOptions } from './watch.ts';
