@@ -88,7 +88,8 @@ export class Places {
     const nowMs = this.#parts.clock.monotonicMs();
     if (this.#reached.at(-1)?.place !== this.#last) this.#reached.push({ place: this.#last, atMs: nowMs });
     const old = this.#reached.filter(({ atMs }) => nowMs - atMs >= this.#parts.leaseMs);
-    if (old.length === 0) return 'as it is';
+    // The first place of all: a start that knows of none would not notice that the log is another one.
+    if (old.length === 0) return this.#noted === '' ? this.#reached[0]?.place : 'as it is';
     this.#reached = this.#reached.slice(old.length - 1);
     return old.at(-1)?.place;
   }
