@@ -1,12 +1,13 @@
 // One connection to a NATS server that stands: what is asked over it has a deadline, and it ends once, for one reason.
 
+import type { LookupFunction } from 'node:net';
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream';
 import type { Authenticator, ConnectionOptions, NatsConnection } from '@nats-io/transport-node';
 import { Late, within } from '../amqp/deadline.ts';
 import type { SidecarError } from '../core/errors.ts';
 import type { Clock } from '../ports.ts';
+import { dialled } from './jetstream-dialling.ts';
 import { natsErrorOf, noLog } from './jetstream-error.ts';
-import { greets } from './jetstream-greeting.ts';
 
 /** Text that lives in a file; read for every connection, so that what was replaced is used from the next one on. */
 export interface TextFile {
@@ -71,8 +72,9 @@ export class JetstreamConnection {
   fail(error: SidecarError): void {
     if (this.signal.aborted) return;
     this.#ended.abort(error);
-    // Nothing is sent any more, and nothing waited for: the socket is destroyed.
-    this.nats.close().catch((_error: unknown) => undefined);
+    // The library takes its listeners off the socket when it destroys it. Where the server has left already, and something is written before
+    // we go, the error of that comes a moment later: with nobody to hear it, it would end the process. So what was written goes first.
+    setImmediate(() => this.nats.close().catch((_error: unknown) => undefined));
   }
 
   leave(): void {
@@ -112,12 +114,10 @@ export class JetstreamConnection {
 export async function connectToNats(
   url: string,
   identity: NatsIdentity,
-  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  { clock, lookup, signal }: { readonly clock: Clock; readonly lookup: LookupFunction; readonly signal: AbortSignal },
 ): Promise<JetstreamConnection> {
   const address = addressOf(url);
   const server = `NATS at ${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
-  const late = new AbortController();
-  const over = AbortSignal.any([signal, late.signal]);
   // Nothing of it is loaded where no such log is used.
   const [{ connect, credsAuthenticator }, { jetstreamManager }] = await Promise.all([
     import('@nats-io/transport-node'),
@@ -125,7 +125,7 @@ export async function connectToNats(
   ]);
   try {
     const [tls, credentials] = await Promise.all([tlsOf(identity, address), identity.credentials?.read()]);
-    if (!(await within({ clock, ms: connectMs }, signal, greets(address, over)))) throw noLog(`${server} does not speak NATS`);
+    await within({ clock, ms: connectMs }, signal, resolvable(address.host, lookup));
     const options: ConnectionOptions = {
       servers: `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
       name: identity.connectionName,
@@ -137,12 +137,10 @@ export async function connectToNats(
       ...(tls !== undefined && { tls }),
       ...(credentials !== undefined && { authenticator: authenticatorOf(credsAuthenticator, credentials) }),
     };
-    const connecting = connect(options);
-    const nats = await within({ clock, ms: connectMs }, signal, connecting).catch((error: unknown) => {
-      // It may still come, and nobody waits for it.
-      connecting.then((unwanted) => unwanted.close()).catch((_error: unknown) => undefined);
-      throw error;
-    });
+    const nats = await dialled(
+      () => connect(options),
+      (connecting) => within({ clock, ms: connectMs }, signal, connecting),
+    );
     return new JetstreamConnection({
       clock,
       server,
@@ -151,9 +149,12 @@ export async function connectToNats(
     });
   } catch (error) {
     throw signal.aborted ? noLog('it is not wanted any more') : natsErrorOf(server, error);
-  } finally {
-    late.abort();
   }
+}
+
+/** Asked before the library asks, which has no limit of how many wait for a resolver that does not answer. */
+function resolvable(host: string, lookup: LookupFunction): Promise<void> {
+  return new Promise((resolve, reject) => lookup(host, {}, (error) => (error ? reject(error) : resolve())));
 }
 
 interface Address {

@@ -28,8 +28,7 @@ const refusals: Readonly<Record<number, string>> = {
 
 const plain: Readonly<Record<string, string>> = {
   TimeoutError: 'gave no answer in time',
-  JetStreamNotEnabled: 'has no stream for our records: it was deleted, or JetStream is not ready',
-  NoResponders: 'has no JetStream that is ready',
+  JetStreamNotEnabled: 'has no JetStream, or none that is ready',
   AuthorizationError: 'refuses who we are: the credentials are wrong, or missing',
   UserAuthenticationExpiredError: 'refuses who we are: the credentials have expired',
   PermissionViolationError: 'refuses what we need: to publish the records, to ask JetStream and to get its answers',
@@ -52,6 +51,7 @@ export function natsErrorOf(server: string, cause: unknown): SidecarError {
   for (let error = cause; error instanceof Error; error = error.cause) {
     const words = plain[error.name];
     if (words !== undefined) return noLog(`${server} ${words}`, cause);
+    if (error.message === 'unexpected response from server') return noLog(`${server} does not speak NATS`, cause);
     if (error.message === `server does not support 'tls'`) return noLog(`${server} does not speak TLS`, cause);
     if ('code' in error && typeof error.code === 'string') {
       const what = brokenTls.test(error.code) ? 'cannot be trusted, or does not speak TLS' : 'cannot be reached';

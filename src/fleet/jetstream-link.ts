@@ -3,7 +3,7 @@
 import { SidecarError } from '../core/errors.ts';
 import type { Clock, LogLink, LogRecord } from '../ports.ts';
 import type { JetstreamConnection } from './jetstream-connection.ts';
-import { natsErrorOf, refusalOf } from './jetstream-error.ts';
+import { natsErrorOf, noLog, refusalOf } from './jetstream-error.ts';
 import { readStream } from './jetstream-reading.ts';
 
 /** What a link is made of. */
@@ -55,7 +55,9 @@ export function createJetstreamLink(parts: JetstreamLinkParts): LogLink {
           cause,
         });
       }
-      const error = natsErrorOf(server, cause);
+      const error = isNobodys(cause)
+        ? noLog(`${server} has no stream for our records any more: it was deleted`, cause)
+        : natsErrorOf(server, cause);
       // Refused in words: whoever reads may go on. Everything else is a connection that is of no use.
       if (refusalOf(cause) === undefined) connection.fail(error);
       else taken(error.message);
@@ -103,6 +105,11 @@ export function createJetstreamLink(parts: JetstreamLinkParts): LogLink {
       }
     },
   };
+}
+
+/** There was a stream, and nobody takes what is published to its subject: so the library says it. */
+function isNobodys(cause: unknown): boolean {
+  return cause instanceof Error && cause.name === 'JetStreamNotEnabled';
 }
 
 /** The library's own refusal: more than the server takes. */

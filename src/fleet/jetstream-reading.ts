@@ -157,9 +157,11 @@ export async function readStream(
     throw connection.signal.aborted ? connection.signal.reason : error;
   } finally {
     ended.removeEventListener('abort', end);
-    subscription.unsubscribe();
-    // Nobody waits for it: where it fails the server forgets it by itself.
-    if (!connection.signal.aborted) manager.consumers.delete(stream, consumer).catch((_error: unknown) => undefined);
+    if (!connection.signal.aborted) {
+      subscription.unsubscribe();
+      // Nobody waits for it: where it fails the server forgets it by itself.
+      manager.consumers.delete(stream, consumer).catch((_error: unknown) => undefined);
+    }
   }
 }
 

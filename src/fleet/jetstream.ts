@@ -1,13 +1,13 @@
 // NATS JetStream as a fleet's log: one stream with one subject, on file, kept by age.
 
+import { lookup as systemLookup } from 'node:dns';
+import { oneAtATime } from '../amqp/amqp.ts';
 import { backoff } from '../core/backoff.ts';
 import type { Clock, DependencyHealth, Engine, LogLink } from '../ports.ts';
 import { connectToNats, type JetstreamConnection, type NatsIdentity } from './jetstream-connection.ts';
 import { noLog } from './jetstream-error.ts';
 import { createJetstreamLink } from './jetstream-link.ts';
 import { findStream } from './jetstream-stream.ts';
-
-export type { TextFile } from './jetstream-connection.ts';
 
 /** Where the log is, and how it is to be kept. */
 export interface JetstreamOptions extends NatsIdentity {
@@ -52,6 +52,7 @@ export function createJetstream(options: JetstreamOptions, deps: JetstreamDeps):
   /** Which server is next, whatever their number. */
   let turn = Math.floor(random() * 0x10000);
   let failures = 0;
+  const lookup = oneAtATime(systemLookup);
 
   const heard = (): void => {
     lastAnswerAtMs = clock.nowMs();
@@ -71,7 +72,7 @@ export function createJetstream(options: JetstreamOptions, deps: JetstreamDeps):
       // As the connection is over when somebody notices, so is its log.
       connection.signal.addEventListener('abort', () => ended(connection.signal.reason), { once: true });
       const stoodSinceMs = clock.monotonicMs();
-      await session(createJetstreamLink({ ...partsOf(connection) })).finally(() => {
+      await session(createJetstreamLink(partsOf(connection))).finally(() => {
         if (clock.monotonicMs() - stoodSinceMs >= pauses.longestMs) failures = 0;
       });
       connection.signal.throwIfAborted();
@@ -86,6 +87,7 @@ export function createJetstream(options: JetstreamOptions, deps: JetstreamDeps):
 
   const ended = (reason: unknown): void => {
     isStanding = false;
+    refusal = undefined;
     problem = reason instanceof Error ? reason.message : 'unknown';
   };
   const partsOf = (connection: JetstreamConnection) => ({
@@ -106,7 +108,7 @@ export function createJetstream(options: JetstreamOptions, deps: JetstreamDeps):
       turn += 1;
       if (server === undefined) throw noLog('no NATS server is named');
       try {
-        return await connectToNats(server, options, { clock, signal });
+        return await connectToNats(server, options, { clock, lookup, signal });
       } catch (error) {
         if (left <= 1 || signal.aborted) throw error;
       }

@@ -11,6 +11,7 @@ export interface StreamConfig {
   /** 0: for ever. */
   readonly max_age: number;
   readonly num_replicas: number;
+  readonly max_msgs?: number;
   readonly no_ack?: boolean;
   readonly sealed?: boolean;
   readonly mirror?: object;
@@ -19,7 +20,7 @@ export interface StreamConfig {
 
 export interface StreamInfo {
   readonly config: StreamConfig;
-  readonly state: { readonly messages: number; readonly first_seq: number; readonly last_seq: number };
+  readonly state: { readonly messages: number; readonly first_seq: number; readonly last_seq: number; readonly consumer_count: number };
 }
 
 export interface ConsumerConfig {
@@ -47,11 +48,13 @@ export interface JetStreamManager {
     info(name: string): Promise<StreamInfo>;
     add(config: StreamConfig): Promise<StreamInfo>;
     delete(name: string): Promise<boolean>;
+    update(name: string, config: Partial<StreamConfig>): Promise<StreamInfo>;
     purge(name: string): Promise<object>;
   };
   readonly consumers: {
     add(stream: string, config: ConsumerConfig): Promise<object>;
     delete(stream: string, consumer: string): Promise<boolean>;
+    list(stream: string): AsyncIterable<{ readonly name: string }>;
   };
   jetstream(): JetStreamClient;
 }

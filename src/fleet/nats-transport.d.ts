@@ -44,3 +44,5 @@ export function connect(options: ConnectionOptions): Promise<NatsConnection>;
 export function credsAuthenticator(creds: Uint8Array): Authenticator;
 export function createInbox(): string;
 export const nuid: { next(): string };
+/** Keys as `nsc` makes them; the seed is what a `.creds` file holds. */
+export const nkeys: { createUser(): { getPublicKey(): string; getSeed(): Uint8Array } };

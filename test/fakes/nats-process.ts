@@ -35,8 +35,12 @@ export interface NatsOptions {
   readonly tls?: 'server' | 'both';
   /** Public keys (`U…`) of those who may do everything; nobody else may anything. */
   readonly users?: readonly string[];
+  /** What those users may not publish to, all the same. */
+  readonly deny?: string;
   /** Without JetStream. */
   readonly isPlain?: boolean;
+  /** Of the largest message, in bytes; a MiB where nothing is said. */
+  readonly maxPayloadBytes?: number;
 }
 
 const binaries = ['/usr/sbin/nats-server', '/usr/bin/nats-server', '/usr/local/bin/nats-server', '/opt/homebrew/bin/nats-server'];
@@ -128,17 +132,19 @@ async function spawnAt(port: number, directory: string, options: NatsOptions): P
   }
 }
 
-function configuration(port: number, directory: string, { tls, users, isPlain = false }: NatsOptions): string {
+function configuration(port: number, directory: string, { tls, users, deny, isPlain = false, maxPayloadBytes }: NatsOptions): string {
   const at = (name: string): string => JSON.stringify(join(directory, name));
   const lines = ['host: 127.0.0.1', `port: ${port}`, `ports_file_dir: ${JSON.stringify(directory)}`, `log_file: ${at('log')}`];
   if (!isPlain) lines.push(`jetstream { store_dir: ${at('store')}, max_memory_store: 64MB, max_file_store: 256MB }`);
+  if (maxPayloadBytes !== undefined) lines.push(`max_payload: ${maxPayloadBytes}`);
   if (tls !== undefined) {
     writeFileSync(join(directory, 'cert.pem'), tlsPair.cert);
     writeFileSync(join(directory, 'key.pem'), tlsPair.key, { mode: 0o600 });
     const verify = tls === 'both' ? `, ca_file: ${at('cert.pem')}, verify: true` : '';
     lines.push(`tls { cert_file: ${at('cert.pem')}, key_file: ${at('key.pem')}, timeout: 5${verify} }`);
   }
-  if (users !== undefined) lines.push(`authorization { users: [${users.map((user) => `{ nkey: ${user} }`).join(', ')}] }`);
+  const rights = deny === undefined ? '' : `, permissions: { publish: { deny: "${deny}" }, subscribe: ">" }`;
+  if (users !== undefined) lines.push(`authorization { users: [${users.map((user) => `{ nkey: ${user}${rights} }`).join(', ')}] }`);
   return `${lines.join('\n')}\n`;
 }
 
