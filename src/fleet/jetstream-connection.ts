@@ -33,7 +33,7 @@ export interface NatsIdentity {
 
 /** For one server: its name, TCP, TLS and NATS together. */
 const connectMs = 5_000;
-/** For any one question. A cluster that has lost a leader takes some 5 s. */
+/** For any one question. */
 const questionMs = 5_000;
 /** A server that hangs is noticed within the two of them, whatever is under way. */
 const lifePauseMs = 3_000;
@@ -65,7 +65,7 @@ export class JetstreamConnection {
     this.#clock = parts.clock;
     this.nats.closed().then((error) => this.fail(natsErrorOf(this.server, error)));
     this.#watch();
-    this.#listen();
+    this.#listen().catch((error: unknown) => this.fail(natsErrorOf(this.server, error)));
   }
 
   /** Ends it. */
@@ -81,10 +81,10 @@ export class JetstreamConnection {
     this.fail(noLog(`${this.server} was left`));
   }
 
-  /** What the server answers. Rejects with a SidecarError. */
-  async ask<Value>(question: Promise<Value>): Promise<Value> {
+  /** What the server answers. Rejects with a SidecarError, whose cause is `Late` where it has not answered within `ms`. */
+  async ask<Value>(question: Promise<Value>, ms: number = questionMs): Promise<Value> {
     try {
-      return await within({ clock: this.#clock, ms: questionMs }, this.signal, question);
+      return await within({ clock: this.#clock, ms }, this.signal, question);
     } catch (error) {
       throw this.signal.aborted ? this.signal.reason : natsErrorOf(this.server, error);
     }

@@ -56,7 +56,7 @@ export function createJetstreamLink(parts: JetstreamLinkParts): LogLink {
         });
       }
       const error = isNobodys(cause)
-        ? noLog(`${server} has no stream for our records any more: it was deleted`, cause)
+        ? noLog(`${server} has no stream for our records any more: it was deleted, or has lost its leader`, cause)
         : natsErrorOf(server, cause);
       // Refused in words: whoever reads may go on. Everything else is a connection that is of no use.
       if (refusalOf(cause) === undefined) connection.fail(error);

@@ -1,6 +1,7 @@
 // The stream that is the log: found or made, and whether it is what is wanted.
 
 import type { StreamConfig, StreamInfo } from '@nats-io/jetstream';
+import { Late } from '../amqp/deadline.ts';
 import type { JetstreamConnection } from './jetstream-connection.ts';
 import { noLog, refusalOf } from './jetstream-error.ts';
 
@@ -13,6 +14,9 @@ export interface WantedStream {
 }
 
 const notFound = 10059;
+/** The leader of the stream answers. A cluster that has lost it chooses another one within some 5 s, and what was asked before is lost. */
+const lookMs = 1_000;
+const mostLooks = 6;
 const nanosecondsPerMs = 1_000_000;
 
 /**
@@ -27,11 +31,14 @@ export async function findStream(connection: JetstreamConnection, wanted: Wanted
 }
 
 async function lookUp(connection: JetstreamConnection, name: string): Promise<StreamInfo | undefined> {
-  try {
-    return await connection.ask(connection.manager.streams.info(name));
-  } catch (error) {
-    if (error instanceof Error && refusalOf(error.cause) === notFound) return undefined;
-    throw error;
+  for (let left = mostLooks; ; left -= 1) {
+    try {
+      return await connection.ask(connection.manager.streams.info(name), lookMs);
+    } catch (error) {
+      const { cause } = error as Error;
+      if (refusalOf(cause) === notFound) return undefined;
+      if (left === 1 || !(cause instanceof Late)) throw error;
+    }
   }
 }
 

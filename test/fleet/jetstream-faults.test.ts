@@ -133,9 +133,11 @@ describeWithNats('A log in JetStream', () => {
     const reader = held(engineAt(nats.url));
     await reader.append('a');
     await expect.poll(reader.texts, patience).toEqual(['a']);
+    const link = await reader.link();
     await nats.operate(async (manager) => {
       for await (const consumer of manager.consumers.list(stream)) await manager.consumers.delete(stream, consumer.name);
     });
+    await expect.poll(() => link.signal.aborted, patience).toBe(true);
     await reader.append('b');
     await expect.poll(() => reader.texts().at(-1), patience).toBe('b');
     expect(reader.texts()).toEqual(['a', 'a', 'b']);

@@ -29,9 +29,17 @@ const held = (...given: Parameters<typeof hold>): Holder => {
   holders.push(holder);
   return holder;
 };
+let servers: Nats[] = [];
+const started = async (...given: Parameters<typeof startNats>): Promise<Nats> => {
+  const nats = await startNats(...given);
+  servers.push(nats);
+  return nats;
+};
 afterEach(async () => {
   await Promise.all(holders.map((holder) => holder.stop()));
   holders = [];
+  await Promise.all(servers.map((nats) => nats.close()));
+  servers = [];
 });
 
 describeWithNats('The stream of a log', () => {
@@ -173,22 +181,18 @@ describeWithNats('The stream of a log', () => {
 
 describeWithNats('Records of a log', () => {
   it('may be as large as the server takes; a larger one is refused, and nothing else', async () => {
-    const nats = await startNats({ maxPayloadBytes: 8 << 20 });
-    try {
-      const one = held(engineAt(nats.url));
-      const link = await one.link();
-      // More than one pull takes; twice one that is larger than a whole pull.
-      const sizes = [900_000, 900_000, 5 << 20, 900_000, 900_000, 900_000, 900_000, 900_000, 6 << 20, 1, 4 << 20, 0];
-      for (const [n, size] of sizes.entries()) await link.append(Buffer.alloc(size, n));
-      await expect(link.append(Buffer.alloc(9 << 20))).rejects.toMatchObject({ reason: 'RECORD_TOO_LARGE' });
-      await link.append(Buffer.from('last'));
-      await expect.poll(() => one.read.length, patience).toBe(sizes.length + 1);
-      expect(one.read.slice(0, -1).map(({ bytes }) => bytes.length)).toEqual(sizes);
-      expect(one.read.slice(0, -2).every(({ bytes }, n) => bytes[0] === n)).toBe(true);
-      expect(one.links).toEqual([link]);
-    } finally {
-      await nats.close();
-    }
+    const nats = await started({ maxPayloadBytes: 8 << 20 });
+    const one = held(engineAt(nats.url));
+    const link = await one.link();
+    // More than one pull takes; twice one that is larger than a whole pull.
+    const sizes = [900_000, 900_000, 5 << 20, 900_000, 900_000, 900_000, 900_000, 900_000, 6 << 20, 1, 4 << 20, 0];
+    for (const [n, size] of sizes.entries()) await link.append(Buffer.alloc(size, n));
+    await expect(link.append(Buffer.alloc(9 << 20))).rejects.toMatchObject({ reason: 'RECORD_TOO_LARGE' });
+    await link.append(Buffer.from('last'));
+    await expect.poll(() => one.read.length, patience).toBe(sizes.length + 1);
+    expect(one.read.slice(0, -1).map(({ bytes }) => bytes.length)).toEqual(sizes);
+    expect(one.read.slice(0, -2).every(({ bytes }, n) => bytes[0] === n)).toBe(true);
+    expect(one.links).toEqual([link]);
   });
 });
 
@@ -199,16 +203,6 @@ describeWithNats('A server that is no good', () => {
     const seed = Buffer.from(user.getSeed()).toString();
     return `-----BEGIN NATS USER JWT-----\neyJ0.e30.c2ln\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`;
   };
-  let servers: Nats[] = [];
-  const started = async (...given: Parameters<typeof startNats>): Promise<Nats> => {
-    const nats = await startNats(...given);
-    servers.push(nats);
-    return nats;
-  };
-  afterEach(async () => {
-    await Promise.all(servers.map((nats) => nats.close()));
-    servers = [];
-  });
   const secured = (nats: Nats) => `tls://127.0.0.1:${nats.port}`;
 
   it('has no JetStream, which is said', async () => {
