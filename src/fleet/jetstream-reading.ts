@@ -1,9 +1,10 @@
 // Reading a stream from a position on: pulled, so that no more comes than there is room for.
 
-import type { Message } from '@nats-io/transport-node';
+import type { ConsumerConfig } from '@nats-io/jetstream';
 import type { Clock, LogRecord } from '../ports.ts';
 import type { JetstreamConnection } from './jetstream-connection.ts';
 import { noLog } from './jetstream-error.ts';
+import { heartbeatMs, Pulling } from './jetstream-pulling.ts';
 
 /** What is read, and by whom. */
 export interface ReadingParts {
@@ -14,23 +15,9 @@ export interface ReadingParts {
   readonly heard: () => void;
 }
 
-/** One pull: twice as much may be held, with what is being taken. */
-const mostRecords = 500;
-const mostBytes = 4 << 20;
-/** Then the server says that there was no more, and we ask again. */
-const pullMs = 30_000;
-const heartbeatMs = 1_000;
-/** Looks, one each heartbeat, that find nothing: counted, as a process that was stopped is late and not deaf. */
-const mostSilentLooks = 4;
 /** The server forgets who has asked nothing for so long. */
 const forgottenMs = 30_000;
 const nanosecondsPerMs = 1_000_000;
-
-/** Statuses in place of a record, by NATS' own numbers. */
-const heartbeat = 100;
-const nothing = 404;
-const over = 408;
-const conflict = 409;
 
 /**
  * Reads until `stop` aborts, and resolves then; rejects with the reason of the connection's end, or of `take`.
@@ -49,107 +36,52 @@ export async function readStream(
   const ended = AbortSignal.any([stop, connection.signal]);
   const consumer = `sidegate-${nuid.next()}`;
   const inbox = createInbox();
-  const pullSubject = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`;
+  const pulling = new Pulling(inbox, from ?? 0);
 
-  let arrived: LogRecord[] = [];
-  let delivered = 0;
-  let pull: { records: number; bytes: number; isFresh: boolean } | undefined;
-  let isAlone = false;
-  let silentLooks = 0;
   let wake = (): void => undefined;
-
-  const status = (code: number, words: string): void => {
-    if (code === heartbeat) return;
-    const isTooLarge = code === conflict && words.includes('maxbytes');
-    if (code !== nothing && code !== over && !isTooLarge) {
-      connection.fail(noLog(`${server} has ended the reading (${code}): the stream was deleted, or is kept elsewhere now`));
-      return;
-    }
-    // What is larger than a whole pull is asked for alone.
-    isAlone = isTooLarge && (pull?.isFresh ?? false);
-    pull = undefined;
-    wake();
-  };
-  const receive = (message: Message): void => {
-    silentLooks = 0;
-    heard();
-    if (message.subject === inbox) {
-      status(message.headers?.code ?? 0, message.headers?.description.toLowerCase() ?? '');
-      return;
-    }
-    const { position, delivery } = placeOf(message.reply ?? '');
-    delivered += 1;
-    if (delivery !== delivered || !Number.isSafeInteger(position)) {
-      connection.fail(noLog(`a record of ${server} was lost on its way`));
-      return;
-    }
-    // The server begins with the next one where nothing is at `from` yet.
-    if (position >= (from ?? 0)) arrived.push({ position, bytes: message.data });
-    if (pull !== undefined) {
-      pull.isFresh = false;
-      pull.records -= 1;
-      pull.bytes -= message.size();
-      if (pull.records === 0 || pull.bytes <= 0) pull = undefined;
-    }
-    wake();
-  };
-  const ask = (): void => {
-    pull = isAlone
-      ? { records: 1, bytes: Number.POSITIVE_INFINITY, isFresh: true }
-      : { records: mostRecords, bytes: mostBytes, isFresh: true };
-    silentLooks = 0;
-    const request = {
-      batch: pull.records,
-      ...(!isAlone && { max_bytes: mostBytes }),
-      expires: pullMs * nanosecondsPerMs,
-      idle_heartbeat: heartbeatMs * nanosecondsPerMs,
-    };
-    isAlone = false;
-    nats.publish(pullSubject, JSON.stringify(request), { reply: inbox });
-  };
-  const listen = async (): Promise<void> => {
-    while (!ended.aborted) {
-      // Rejects at the end, which the loop sees.
-      await clock.delay(heartbeatMs, ended).catch(() => undefined);
-      if (pull === undefined || ended.aborted) continue;
-      silentLooks += 1;
-      if (silentLooks > mostSilentLooks) connection.fail(noLog(`${server} gives no records, and no sign of life, to who reads`));
-    }
-  };
   const awoken = (): Promise<void> =>
     new Promise((resolve) => {
       wake = resolve;
       if (ended.aborted) resolve();
     });
-
   const end = (): void => wake();
   ended.addEventListener('abort', end, { once: true });
-  const subscription = nats.subscribe(inbox, { callback: (error, message) => (error ? undefined : receive(message)) });
+
+  const judge = (fault: string | undefined): void => {
+    if (fault !== undefined) connection.fail(noLog(`${server} ${fault}`));
+  };
+  const ask = (): void => {
+    const request = pulling.next();
+    if (request !== undefined) nats.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, request, { reply: inbox });
+  };
+  const look = async (): Promise<void> => {
+    while (!ended.aborted) {
+      // Rejects at the end, which the loop sees.
+      await clock.delay(heartbeatMs, ended).catch(() => undefined);
+      judge(pulling.look());
+    }
+  };
+
+  let subscription: { unsubscribe(): void } | undefined;
   try {
     ended.throwIfAborted();
-    const config = {
-      name: consumer,
-      ack_policy: 'none',
-      replay_policy: 'instant',
-      inactive_threshold: forgottenMs * nanosecondsPerMs,
-      mem_storage: true,
-      num_replicas: 1,
-      ...(from === undefined || from === 0
-        ? { deliver_policy: 'all' as const }
-        : { deliver_policy: 'by_start_sequence' as const, opt_start_seq: from }),
-    } as const;
-    await connection.ask(manager.consumers.add(stream, config));
-    listen();
+    subscription = nats.subscribe(inbox, {
+      callback: (error, message) => {
+        // What is refused is the end of the connection, which says so itself.
+        if (error) return;
+        heard();
+        judge(pulling.receive(message));
+        wake();
+      },
+    });
+    await connection.ask(manager.consumers.add(stream, consumerOf(consumer, from)));
+    look();
     while (!ended.aborted) {
-      if (pull === undefined) ask();
-      if (arrived.length === 0) {
-        await awoken();
-        continue;
-      }
-      const batch = arrived;
-      arrived = [];
-      if (pull === undefined) ask();
-      await take(batch);
+      const batch = pulling.arrived();
+      // The next ones come while these are taken.
+      ask();
+      if (batch.length === 0) await awoken();
+      else await take(batch);
     }
     ended.throwIfAborted();
   } catch (error) {
@@ -158,16 +90,21 @@ export async function readStream(
   } finally {
     ended.removeEventListener('abort', end);
     if (!connection.signal.aborted) {
-      subscription.unsubscribe();
+      subscription?.unsubscribe();
       // Nobody waits for it: where it fails the server forgets it by itself.
       manager.consumers.delete(stream, consumer).catch((_error: unknown) => undefined);
     }
   }
 }
 
-/** A record comes with the subject that it would be acknowledged on, `$JS.ACK.….<position>.<delivery>.<time>.<pending>`, in two forms. */
-function placeOf(reply: string): { readonly position: number; readonly delivery: number } {
-  const parts = reply.split('.');
-  const at = parts.length < 11 ? 5 : 7;
-  return { position: Number(parts[at]), delivery: Number(parts[at + 1]) };
+function consumerOf(name: string, from: number | undefined): ConsumerConfig {
+  return {
+    name,
+    ack_policy: 'none',
+    replay_policy: 'instant',
+    inactive_threshold: forgottenMs * nanosecondsPerMs,
+    mem_storage: true,
+    num_replicas: 1,
+    ...(from === undefined || from === 0 ? { deliver_policy: 'all' } : { deliver_policy: 'by_start_sequence', opt_start_seq: from }),
+  };
 }
