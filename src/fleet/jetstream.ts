@@ -35,7 +35,7 @@ const pauses = { firstMs: 500, longestMs: 10_000 } as const;
  * `health` says so. Positions are the stream's sequence numbers.
  *
  * JetStream confirms a record before its disk has it for sure (it syncs every two minutes). Where a power cut must not take confirmed
- * records along, have three replicas in zones that do not fail together, or `sync_interval: always` in the server's configuration. What
+ * records along, have three replicas in zones that do not fail together, or `sync_interval: always` in the configuration of a server from 2.10 on. What
  * is lost all the same is noticed by who reads, and published again from the journals.
  *
  * Its user needs to publish to `<stream>.entries` and `$JS.API.>` (of the stream: STREAM.INFO and STREAM.CREATE, CONSUMER.CREATE,
