@@ -35,8 +35,8 @@ const pauses = { firstMs: 500, longestMs: 10_000 } as const;
  * `health` says so. Positions are the stream's sequence numbers.
  *
  * JetStream confirms a record before its disk has it for sure (it syncs every two minutes). Where a power cut must not take confirmed
- * records along, have three replicas in zones that do not fail together, or `sync_interval: always` in the configuration of a server from 2.10 on. What
- * is lost all the same is noticed by who reads, and published again from the journals.
+ * records along, have three replicas in zones that do not fail together, or, from server 2.10 on, `sync_interval: always` in its
+ * configuration. What is lost all the same is noticed by who reads, and published again from the journals.
  *
  * Its user needs to publish to `<stream>.entries` and `$JS.API.>` (of the stream: STREAM.INFO and STREAM.CREATE, CONSUMER.CREATE,
  * CONSUMER.MSG.NEXT and CONSUMER.DELETE), and to subscribe to `_INBOX.>`. Connects to nothing before `run`.
