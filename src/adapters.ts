@@ -3,6 +3,7 @@
 import type {
   CachingConfig,
   ClientAuth as ClientAuthConfig,
+  FleetConfig,
   IntrospectionIssuer,
   IssuerConfig,
   JwtIssuer,
@@ -12,6 +13,7 @@ import type {
 } from './config/types.ts';
 import type { LifeRules } from './core/decision.ts';
 import type { DeploymentKey } from './core/tag.ts';
+import { createRabbitmqStream } from './fleet/rabbitmq-stream.ts';
 import { createJwtFormat } from './formats/jwt.ts';
 import { createKeystoneFormat } from './formats/keystone.ts';
 import { createOpaqueFormat } from './formats/opaque.ts';
@@ -21,7 +23,18 @@ import { createMemoryJournal } from './journal/memory.ts';
 import { busQueueName } from './news/bus/queue.ts';
 import { createKeystoneBus } from './news/keystone-bus.ts';
 import { createRevocationEvents } from './news/keystone-revocation-events.ts';
-import type { Clock, Journal, Logger, NewsSource, ProjectStanding, SharedCache, Telemetry, TokenFormat, Upstream } from './ports.ts';
+import type {
+  Clock,
+  Engine,
+  Journal,
+  Logger,
+  NewsSource,
+  ProjectStanding,
+  SharedCache,
+  Telemetry,
+  TokenFormat,
+  Upstream,
+} from './ports.ts';
 import type { Issuer } from './service/issuer.ts';
 import { createMemcached } from './shared-cache/memcached.ts';
 import type { ClientAuth } from './upstreams/client-auth.ts';
@@ -59,6 +72,18 @@ export interface Adapters {
   journal(dir: string | undefined, deps: { readonly clock: Clock }): Promise<Journal>;
   /** The tier that sidecars share; undefined where none is configured. */
   sharedCache(config: SharedConfig, deps: SharedCacheDeps): SharedCache | undefined;
+  /** What carries entries between sidecars; undefined where nothing does. */
+  engine(config: FleetConfig, deps: EngineDeps): Engine | undefined;
+}
+
+/** What an engine needs of the world. */
+export interface EngineDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Who we are, for the operator of the log. */
+  readonly name: string;
+  /** For how long a record may matter to somebody, in milliseconds. */
+  readonly retentionMs: number;
 }
 
 /** What a shared tier needs of the world. */
@@ -82,8 +107,15 @@ export const adapters: Adapters = {
     return config.kind === 'keystone' ? keystoneIssuer(config, deps) : introspectionIssuer(config, deps);
   },
   sharedCache: (config, { keys, ...deps }) => (config.servers.length === 0 ? undefined : createMemcached({ ...config, keys }, deps)),
+  engine,
   journal: (dir, deps) => (dir === undefined ? Promise.resolve(createMemoryJournal(deps)) : openLevelJournal({ dir, ...deps })),
 };
+
+function engine(config: FleetConfig, { clock, log, name, retentionMs }: EngineDeps): Engine | undefined {
+  const connectionName = `sidegate ${name} fleet`;
+  if (config.kind === 'rabbitmq') return createRabbitmqStream({ ...config, connectionName, retentionMs }, { clock, log });
+  return undefined;
+}
 
 function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDeps): OpenIssuer {
   const keys = config.keys.kind === 'file' ? { kind: 'file' as const, path: config.keys.file.path } : config.keys;

@@ -2,13 +2,14 @@
 
 import type { Config } from './config/types.ts';
 import type { DeploymentKey, Tagger } from './core/tag.ts';
-import type { Clock, Journal, SharedCache, Telemetry } from './ports.ts';
+import type { Clock, Engine, Journal, SharedCache, Telemetry } from './ports.ts';
 import { Authorities } from './service/authorities.ts';
 import { Catalogs } from './service/catalogs.ts';
 import { refreshLifeMs } from './service/compaction.ts';
 import { Degradations } from './service/degradation.ts';
 import { FactsStore } from './service/facts.ts';
 import { Finder } from './service/finder.ts';
+import { Fleet } from './service/fleet/fleet.ts';
 import { Invalidations } from './service/invalidations.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
 import type { CachingLimits } from './service/kept-facts.ts';
@@ -37,6 +38,9 @@ export interface FlowParts {
   readonly journal: Journal;
   /** The tier that sidecars share, where there is one. */
   readonly shared: SharedCache | undefined;
+  /** What carries entries between sidecars, where something does; and what they know this one by. */
+  readonly engine: Engine | undefined;
+  readonly name: string;
   /** Aborts when the sidecar drains. */
   readonly draining: AbortSignal;
   /** Aborts when what runs beside the calls ends. Many listen to it. */
@@ -57,6 +61,7 @@ export interface Flows {
   readonly revoker: Revoker;
   readonly watchers: Watchers;
   readonly news: NewsRoom;
+  readonly fleet: Fleet | undefined;
 }
 
 /** Of the memory tier, what service catalogs may take: they are dropped first, as many tokens share one (S1). */
@@ -137,6 +142,25 @@ export function createFlows(parts: FlowParts): Flows {
     clockRead: (issuer, offsetMs) => authorities.clockRead(issuer, offsetMs),
     stop: parts.stopping,
   });
+  const fleet =
+    parts.engine &&
+    new Fleet({
+      engine: parts.engine,
+      name: parts.name,
+      journal,
+      invalidations,
+      degradations,
+      issuers,
+      tagger,
+      keys: parts.keys,
+      clock,
+      telemetry,
+      random: Math.random,
+      maxLagMs: config.maxLagMs,
+      wideWindowMs: caching.wideWindowMs,
+      refreshLifeMs: lifeMs,
+      stop: parts.stopping,
+    });
   const facts = new FactsStore({
     invalidations,
     authorities,
@@ -207,5 +231,5 @@ export function createFlows(parts: FlowParts): Flows {
     maxWatchers: config.watch.maxWatchers,
     draining,
   });
-  return { issuers, degradations, invalidations, facts, catalogs, tier, finder, validator, forwarding, revoker, watchers, news };
+  return { issuers, degradations, invalidations, facts, catalogs, tier, finder, validator, forwarding, revoker, watchers, news, fleet };
 }

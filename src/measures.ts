@@ -2,7 +2,7 @@
 
 import type { Flows } from './flows.ts';
 import type { Clock, DependencyHealth, Telemetry } from './ports.ts';
-import { causeOf, degradedCauses } from './service/degradation.ts';
+import { causeOf, degradedCauses, fleetSource } from './service/degradation.ts';
 import type { Issuer } from './service/issuer.ts';
 import type { RecipientStatus } from './service/telling/recipient.ts';
 
@@ -87,7 +87,9 @@ export async function observe(
       }
     }
     // That it is looked at is also what has a line told of lag that nobody has asked about.
-    for (const { issuer, name, isBehind } of degradations.sources()) tellHealth(`news/${issuer}/${name}`, !isBehind);
+    for (const { issuer, name, isBehind } of degradations.sources()) {
+      tellHealth(name === fleetSource ? 'fleet' : `news/${issuer}/${name}`, !isBehind);
+    }
     if (turn % 30 === 0) bytes = await invalidations.journal.sizeBytes().catch(() => Number.NaN);
     await clock.delay(1000, signal).catch(() => undefined);
   }

@@ -185,6 +185,8 @@ export interface Journal {
    * entry was learned before `floorMs`. Answers how many were forgotten.
    */
   compact(times: { readonly nowMs: number; readonly floorMs: number }): Promise<number>;
+  /** The next entry's revision is above `head`, which no entry has: cursors that were given before a copy was restored stay behind it. */
+  skipTo(head: Revision): Promise<void>;
   /** Small values of the sidecar's own, durable when it resolves. */
   note(name: string, value: string): Promise<void>;
   noted(name: string): Promise<string | undefined>;

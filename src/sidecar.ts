@@ -18,6 +18,7 @@ import { type Operations, startOperations } from './rpc/operations.ts';
 import { Health, type ServerParts } from './rpc/server.ts';
 import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
+import { type Issuer, longestLifeMs } from './service/issuer.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
 
 // What an adapter outside of this repository is written with. What is of the core itself is in `sidegate/core`.
@@ -38,8 +39,11 @@ export type {
   Clock,
   ClockReading,
   DependencyHealth,
+  Engine,
   Journal,
   Logger,
+  LogLink,
+  LogRecord,
   News,
   NewsInvalidation,
   NewsSink,
@@ -97,6 +101,7 @@ export const systemClock: Clock = {
 
 /** How long a start waits for the news to catch up before it serves without, in milliseconds. */
 const longestCatchUpMs = 30_000;
+const longestRetentionMs = 365 * 86_400_000;
 /** How long a start that hangs is waited for when it is told to stop, in milliseconds. */
 const longestStartMs = 5000;
 
@@ -160,9 +165,13 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   if (shared) opened.keep(shared, 'shared tier', () => shared.close());
   const news = open.map(({ issuer, news: sources = [], project }) => ({ issuer, sources, project }));
   const signals = { draining: draining.signal, stopping: background.stopping };
-  const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, news, journal, shared, ...signals });
+  const { name } = state;
+  const retentionMs = logRetentionMs(config, issuers);
+  const engine = adapters.engine(config.fleet, { clock, log: telemetry.log, name, retentionMs });
+  const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, news, journal, shared, engine, name, ...signals });
   await flows.invalidations.load();
   await flows.forwarding.load();
+  await flows.fleet?.load();
   opened.keep(background, 'background', () => background.close());
   runFlows(flows, background);
   const served = serverParts(parts, state, { flows, tagger });
@@ -170,31 +179,35 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   measure(flows, telemetry, clock);
   const tellHealth = (name: string, isWell: boolean): void => health.set(name, isWell);
   background.run('observe', (stopping) => observe(flows, { telemetry, clock, tellHealth }, stopping));
-  if (flows.news.isCaughtUp) serve();
+  if (isCaughtUp()) serve();
   else background.run('catch-up', (stopping) => serveOnceCaughtUp(stopping));
   return { socket, tcp, operations, ...faces, stopped: untilDrained() };
 
   /** It answers already. Whether it is relied on waits for what the news have to tell of the time when it was not there (S13). */
   async function serveOnceCaughtUp(stopping: AbortSignal): Promise<void> {
-    telemetry.log.info({ name: state.name, socket, tcp, operations, ...faces }, 'answering; not serving before the news have caught up');
+    telemetry.log.info({ name, socket, tcp, operations, ...faces }, 'answering; not serving before the news have caught up');
     const late = new AbortController();
     const leave = (): void => late.abort();
     for (const ending of [stopping, signal]) ending.addEventListener('abort', leave, { once: true });
     if (signal.aborted) leave();
-    await Promise.race([flows.news.caughtUp(late.signal), clock.delay(longestCatchUpMs, late.signal)]).catch(() => undefined);
+    const caughtUp = Promise.all([flows.news.caughtUp(late.signal), flows.fleet?.caughtUp(late.signal)]);
+    await Promise.race([caughtUp, clock.delay(longestCatchUpMs, late.signal)]).catch(() => undefined);
+    caughtUp.catch(() => undefined);
     const isEnding = late.signal.aborted;
     leave();
     if (isEnding) return;
-    if (!flows.news.isCaughtUp)
-      telemetry.log.warn({ name: state.name }, 'the news have not caught up: when_degraded says what is answered');
+    if (!isCaughtUp()) telemetry.log.warn({ name }, 'the news have not caught up: when_degraded says what is answered');
     serve();
+  }
+
+  function isCaughtUp(): boolean {
+    return flows.news.isCaughtUp && flows.fleet?.isCaughtUp !== false;
   }
 
   function serve(): void {
     state.isServing = true;
     health.setServing(true);
     const names = issuers.map((issuer) => issuer.name);
-    const { name } = state;
     telemetry.log.info({ name, version: readVersion(), socket, tcp, operations, ...faces, journal: journal.id, issuers: names }, 'serving');
   }
 
@@ -239,10 +252,11 @@ function openIssuers({ config, clock, telemetry, adapters, opened }: Parts, name
 }
 
 /** What runs beside the calls stops after them, not with the sidecar's signal: a draining sidecar still answers. */
-function runFlows({ invalidations, issuers, forwarding, revoker, news }: Flows, background: Background): void {
+function runFlows({ invalidations, issuers, forwarding, revoker, news, fleet }: Flows, background: Background): void {
   background.run('invalidations', (stopping) => invalidations.run(stopping));
   background.run('forwarding', (stopping) => forwarding.run(stopping));
   background.run('news', () => news.run());
+  if (fleet) background.run('fleet', (stopping) => fleet.run(stopping));
   for (const { name, format } of issuers) {
     background.run(`issuer/${name}`, async (stopping) => {
       // A key has left its issuer's set: what it signed is verified again (S8).
@@ -261,6 +275,12 @@ function runFlows({ invalidations, issuers, forwarding, revoker, news }: Flows, 
   }
 }
 
+/** As long as the longest entry matters; of endless tokens nothing is forgotten, and no log keeps everything: a year. */
+function logRetentionMs({ limits, caching }: Config, issuers: readonly Issuer[]): number {
+  const entriesMs = Math.max(longestLifeMs(issuers), caching.catalog.timeMs) + limits.skewMs;
+  return Math.min(entriesMs, longestRetentionMs);
+}
+
 interface Served {
   readonly flows: Flows;
   readonly tagger: Tagger;
@@ -269,7 +289,7 @@ interface Served {
 function serverParts({ config, clock, telemetry }: Parts, state: State, { flows, tagger }: Served): ServerParts {
   const { caching, limits } = config;
   const { name, startedAtMs } = state;
-  const { validator, revoker, watchers, invalidations, facts, catalogs, finder } = flows;
+  const { validator, revoker, watchers, invalidations, facts, catalogs, finder, fleet } = flows;
   const memoryBytes = caching.memory.maxSizeBytes;
   return {
     service: {
@@ -279,6 +299,7 @@ function serverParts({ config, clock, telemetry }: Parts, state: State, { flows,
       invalidations,
       callers: new Callers(config.callers, validator),
       finder,
+      fleet,
       facts,
       catalogs,
       handles: caching.enabled && caching.handles.enabled,

@@ -36,7 +36,18 @@ async function stageOf(): Promise<Stage> {
   const config = { ...defaultConfig(), maxLagMs: 10_000 };
   const draining = new AbortController();
   const issuers = [createFakeIssuer().issuer];
-  const parts = { config, clock, telemetry, keys, tagger: createTagger(keys), issuers, journal, shared: undefined };
+  const parts = {
+    config,
+    clock,
+    telemetry,
+    keys,
+    tagger: createTagger(keys),
+    issuers,
+    journal,
+    shared: undefined,
+    engine: undefined,
+    name: 'a',
+  };
   const flows = createFlows({ ...parts, news: [], draining: draining.signal, stopping: draining.signal });
   await flows.invalidations.load();
   measure(flows, telemetry, clock);

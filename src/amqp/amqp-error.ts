@@ -29,6 +29,9 @@ export function amqpErrorOf(server: string, cause: unknown): AmqpError {
   if (cause instanceof Late) return new AmqpError(`${server} gave ${cause.message}`, { cause });
   const text = cause instanceof Error ? cause.message : '';
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  if (code === 541 && text.includes('feature flag is disabled')) {
+    return new AmqpError(`${server} has no queues of that type: their feature flag is disabled (541)`, { replyCode: 541, cause });
+  }
   if (typeof code === 'number') return new AmqpError(`${server} ${replies[code] ?? `failed (${code})`}`, { replyCode: code, cause });
   // During the handshake amqplib tells in words alone.
   if (text.includes('ACCESS_REFUSED')) return new AmqpError(`${server} refuses the user or the password (403)`, { replyCode: 403, cause });

@@ -1,9 +1,10 @@
 // One connection to RabbitMQ that stands: what is asked over it has a deadline, and it ends once, for one reason.
 
-import type { Channel, ChannelModel, ConfirmChannel, ConsumeMessage, Options } from 'amqplib';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../ports.ts';
 import { AmqpError, amqpErrorOf } from './amqp-error.ts';
 import { Late, within } from './deadline.ts';
+import { createPublisher, type Publisher } from './publisher.ts';
 
 /** What a link is made of. */
 export interface LinkParts {
@@ -17,6 +18,8 @@ export interface LinkParts {
   readonly works: () => void;
   /** Is told when `isBlocked` changes. */
   readonly blocked: () => void;
+  /** One more connection to the same server; `purpose`: what its operator sees it is for. Not after this one has ended. */
+  readonly another: (purpose: string) => Promise<AmqpLink>;
 }
 
 /** A message from the queue that is read. */
@@ -25,20 +28,17 @@ export type Delivery = ConsumeMessage;
 /** Takes one message. `acknowledge`: it need not come again. Once the connection has ended that does nothing: it will come again. */
 export type Take = (delivery: Delivery, acknowledge: () => void) => void;
 
-/** Who publishes, and is told what has come of it. */
-export interface Publisher {
-  /**
-   * An empty message of that id, which no disk needs to keep. Resolves when the broker has it, and says whether any queue has. Throws
-   * AmqpError where the broker will not take it; then this publisher is over.
-   */
-  publish(exchange: string, routingKey: string, id: string): Promise<'routed' | 'returned'>;
-  close(): Promise<void>;
+/** What reads a queue. */
+export interface Consumer {
+  /** That one, and all that were given before it, need not come again. Does nothing once it has been stopped, or the connection has ended. */
+  acknowledgeThrough(delivery: Delivery): void;
+  /** Nothing is given from the call on; what was not acknowledged may come again. Throws AmqpError. */
+  stop(): Promise<void>;
 }
 
 /** For any one question; RabbitMQ answers within milliseconds, one with its disk full of work within seconds. */
 const operationMs = 10_000;
 const goodbyeMs = 1_000;
-const empty = Buffer.from('{}');
 
 /** A connection, made by `createAmqp`. */
 export class AmqpLink {
@@ -46,9 +46,12 @@ export class AmqpLink {
   /** Aborts with an AmqpError when it has ended. */
   readonly signal: AbortSignal;
   readonly works: () => void;
+  /** Resolves when it is blocked for the first time. */
+  readonly whenBlocked: Promise<void>;
   readonly #parts: LinkParts;
   #asking: Promise<Channel> | undefined;
-  #isBlocked = false;
+  /** Undefined: it is blocked. */
+  #listensSinceMs: number | undefined;
   #isLeaving = false;
 
   constructor(parts: LinkParts) {
@@ -57,6 +60,7 @@ export class AmqpLink {
     this.server = server;
     this.signal = ended.signal;
     this.works = parts.works;
+    this.#listensSinceMs = parts.clock.monotonicMs();
     // The last words: without a listener an 'error' would end the process.
     let lastWords: unknown;
     model.on('error', (error) => {
@@ -64,8 +68,13 @@ export class AmqpLink {
     });
     model.on('close', (error) => this.fail(amqpErrorOf(server, lastWords ?? error)));
     model.on('handler-error', (error) => this.fail(new AmqpError('a fault of ours', { cause: error })));
+    let tellBlocked = (): void => undefined;
+    this.whenBlocked = new Promise((resolve) => {
+      tellBlocked = resolve;
+    });
     const block = (is: boolean): void => {
-      this.#isBlocked = is;
+      if (is) tellBlocked();
+      this.#listensSinceMs = is ? undefined : parts.clock.monotonicMs();
       parts.blocked();
     };
     model.on('blocked', () => block(true));
@@ -77,7 +86,17 @@ export class AmqpLink {
    * asked is answered meanwhile, and nothing that is acknowledged is noticed.
    */
   get isBlocked(): boolean {
-    return this.#isBlocked;
+    return this.#listensSinceMs === undefined;
+  }
+
+  /** The moment (monotonic) from which on RabbitMQ has read what we send; undefined: it is blocked. */
+  get listensSinceMs(): number | undefined {
+    return this.#listensSinceMs;
+  }
+
+  /** One more connection to the same server, `purpose` in its name. It ends by itself, or by whoever asked for it. Throws AmqpError. */
+  another(purpose: string): Promise<AmqpLink> {
+    return this.#parts.another(purpose);
   }
 
   /** Ends it. */
@@ -114,50 +133,58 @@ export class AmqpLink {
   }
 
   /**
-   * Reads `queue`, `prefetch` messages ahead of what is acknowledged. `take` may be called before this resolves. When the queue is
-   * deleted, or the reading ends in another way, the connection fails.
+   * Reads `queue`, `prefetch` messages ahead of what is acknowledged. `take` may be called before this resolves. `about`: arguments of the
+   * reading, as RabbitMQ has them. Throws AmqpError where it is refused. When the queue is deleted, or the reading ends in another way
+   * than by its `stop`, the connection fails.
    */
-  async consume(queue: string, prefetch: number, take: Take): Promise<void> {
+  async consume(queue: string, prefetch: number, take: Take, about: Readonly<Record<string, unknown>> = {}): Promise<Consumer> {
     const channel = await this.#open(() => this.#parts.model.createChannel());
+    let state: 'opening' | 'reading' | 'closed' | 'stopped' = 'opening';
     let lastWords: unknown;
     channel.on('error', (error) => {
       lastWords = error;
     });
-    channel.on('close', () => this.fail(amqpErrorOf(this.server, lastWords)));
-    await this.#timed(channel.prefetch(prefetch));
-    const consuming = channel.consume(queue, (delivery) => {
-      if (delivery === null) {
-        this.fail(new AmqpError(`${this.server} has no queue for us any more: it was deleted`));
-      } else if (!this.signal.aborted) {
-        take(delivery, () => {
-          if (!this.signal.aborted && !this.#isLeaving) channel.ack(delivery);
-        });
-      }
+    channel.on('close', () => {
+      if (state === 'reading') this.fail(amqpErrorOf(this.server, lastWords));
+      // What closes it before it is granted is told to whoever asked.
+      if (state === 'opening') state = 'closed';
     });
+    const acknowledge = (delivery: Delivery, how: 'alone' | 'through'): void => {
+      const isOver = this.signal.aborted || this.#isLeaving || state === 'stopped' || state === 'closed';
+      if (!isOver) channel.ack(delivery, how === 'through');
+    };
+    await this.#timed(channel.prefetch(prefetch));
+    const consuming = channel.consume(
+      queue,
+      (delivery) => {
+        if (state === 'stopped') return;
+        if (delivery === null) this.fail(new AmqpError(`${this.server} has no queue for us any more: it was deleted`));
+        else if (!this.signal.aborted) take(delivery, () => acknowledge(delivery, 'alone'));
+      },
+      { arguments: about },
+    );
     await this.#timed(consuming);
+    if (hasClosed()) this.fail(amqpErrorOf(this.server, lastWords));
+    else state = 'reading';
+    return {
+      acknowledgeThrough: (delivery) => acknowledge(delivery, 'through'),
+      stop: async () => {
+        if (state !== 'reading' || this.signal.aborted) return;
+        state = 'stopped';
+        await this.#timed(channel.close());
+      },
+    };
+
+    // Asked by a function: it changes while something is waited for.
+    function hasClosed(): boolean {
+      return state === 'closed';
+    }
   }
 
   /** A channel of its own to publish on: what is refused closes it. */
   async publisher(): Promise<Publisher> {
-    const channel: ConfirmChannel = await this.#open(() => this.#parts.model.createConfirmChannel());
-    let refusal: unknown;
-    channel.on('error', (error) => {
-      refusal = error;
-    });
-    const returned = new Set<string>();
-    channel.on('return', ({ properties }) => returned.add(String(properties.messageId)));
-    return {
-      publish: async (exchange, routingKey, id) => {
-        const options: Options.Publish = { mandatory: true, persistent: false, messageId: id, contentType: 'application/json' };
-        const confirmed = new Promise<void>((resolve, reject) => {
-          channel.publish(exchange, routingKey, empty, options, (error) => (error ? reject(refusal ?? error) : resolve()));
-        });
-        await this.#timed(confirmed);
-        // It comes before the confirmation.
-        return returned.delete(id) ? 'returned' : 'routed';
-      },
-      close: () => this.#timed(channel.close()),
-    };
+    const channel = await this.#open(() => this.#parts.model.createConfirmChannel());
+    return createPublisher({ channel, server: this.server, signal: this.signal, timed: (work) => this.#timed(work) });
   }
 
   async #open<Kind extends Channel>(create: () => Promise<Kind>): Promise<Kind> {

@@ -117,7 +117,8 @@ export function createAmqp(options: AmqpOptions, deps: AmqpDeps): Amqp {
     }
   }
 
-  async function connectTo(broker: Broker, { vhost, secured, signal }: Way): Promise<AmqpLink> {
+  async function connectTo(broker: Broker, way: Way): Promise<AmqpLink> {
+    const { vhost, secured, signal, purpose } = way;
     const { host, port, username, password } = broker;
     const server = `RabbitMQ at ${host.includes(':') ? `[${host}]` : host}:${port}`;
     const ended = new AbortController();
@@ -139,13 +140,15 @@ export function createAmqp(options: AmqpOptions, deps: AmqpDeps): Amqp {
       noDelay: true,
       keepAlive: true,
       keepAliveDelay: keepAliveMs,
-      clientProperties: { connection_name: options.connectionName },
+      clientProperties: { connection_name: [options.connectionName, purpose].filter(Boolean).join(' ') },
       // The only way to the socket before amqplib gives it away, and to one that answers nothing any more.
       signal: ended.signal,
     };
     // Made where the connection opens: what the broker says next must find somebody who listens.
+    const another = (what: string): Promise<AmqpLink> =>
+      connectTo(broker, { ...way, purpose: what, signal: AbortSignal.any([signal, ended.signal]) });
     const opening = connect(target, socket).then(
-      (model: ChannelModel) => new AmqpLink({ clock, server, model, ended, works, blocked: changed }),
+      (model: ChannelModel) => new AmqpLink({ clock, server, model, ended, works, blocked: changed, another }),
     );
     try {
       return await within({ clock, ms: connectMs }, signal, opening);
@@ -187,6 +190,8 @@ interface Way {
   readonly vhost: string;
   readonly secured: SocketOptions | undefined;
   readonly signal: AbortSignal;
+  /** What the broker's operator sees beside our name. */
+  readonly purpose?: string;
 }
 
 /** Undefined: in clear. Throws where the URL forbids what the configuration wants: a password in clear is worse than no news. */

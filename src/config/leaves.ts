@@ -100,6 +100,15 @@ export function label(): z.ZodType<string> {
     .meta(about(error));
 }
 
+/** Of a RabbitMQ stream or a JetStream stream: what both allow, and what needs no escape. */
+export function logName(): z.ZodType<string> {
+  const error = 'must be a name of 1 to 64 letters, digits, "_" and "-"';
+  return z
+    .string({ error })
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, error)
+    .meta(about(error));
+}
+
 /** One line of text of somebody else's choice. */
 export function text(max: number): z.ZodType<string> {
   const error = `must be text of 1 to ${max} characters on one line (in quotes where it looks like a number)`;

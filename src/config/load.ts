@@ -102,6 +102,7 @@ function judge(document: ConfigDocument, files: Files, purpose: 'serve' | 'dev')
     caching: means(parts.caching, 'caching'),
     journal: means(parts.journal, 'journal'),
     maxLagMs: means(parts.max_lag, 'max_lag'),
+    fleet: means(parts.fleet, 'fleet'),
     watch: means(parts.watch, 'watch'),
     limits: means(parts.limits, 'limits'),
   };

@@ -1,11 +1,13 @@
 // The rules between settings: what each of them alone cannot say.
 
 import type { Path } from './document.ts';
+import { fleetDoubts, fleetRules } from './fleet.ts';
 import { sharedDoubts, sharedRules } from './shared-rules.ts';
 import type {
   Address,
   CachingConfig,
   CallerRule,
+  FleetConfig,
   IssuerConfig,
   KeystoneIssuer,
   LimitsConfig,
@@ -31,6 +33,7 @@ export interface Parts {
   readonly caching?: CachingConfig | undefined;
   readonly journal?: { readonly dir: string | undefined } | undefined;
   readonly maxLagMs?: number | undefined;
+  readonly fleet?: FleetConfig | undefined;
   readonly watch?: WatchConfig | undefined;
   readonly limits?: LimitsConfig | undefined;
 }
@@ -46,13 +49,14 @@ export function brokenRules(parts: Parts, purpose: 'serve' | 'dev'): readonly Fi
     ...settleRules(parts),
     ...(parts.caching ? cachingRules(parts.caching) : []),
     ...sharedRules(parts),
+    ...fleetRules(parts),
     ...timeAndSizeRules(parts),
   ];
 }
 
 /** What may be, but is probably not meant. */
 export function doubts(parts: Parts): readonly Finding[] {
-  const found: Finding[] = [...sharedDoubts(parts)];
+  const found: Finding[] = [...sharedDoubts(parts), ...fleetDoubts(parts)];
   const hasExpiredFace = parts.listen?.keystone?.allowExpired === true;
   for (const [index, issuer] of parts.issuers.entries()) {
     for (const [name, url] of urlsOf(issuer)) {

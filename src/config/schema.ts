@@ -1,6 +1,7 @@
 // All parts of the configuration together: their names, their JSON Schema, their defaults.
 
 import * as z from 'zod';
+import { fleetSection } from './fleet.ts';
 import { issuersSection } from './issuers.ts';
 import { type Files, mapping, type Section } from './leaves.ts';
 import * as sections from './sections.ts';
@@ -17,6 +18,7 @@ export const parts: {
   readonly journal: Section<Config['journal']>;
   readonly max_lag: Section<Config['maxLagMs']>;
   readonly when_degraded: Section<Config['whenDegraded']>;
+  readonly fleet: Section<Config['fleet']>;
   readonly watch: Section<Config['watch']>;
   readonly limits: Section<Config['limits']>;
   readonly audit: Section<Config['audit']>;
@@ -32,6 +34,7 @@ export const parts: {
   journal: sections.journalSection,
   max_lag: sections.maxLagSection,
   when_degraded: sections.whenDegradedSection,
+  fleet: fleetSection,
   watch: sections.watchSection,
   limits: sections.limitsSection,
   audit: sections.auditSection,
@@ -58,6 +61,7 @@ export function configOf(written: Readonly<Record<string, unknown>>, files: File
     journal: parts.journal.read(written['journal'], files),
     maxLagMs: parts.max_lag.read(written['max_lag'], files),
     whenDegraded: parts.when_degraded.read(written['when_degraded'], files),
+    fleet: parts.fleet.read(written['fleet'], files),
     watch: parts.watch.read(written['watch'], files),
     limits: parts.limits.read(written['limits'], files),
     audit: parts.audit.read(written['audit'], files),

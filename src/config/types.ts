@@ -19,11 +19,26 @@ export interface Config {
   /** What is answered about an issuer whose news are behind (S13). */
   readonly whenDegraded: DegradedPolicy;
   readonly watch: WatchConfig;
+  readonly fleet: FleetConfig;
   readonly limits: LimitsConfig;
   readonly audit: AuditConfig;
   readonly logging: LoggingConfig;
   readonly shutdown: ShutdownConfig;
 }
+
+/** The log through which sidecars exchange what was invalidated. `missing`: named, and not configured, which no valid configuration is. */
+export type FleetConfig =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'missing'; readonly engine: 'rabbitmq' | 'jetstream' }
+  | { readonly kind: 'rabbitmq'; readonly transportUrl: Secret; readonly stream: string; readonly tls: ServerTlsConfig }
+  | {
+      readonly kind: 'jetstream';
+      readonly servers: SharedConfig['servers'];
+      readonly stream: string;
+      readonly replicas: number;
+      readonly credentials: Secret | undefined;
+      readonly tls: ServerTlsConfig | undefined;
+    };
 
 /** Where is listened; undefined: not. At least one of `socket` and `tcp` is there. */
 export interface ListenConfig {

@@ -47,6 +47,8 @@ export interface Entry {
   readonly forgetAtMs: number;
   /** The deployment key that made the fingerprint in `selector`, if there is one; several, one a line, where it may be any of them. */
   readonly keyId: string;
+  /** The journal that it was first appended to. Absent: this one. */
+  readonly from?: string;
   readonly origin: Origin;
   /** Written by another version, and only this much of it is understood (S3). */
   readonly inPart?: true;

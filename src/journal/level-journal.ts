@@ -82,6 +82,13 @@ export class LevelJournal implements Journal {
     });
   }
 
+  async skipTo(head: Revision): Promise<void> {
+    await this.#lane.inTurn(async () => {
+      this.#requireWritable();
+      if (head > this.#proof.head) await this.#writeOrFail([], { ...this.#proof, head });
+    });
+  }
+
   note(name: string, value: string): Promise<void> {
     return this.#keep(keys.note(name), value);
   }

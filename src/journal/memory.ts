@@ -1,15 +1,17 @@
 // The journal of a sidecar that forgets everything when it ends: for `sidegate dev` and for tests.
 
 import { randomBytes } from 'node:crypto';
+import { requireTimes } from '../core/entry-record.ts';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
 import type { Clock, Journal, Outbox } from '../ports.ts';
 import { alreadyUsed, closed, forgetsForWatchers, type Once } from './contract.ts';
-import { newIdentity } from './identity.ts';
-import { requireTimes } from './records.ts';
+import { type JournalIdentity, newIdentity } from './identity.ts';
 
 /** What the journal needs. */
 export interface MemoryJournalOptions {
   readonly clock: Pick<Clock, 'nowMs'>;
+  /** That of another journal, which is forgotten; absent: a new one. */
+  readonly identity?: Pick<JournalIdentity, 'id' | 'bornAtMs'>;
   /** Default: node:crypto. */
   readonly random?: (sizeBytes: number) => Uint8Array;
 }
@@ -46,6 +48,8 @@ class MemoryJournal implements Journal {
   // In the order of their revisions.
   #live: Kept[] = [];
   readonly #once = new Map<string, Kept>();
+  /** The first of each id. */
+  readonly #byId = new Map<string, Kept>();
   readonly #notes = new Map<string, string>();
   readonly #letters = new Map<string, Uint8Array>();
   #head = 0;
@@ -53,7 +57,7 @@ class MemoryJournal implements Journal {
   #closed = false;
 
   constructor(options: MemoryJournalOptions) {
-    const identity = newIdentity(options.clock.nowMs(), options.random ?? randomBytes);
+    const identity = options.identity ?? newIdentity(options.clock.nowMs(), options.random ?? randomBytes);
     this.id = identity.id;
     this.bornAtMs = identity.bornAtMs;
   }
@@ -89,6 +93,7 @@ class MemoryJournal implements Journal {
     this.#head += 1;
     const kept: Kept = { revision: revision(this.#head), entry, once };
     this.#live.push(kept);
+    if (!this.#byId.has(entry.id)) this.#byId.set(entry.id, kept);
     if (once !== undefined) this.#once.set(once.key, kept);
     return { revision: kept.revision, entry };
   }
@@ -101,7 +106,7 @@ class MemoryJournal implements Journal {
 
   async find(entryId: string): Promise<PlacedEntry | undefined> {
     this.#requireOpen();
-    const kept = this.#live.find(({ entry }) => entry.id === entryId);
+    const kept = this.#byId.get(entryId);
     return kept && { revision: kept.revision, entry: kept.entry };
   }
 
@@ -122,7 +127,14 @@ class MemoryJournal implements Journal {
       if (forgetsForWatchers(entry)) this.#earliest = Math.max(this.#earliest, at);
     }
     this.#live = this.#live.filter(({ entry }) => entry.forgetAtMs >= nowMs);
+    this.#byId.clear();
+    for (const kept of this.#live) if (!this.#byId.has(kept.entry.id)) this.#byId.set(kept.entry.id, kept);
     return ended.length;
+  }
+
+  async skipTo(head: Revision): Promise<void> {
+    this.#requireOpen();
+    this.#head = Math.max(this.#head, head);
   }
 
   async note(name: string, value: string): Promise<void> {

@@ -1,12 +1,7 @@
-// How the journal writes its records: keys that sort as they are read, and entries as JSON that another version can still understand.
+// How the journal writes its records: under keys that sort as they are read.
 
-import { type Dimension, dimensions } from '../core/attributes.ts';
-import { SidecarError } from '../core/errors.ts';
-import type { Entry, Origin, Revision } from '../core/invalidation.ts';
-import type { Condition, Selector } from '../core/selector.ts';
-
-/** The version that this code writes into each record. */
-const recordVersion = 1;
+import { numberIn, objectIn, textIn, understand, writtenEntry } from '../core/entry-record.ts';
+import type { Entry, Revision } from '../core/invalidation.ts';
 
 // Greater than any safe integer, of the same width.
 const never = '9999999999999999';
@@ -50,10 +45,7 @@ export function lastPlaceIn(key: string): number {
 
 /** An entry as it is written, with the key that makes its append idempotent. Throws INTERNAL where its times are no times. */
 export function encodeRecord(entry: Entry, onceKey: string | undefined): string {
-  requireTimes(entry);
-  // JSON has no Infinity.
-  const forgetAtMs = entry.forgetAtMs === Number.POSITIVE_INFINITY ? 'never' : entry.forgetAtMs;
-  return JSON.stringify({ v: recordVersion, ...entry, forgetAtMs, once: onceKey });
+  return JSON.stringify({ ...writtenEntry(entry), once: onceKey });
 }
 
 /** What a record says. Total: whatever stands there gives an entry, as `understand` tells. */
@@ -91,48 +83,6 @@ export function decodeLetter([key, text]: readonly [string, string]): { readonly
   return { id: key.slice(keys.letter('').length), record: Buffer.from(text, 'base64') };
 }
 
-/**
- * The entry that a record of this or another version means to this one. Total. Where an effect, a condition or a time is not
- * understood it is a REFRESH of the conditions that are, with none of them of everything of its issuer, else of everything: it may
- * concern too much, never too little. A record of another version that is understood also refreshes: there may be more to it.
- * Follows: S3.
- */
-export function understand(record: unknown): Entry {
-  const fields = objectIn(record);
-  const { selector, whole } = selectorIn(fields['selector']);
-  const effect = fields['effect'];
-  const issuedBeforeMs = fields['issuedBeforeMs'];
-  const spreadMs = fields['spreadMs'];
-  const common = {
-    id: textIn(fields['id']) ?? '',
-    selector,
-    learnedAtMs: numberIn(fields['learnedAtMs']) ?? 0,
-    forgetAtMs: numberIn(fields['forgetAtMs']) ?? Number.POSITIVE_INFINITY,
-    keyId: textIn(fields['keyId']) ?? '',
-    origin: originIn(fields['origin']),
-  };
-  const timed = (issuedBeforeMs === undefined || numberIn(issuedBeforeMs) !== undefined) && (spreadMs === undefined || isSpread(spreadMs));
-  const understood = whole && timed;
-  if (!understood || (effect !== 'REVOKE' && effect !== 'REFRESH'))
-    return { ...common, effect: 'REFRESH', alsoRefreshes: false, inPart: true };
-  return {
-    ...common,
-    effect,
-    ...(typeof issuedBeforeMs === 'number' ? { issuedBeforeMs } : {}),
-    ...(isSpread(spreadMs) ? { spreadMs } : {}),
-    alsoRefreshes: fields['alsoRefreshes'] === true || fields['v'] !== recordVersion,
-    ...(fields['v'] === recordVersion ? {} : { inPart: true as const }),
-  };
-}
-
-/** Throws INTERNAL / ENTRY_UNWRITABLE where an entry's times cannot be kept or ordered. */
-export function requireTimes({ learnedAtMs, forgetAtMs, issuedBeforeMs, spreadMs }: Entry): void {
-  const forgettable = forgetAtMs > Number.NEGATIVE_INFINITY;
-  const spreads = spreadMs === undefined || isSpread(spreadMs);
-  if (forgettable && spreads && Number.isFinite(learnedAtMs) && (issuedBeforeMs === undefined || Number.isFinite(issuedBeforeMs))) return;
-  throw new SidecarError('INTERNAL', 'an entry without proper times cannot be kept', { reason: 'ENTRY_UNWRITABLE' });
-}
-
 function escaped(entryId: string): string {
   return entryId.replaceAll('%', '%25').replaceAll('/', '%2F');
 }
@@ -154,53 +104,4 @@ function parsed(text: string): unknown {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
-}
-
-function selectorIn(value: unknown): { readonly selector: Selector; readonly whole: boolean } {
-  const fields = objectIn(value);
-  const issuer = textIn(fields['issuer']);
-  const tellsIssuer = fields['issuer'] === undefined || issuer !== undefined;
-  const of = issuer === undefined ? {} : { issuer };
-  if (fields['kind'] === 'everything') return { selector: { kind: 'everything', ...of }, whole: tellsIssuer };
-  const written = fields['kind'] === 'fit' && Array.isArray(fields['conditions']) ? fields['conditions'] : [];
-  const conditions = written.map(conditionIn).filter((condition) => condition !== undefined);
-  if (conditions.length === 0) return { selector: { kind: 'everything', ...of }, whole: false };
-  return { selector: { kind: 'fit', ...of, conditions }, whole: tellsIssuer && conditions.length === written.length };
-}
-
-function conditionIn(value: unknown): Condition | undefined {
-  const fields = objectIn(value);
-  const dimension = dimensions.find((known): known is Dimension => known === fields['dimension']);
-  const text = textIn(fields['value']);
-  return dimension === undefined || text === undefined ? undefined : { dimension, value: text };
-}
-
-function originIn(value: unknown): Origin {
-  const fields = objectIn(value);
-  const origin: Record<string, string> = {};
-  for (const name of ['event', 'requestId', 'actor', 'reason']) {
-    const text = textIn(fields[name]);
-    if (text !== undefined) origin[name] = text;
-  }
-  return { source: textIn(fields['source']) ?? '', ...origin };
-}
-
-function objectIn(value: unknown): Readonly<Record<string, unknown>> {
-  return isObject(value) ? value : {};
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
-}
-
-function textIn(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
-}
-
-function isSpread(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value) && value >= 0;
-}
-
-function numberIn(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 }

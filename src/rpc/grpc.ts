@@ -33,6 +33,8 @@ const statusOf: { readonly [code in ErrorCode]: status } = {
 export interface Call extends Caller {
   /** Aborts when the caller leaves or its deadline passes; made when first asked for, since a hit needs none. */
   signal(): AbortSignal;
+  /** Milliseconds from now; where the caller has not said, ours. */
+  deadlineMs(): number;
 }
 
 /** What the adapter needs. */
@@ -205,6 +207,11 @@ class ServedCall implements Call {
     this.#signal ??= unarySignal(this.#call);
     return this.#signal;
   };
+
+  deadlineMs(): number {
+    const atMs = Number(this.#call.getDeadline());
+    return Number.isFinite(atMs) ? Math.max(0, atMs - Date.now()) : defaultDeadlineMs;
+  }
 }
 
 /** RFC 6750 §2.1. Anything else in the header is not an identity. */

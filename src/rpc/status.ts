@@ -4,6 +4,7 @@ import { GetStatusResponse } from '../gen/sidegate/v1/token_service.ts';
 import type { DependencyHealth } from '../ports.ts';
 import type { Degradations } from '../service/degradation.ts';
 import type { FactsStore } from '../service/facts.ts';
+import type { Fleet } from '../service/fleet/fleet.ts';
 import type { Invalidations } from '../service/invalidations.ts';
 import type { Issuer } from '../service/issuer.ts';
 import type { NewsRoom } from '../service/news/news-room.ts';
@@ -30,6 +31,7 @@ export interface StatusParts {
   readonly degradations: Degradations;
   readonly watchers: Watchers;
   readonly news: Pick<NewsRoom, 'health'>;
+  readonly fleet: Pick<Fleet, 'status'> | undefined;
   readonly memoryBytes: number;
 }
 
@@ -40,6 +42,7 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
   const inPart = invalidations.inPart > 0 ? `${invalidations.inPart} entries of another version are understood in part` : undefined;
   const problem = journal.failure() ?? journal.corruption ?? inPart;
   const degraded = degradations.all();
+  const fleet = parts.fleet?.status();
   return GetStatusResponse.fromPartial({
     sidecar: parts.name,
     version: parts.version,
@@ -56,8 +59,14 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
         ...(format.keySets?.() ?? []).map((set) => dependency(`issuer/${name}/keys/${set.name}`, set.health)),
       ]),
       ...parts.news.health().map(({ name, health }) => dependency(`news/${name}`, health)),
+      ...(fleet ? [dependency(`fleet/${fleet.engine}`, fleet.health)] : []),
       ...(tier?.cache.health() ?? []).map(({ server, health }) => dependency(`memcached/${server}`, health)),
     ],
+    fleet: fleet && {
+      members: fleet.members.map(({ name }) => name),
+      outboxCount: BigInt(fleet.outbox.count),
+      oldestAt: dateFromMs(fleet.outbox.oldestAtMs),
+    },
     watcherCount: BigInt(parts.watchers.count),
     serving: parts.serving(),
     entryCount: BigInt(journal.count()),

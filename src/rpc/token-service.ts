@@ -25,6 +25,7 @@ import { type Act, type Actor, Callers } from '../service/callers.ts';
 import type { Catalogs } from '../service/catalogs.ts';
 import type { FactsStore } from '../service/facts.ts';
 import type { Finder } from '../service/finder.ts';
+import type { Fleet, Reached } from '../service/fleet/fleet.ts';
 import type { Invalidations } from '../service/invalidations.ts';
 import type { Answer } from '../service/question.ts';
 import type { Revoker } from '../service/revoker.ts';
@@ -49,6 +50,8 @@ export interface TokenServiceParts {
   readonly invalidations: Invalidations;
   readonly callers: Callers;
   readonly finder: Finder;
+  /** Absent: this sidecar is alone. */
+  readonly fleet: Pick<Fleet, 'reach'> | undefined;
   readonly facts: FactsStore;
   readonly catalogs: Catalogs;
   /** Handles are configured. */
@@ -96,6 +99,15 @@ export function tokenService(parts: TokenServiceParts, adapter: GrpcAdapter): Un
     getStatus: adapter.unary('GetStatus', (request: GetStatusRequest | SidecarError, call) => service.getStatus(request, call)),
   };
 }
+
+const reaches: { readonly [name in Reached['reach']]: Reach } = {
+  sidecar: Reach.SIDECAR,
+  shared: Reach.SHARED,
+  fleet: Reach.FLEET,
+};
+const reachNames = ['sidecar', 'shared', 'fleet'] as const;
+/** What an answer takes on its way back, in milliseconds. */
+const answerMs = 100;
 
 /** An act of somebody, with what goes into its entry. */
 interface Deed {
@@ -146,9 +158,7 @@ class TokenService {
     if (target.$case === 'selector' && forward !== Forward.UNSPECIFIED && forward !== Forward.NEVER) {
       throw invalid('FORWARD_WITH_SELECTOR', 'an authority is told of a token, not of a selector: leave forward out');
     }
-    if (waitFor !== Reach.UNSPECIFIED && waitFor !== Reach.SIDECAR) {
-      throw invalid('REACH_UNKNOWN', 'this sidecar knows no such reach: it revokes here');
-    }
+    const until = this.#wantedReach(waitFor);
     const issuedBeforeMs = msFromDate(message.issuedBefore, 'issued_before');
     const done =
       target.$case !== 'selector'
@@ -156,11 +166,13 @@ class TokenService {
         : await this.#bySelector({ act: 'revoke', selector: selectorFromMessage(target.value), message }, call, (selector, asked) =>
             this.#parts.revoker.revokeSelector(selector, issuedBeforeMs, asked, call.signal()),
           );
+    const reached = await this.#reached(done, until, call);
     return {
       asOf: cursorToMessage(done.asOf),
-      reach: Reach.SIDECAR,
+      reach: reaches[reached.reach],
       entryId: done.entryId,
-      reachedAt: dateFromMs(done.atMs),
+      reachedAt: dateFromMs(reached.atMs),
+      laggingSidecars: [...reached.lagging],
       forwarding: Forwarding[done.forwarding === undefined ? 'UNSPECIFIED' : forwardings[done.forwarding]],
     };
   }
@@ -231,6 +243,31 @@ class TokenService {
     rejectUnknownFields(orThrow(request));
     await this.#require('status', call);
     return this.#parts.status();
+  }
+
+  #wantedReach(waitFor: Reach): Reached['reach'] {
+    const wanted = waitFor === Reach.UNSPECIFIED ? 'sidecar' : reachNames.find((name) => reaches[name] === waitFor);
+    if (wanted === undefined) throw invalid('REACH_UNKNOWN', 'this sidecar knows no such reach');
+    if (wanted === 'sidecar' || this.#parts.fleet !== undefined) return wanted;
+    throw new SidecarError('FAILED_PRECONDITION', 'this sidecar is in no fleet: it revokes here', { reason: 'NO_FLEET' });
+  }
+
+  /** As far as the call's time allows, and a little less: an answer that says how far is worth more than none. */
+  async #reached(done: Done, until: Reached['reach'], call: Call): Promise<Reached> {
+    const { fleet } = this.#parts;
+    if (fleet === undefined || until === 'sidecar') return { reach: 'sidecar', atMs: done.atMs, lagging: [] };
+    const late = new AbortController();
+    const leave = (): void => late.abort();
+    const timer = setTimeout(leave, Math.max(0, call.deadlineMs() - answerMs));
+    const signal = call.signal();
+    signal.addEventListener('abort', leave, { once: true });
+    if (signal.aborted) leave();
+    try {
+      return await fleet.reach(done.asOf.revision, until, late.signal);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', leave);
+    }
   }
 
   async #validateAsked(question: ReadQuestion, call: Call, startedMs: number): Promise<Uint8Array> {

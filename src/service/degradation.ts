@@ -6,15 +6,15 @@ import { type Moment, WallMoments } from './wall-moments.ts';
 
 /**
  * A closed list. Of an issuer: CLOCK, this sidecar's clock against the authority's; SOURCE_BEHIND, a source of news has not proven lately
- * that it has told everything; SOURCE_SUSPECT, another one told what it had not; GAP, what may have been missed has not taken effect yet.
+ * that it has told everything; FLEET_BEHIND, the log of the fleet has not; SOURCE_SUSPECT, another one told what it had not; GAP, what may have been missed has not taken effect yet.
  * STALE_FACTS: of one answer, past their time or past a REFRESH.
  */
-export const degradedCauses = ['CLOCK', 'STALE_FACTS', 'SOURCE_BEHIND', 'SOURCE_SUSPECT', 'GAP'] as const;
+export const degradedCauses = ['CLOCK', 'STALE_FACTS', 'FLEET_BEHIND', 'SOURCE_BEHIND', 'SOURCE_SUSPECT', 'GAP'] as const;
 
 export type DegradedCause = (typeof degradedCauses)[number];
 
 /** A cause, with the source where it is one's: `SOURCE_BEHIND(bus)`. */
-export type DegradedReason = 'CLOCK' | 'STALE_FACTS' | 'GAP' | `SOURCE_BEHIND(${string})` | `SOURCE_SUSPECT(${string})`;
+export type DegradedReason = 'CLOCK' | 'STALE_FACTS' | 'GAP' | 'FLEET_BEHIND' | `SOURCE_BEHIND(${string})` | `SOURCE_SUSPECT(${string})`;
 
 /**
  * What is answered about an issuer whose news may have been missed. `refuse`: nothing. `revalidate`: what is confirmed first, where the
@@ -58,6 +58,9 @@ interface Standing {
   /** From either of these moments on it is judged anew, also where nobody has said anything. */
   until: Moment;
 }
+
+/** What the log of the fleet is called among the sources of an issuer. */
+export const fleetSource = 'fleet';
 
 const none: readonly DegradedReason[] = [];
 const never: Moment = { monotonicMs: Infinity, wallMs: Infinity };
@@ -157,7 +160,7 @@ export class Degradations {
     let until = never;
     for (const source of standing.sources) {
       const verdict = source.verdict(now);
-      since(`SOURCE_BEHIND(${source.name})`, verdict.behindSinceMs);
+      since(source.name === fleetSource ? 'FLEET_BEHIND' : `SOURCE_BEHIND(${source.name})`, verdict.behindSinceMs);
       since(`SOURCE_SUSPECT(${source.name})`, verdict.suspectSinceMs);
       since('GAP', verdict.gapSinceMs);
       until = earlier(until, verdict.until);
@@ -193,6 +196,7 @@ export class Degradations {
 const words: Readonly<Record<DegradedCause, string>> = {
   CLOCK: 'our clock and the authority’s differ',
   STALE_FACTS: 'facts past their time',
+  FLEET_BEHIND: 'the log of the fleet is behind, and may have something to tell',
   SOURCE_BEHIND: 'a source of news is behind, and may have something to tell',
   SOURCE_SUSPECT: 'a source of news has not told what another one has',
   GAP: 'news may have been missed, and their tokens have not all been asked about again',

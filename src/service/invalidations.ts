@@ -2,9 +2,10 @@
 
 import { byRarity } from '../core/attributes.ts';
 import { entryIdOf, freshRequestId, onceKeyOf } from '../core/entry-id.ts';
+import { refreshes } from '../core/entry-rules.ts';
 import { SidecarError } from '../core/errors.ts';
 import { History } from '../core/history.ts';
-import { type Cursor, type Effect, type Origin, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
+import { type Cursor, type Effect, type Entry, type Origin, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
 import { type Coverable, type Covering, firstTagsOf, InvalidationIndex, mayFit } from '../core/invalidation-index.ts';
 import type { Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
@@ -41,6 +42,9 @@ export interface Request {
   readonly requestId: string;
   readonly body: string;
 }
+
+/** What an entry's id is made of, where it is to be the same wherever the same news are told; no idempotency goes with it. */
+export type Naming = Pick<Request, 'caller' | 'requestId'>;
 
 /** Appended, durable and applied here. */
 export interface Appended {
@@ -111,7 +115,7 @@ export class Invalidations {
     this.#index = new InvalidationIndex(parts.tagger, parts);
     this.#ring = new History(parts.ring, 0);
     this.#keys = new KeyNotes(parts);
-    this.#merging = new Merging(parts, (draft, signal) => this.append(draft, undefined, signal));
+    this.#merging = new Merging(parts, (draft, naming, signal) => this.append(draft, naming, signal));
     this.#compaction = new Compaction(parts, (nowMs) => this.#index.sweep(nowMs));
     this.#appendSeconds = parts.telemetry.histogram('sidegate_journal_append_duration_seconds');
     this.#appliedSeconds = parts.telemetry.histogram('sidegate_revoke_applied_seconds');
@@ -199,7 +203,7 @@ export class Invalidations {
    * RESOURCE_EXHAUSTED / TOO_MANY_FORMS, but not for news (S3), and DEADLINE_EXCEEDED / NOT_APPLIED_YET where `signal` aborts when it is
    * durable already.
    */
-  async append(said: Draft, request?: Request, signal?: AbortSignal): Promise<Appended> {
+  async append(said: Draft, request?: Naming | Request, signal?: AbortSignal): Promise<Appended> {
     const draft = this.#withRoom(said);
     const { clock } = this.#parts;
     const startedMs = clock.monotonicMs();
@@ -209,13 +213,44 @@ export class Invalidations {
     await this.#waitToBeApplied(placed.revision, signal);
     this.#appliedSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
     // What has been told before is the entry that it was then.
-    if (placed.revision > headBefore) this.#count(draft);
+    if (placed.revision > headBefore) this.#countOf(draft.origin.source, draft.effect);
     return { asOf: this.cursor(revision(Math.max(placed.revision, this.#applied))), entryId: placed.entry.id, atMs };
   }
 
   /** As `Merging.announce`: an append for sources that repeat themselves (S6). */
-  announce(draft: Draft, signal: AbortSignal): Promise<Appended> {
-    return this.#merging.announce(draft, signal);
+  announce(draft: Draft, signal: AbortSignal, naming?: Naming): Promise<Appended> {
+    return this.#merging.announce(draft, signal, naming);
+  }
+
+  /**
+   * Appends entries that others have made, under their own ids, and applies them; what is here already, or has ended, is left out. Resolves
+   * with the number of new ones when a Validate that starts now sees all of them. Rejects as `append`, and with the signal's reason.
+   */
+  async receive(entries: readonly (Entry & { readonly from: string })[], signal?: AbortSignal): Promise<number> {
+    const { clock, refreshLifeMs } = this.#parts;
+    const known = await Promise.all(entries.map(({ id }) => this.journal.find(id)));
+    const ids = new Set<string>();
+    const steadyMs = this.steadyNowMs();
+    const fresh = entries.filter(({ id, forgetAtMs }, at) => {
+      const isNew = known[at] === undefined && !ids.has(id) && forgetAtMs >= steadyMs;
+      return isNew && ids.add(id);
+    });
+    const learnedAtMs = clock.nowMs();
+    const placed = await Promise.all(
+      fresh.map((entry) => {
+        // Facts may have been fetched here since it was made: it matters as long as one that is made now.
+        const lifeMs = refreshes(entry) ? refreshLifeMs + 2 * (entry.spreadMs ?? 0) : 0;
+        return this.journal.append({ ...entry, learnedAtMs, forgetAtMs: Math.max(entry.forgetAtMs, learnedAtMs + lifeMs) });
+      }),
+    ).catch((error: unknown) => {
+      this.#sayFailure();
+      throw error;
+    });
+    this.#appended.wake();
+    const last = placed.at(-1);
+    if (last) await this.waitFor(last.revision, signal);
+    for (const { effect } of fresh) this.#countOf('fleet', effect);
+    return fresh.length;
   }
 
   /** As `Compaction.steadyNowMs`. */
@@ -256,17 +291,17 @@ export class Invalidations {
     return read.filter((placed) => placed.revision <= this.#applied);
   }
 
-  #count({ origin, effect }: Draft): void {
-    const key = `${effect} ${origin.source}`;
+  #countOf(source: string, effect: Effect): void {
+    const key = `${effect} ${source}`;
     let counter = this.#counters.get(key);
     if (!counter) {
-      counter = this.#parts.telemetry.counter('sidegate_invalidations_total', { source: origin.source, effect: effect.toLowerCase() });
+      counter = this.#parts.telemetry.counter('sidegate_invalidations_total', { source, effect: effect.toLowerCase() });
       this.#counters.set(key, counter);
     }
     counter.add();
   }
 
-  async #write(draft: Draft, request?: Request): Promise<{ placed: PlacedEntry; atMs: number }> {
+  async #write(draft: Draft, request?: Naming | Request): Promise<{ placed: PlacedEntry; atMs: number }> {
     const atMs = this.#parts.clock.nowMs();
     const name = { caller: request?.caller ?? draft.origin.source, requestId: request?.requestId || freshRequestId() };
     const entry = {
@@ -281,7 +316,10 @@ export class Invalidations {
       keyId: joinKeyIds(draft.keyIds ?? [this.#parts.tagger.newestKeyId]),
       origin: draft.origin,
     };
-    const once = request?.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
+    // News that another sidecar has heard, and told the fleet of, before we did.
+    const told = draft.atMs === undefined || request === undefined ? undefined : await this.journal.find(entry.id);
+    if (told?.entry.from !== undefined && saysTheSame(told.entry, entry)) return { placed: told, atMs };
+    const once = request && 'body' in request && request.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
     const placed = await this.journal.append(entry, once).catch((error: unknown) => {
       this.#sayFailure();
       throw error;
@@ -360,4 +398,12 @@ export class Invalidations {
     const { clock } = this.#parts;
     return clock.monotonicMs() - Math.max(0, clock.nowMs() - placed.entry.learnedAtMs);
   }
+}
+
+/** They mean the same tokens, and do the same to them. */
+function saysTheSame(one: Entry, other: Entry): boolean {
+  const said = ({ effect, selector, issuedBeforeMs, spreadMs }: Entry): string => {
+    return JSON.stringify([effect, selector, issuedBeforeMs ?? null, spreadMs ?? null]);
+  };
+  return said(one) === said(other);
 }

@@ -1,7 +1,7 @@
 // Which deployment keys the journal's entries need, and when the newest one changed (S14).
 
 import { SidecarError } from '../core/errors.ts';
-import { type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
+import { type Entry, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
 import type { Tagger } from '../core/tag.ts';
 import type { Clock, Journal } from '../ports.ts';
 
@@ -13,6 +13,11 @@ const changedNote = 'keys-changed';
 /** As an entry tells them. */
 export function joinKeyIds(ids: readonly string[]): string {
   return ids.join(separator);
+}
+
+/** Which keys may have made the fingerprint in an entry. */
+export function keysOf({ keyId }: Pick<Entry, 'keyId'>): readonly string[] {
+  return keyId.split(separator);
 }
 
 /** Compares the keys that are there with those that the journal has been written under. */
@@ -29,7 +34,7 @@ export class KeyNotes {
    */
   checkFor({ entry }: PlacedEntry): void {
     const { tagger, clock } = this.#parts;
-    const gone = entry.keyId.split(separator).filter((id) => !tagger.keyIds.includes(id));
+    const gone = keysOf(entry).filter((id) => !tagger.keyIds.includes(id));
     if (entry.selector.kind !== 'fit' || gone.length === 0) return;
     // Ended while the sidecar was away, and not yet compacted: it kills nothing any more.
     if (entry.forgetAtMs < clock.nowMs()) return;

@@ -1,7 +1,7 @@
 // REFRESHes of sources that repeat themselves: two entries in a settle window, however often they are told (S6).
 
 import type { Clock } from '../ports.ts';
-import type { Appended, Draft } from './invalidations.ts';
+import type { Appended, Draft, Naming } from './invalidations.ts';
 
 interface Window {
   /** Monotonic. */
@@ -13,12 +13,12 @@ interface Window {
 /** Merges by selector and spread. Holds a window for each that was told within the last one. */
 export class Merging {
   readonly #parts: { readonly clock: Clock; readonly settleMs: number };
-  readonly #append: (draft: Draft, signal: AbortSignal) => Promise<Appended>;
+  readonly #append: (draft: Draft, naming: Naming | undefined, signal: AbortSignal) => Promise<Appended>;
   readonly #windows = new Map<string, Window>();
 
   constructor(
     parts: { readonly clock: Clock; readonly settleMs: number },
-    append: (draft: Draft, signal: AbortSignal) => Promise<Appended>,
+    append: (draft: Draft, naming: Naming | undefined, signal: AbortSignal) => Promise<Appended>,
   ) {
     this.#parts = parts;
     this.#append = append;
@@ -28,7 +28,7 @@ export class Merging {
    * The first REFRESH of a selector is appended at once, those that follow within the settle window merge into one that is appended at
    * its end. Resolves when the one that stands for this call is applied.
    */
-  announce(draft: Draft, signal: AbortSignal): Promise<Appended> {
+  announce(draft: Draft, signal: AbortSignal, naming?: Naming): Promise<Appended> {
     const { clock } = this.#parts;
     // A spread one does not stand for one that takes effect at once.
     const key = JSON.stringify([draft.selector, draft.spreadMs]);
@@ -37,12 +37,12 @@ export class Merging {
     if (!open || (nowMs >= open.untilMs && !open.trailing)) {
       this.#forgetEnded(nowMs);
       this.#open(key);
-      return this.#append(draft, signal);
+      return this.#append(draft, naming, signal);
     }
     open.trailing ??= clock
       .delay(open.untilMs - nowMs, signal)
       .finally(() => this.#open(key))
-      .then(() => this.#append(draft, signal));
+      .then(() => this.#append(draft, naming, signal));
     return open.trailing;
   }
 

@@ -25,6 +25,7 @@ describe('a connection to RabbitMQ', () => {
       model: model as unknown as ChannelModel,
       ended: new AbortController(),
       works: () => undefined,
+      another: () => new Promise<never>(() => undefined),
       blocked: () => {
         changes += 1;
       },
@@ -75,6 +76,7 @@ describe('a connection to RabbitMQ', () => {
       model: model as unknown as ChannelModel,
       ended: new AbortController(),
       works: () => undefined,
+      another: () => new Promise<never>(() => undefined),
       blocked: () => undefined,
     });
     const closed = another.close();

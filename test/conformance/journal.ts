@@ -37,12 +37,22 @@ export function journalConformance(name: string, begin: BeginJournal): void {
         expect([journal.head(), journal.count()]).toEqual([100, 100]);
       });
 
+      it('goes on above what nobody has, where that is wanted, and is whole all the same', async () => {
+        await appendAll([entryOf({ id: 'a' }), entryOf({ id: 'b' })]);
+        await journal.skipTo(revision(1_000));
+        await journal.skipTo(revision(10));
+        expect([journal.head(), journal.count(), await revisions()]).toEqual([1_000, 2, [1, 2]]);
+        expect((await journal.append(entryOf({ id: 'c' }))).revision).toBe(1_001);
+        expect(await revisions()).toEqual([1, 2, 1_001]);
+      });
+
       it('keeps every field of an entry, and the end of one that never ends', async () => {
         const entry = entryOf({
           id: 'all',
           issuedBeforeMs: 5_000,
           spreadMs: 30_000,
           alsoRefreshes: true,
+          from: 'another',
           forgetAtMs: Number.POSITIVE_INFINITY,
         });
         await journal.append(entry);

@@ -3,8 +3,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { dimensions } from '../../src/core/attributes.ts';
+import { understand } from '../../src/core/entry-record.ts';
 import type { Entry } from '../../src/core/invalidation.ts';
-import { decodeOnce, decodeRecord, encodeOnce, encodeRecord, keys, lastPlaceIn, understand } from '../../src/journal/records.ts';
+import { decodeOnce, decodeRecord, encodeOnce, encodeRecord, keys, lastPlaceIn } from '../../src/journal/records.ts';
 import { entryOf } from './entries.ts';
 
 const time = fc.integer({ min: 0, max: 4_000_000_000_000 });

@@ -67,6 +67,8 @@ export async function startReplayed({ clock, keystone, shared, sources: which, c
     news: [{ issuer, sources, project: keystone.project }],
     journal,
     shared,
+    engine: undefined,
+    name: 'replayed',
     draining: ending.signal,
     stopping: ending.signal,
   });

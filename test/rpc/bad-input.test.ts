@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { secretFile } from '../../src/config/secrets.ts';
 import { entryIdOf } from '../../src/core/entry-id.ts';
 import { canonical } from '../../src/core/raw.ts';
-import { type Forward, InactiveReason, type Reach } from '../../src/gen/sidegate/v1/token_service.ts';
+import { type Forward, InactiveReason, Reach } from '../../src/gen/sidegate/v1/token_service.ts';
 import { createFakeIssuer } from '../fakes/issuer.ts';
 import { type CallOptions, type Outcome, startSidecar, type TestSidecar } from '../fakes/sidecar.ts';
 import { createSigner, type Signer } from '../fakes/signer.ts';
@@ -401,8 +401,8 @@ const requests: readonly (readonly [string, (it: World) => Promise<Outcome<unkno
   ['a Revoke of a token that is too long', (it) => revoke(it, secretMark.padEnd(70_000, 'x')), 'OK'],
   [
     'a Revoke further than it can go',
-    (it) => it.sidecar.revoke({ target: { $case: 'selector', value: { issuer: 'corp', userId: 'u' } }, waitFor: 3 as Reach }),
-    'INVALID_ARGUMENT REACH_UNKNOWN',
+    (it) => it.sidecar.revoke({ target: { $case: 'selector', value: { issuer: 'corp', userId: 'u' } }, waitFor: Reach.FLEET }),
+    'FAILED_PRECONDITION NO_FLEET',
   ],
   [
     'a Revoke to an unknown reach',

@@ -1,8 +1,9 @@
 // How the bus is heard where we may write to Keystone's exchange: a queue that outlives connections, and a marker each second that proves it.
 
 import { AmqpError } from '../../amqp/amqp-error.ts';
-import type { AmqpLink, Publisher } from '../../amqp/amqp-link.ts';
+import type { AmqpLink } from '../../amqp/amqp-link.ts';
 import { within } from '../../amqp/deadline.ts';
+import type { Publisher } from '../../amqp/publisher.ts';
 import type { Sent } from './markers.ts';
 import { bindQueue, durableQueue, type FoundQueue, isMissing, markerKeyOf, waitingIn } from './queue.ts';
 import { BusReader } from './reader.ts';

@@ -1,5 +1,6 @@
 // What may have been missed: looked for, then everything of the issuer is asked about again, spread, and until that is over it is said (S10).
 
+import { freshRequestId } from '../../core/entry-id.ts';
 import type { Clock, Journal, News, Telemetry } from '../../ports.ts';
 import type { SourceStanding } from '../source-standing.ts';
 import type { Looks } from './looks.ts';
@@ -144,7 +145,8 @@ export class Gaps {
     const event = `gap: ${this.#why}`;
     await looks.one();
     const everything = { effect: 'REFRESH' as const, conditions: [], isWide: true as const };
-    await write({ id: 'gap', event, atMs: clock.nowMs(), about: [], invalidations: [everything] }, this.#source);
+    // A gap of another sidecar is not ours, whenever it was.
+    await write({ id: `gap ${freshRequestId()}`, event, atMs: clock.nowMs(), about: [], invalidations: [everything] }, this.#source);
   }
 
   #lastEndMs(): number {

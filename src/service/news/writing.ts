@@ -38,8 +38,9 @@ export class Writing {
     const { issuer, times, clock, invalidations, stop, everythingIsRefreshed } = this.#parts;
     const place: NewsPlace = { issuer, source };
     const draft = draftOf(one, news, place, times, clock.nowMs());
-    if (draft.effect === 'REVOKE') await this.#revoke(draft, requestOf(news, n, place, draft));
-    else await invalidations.announce(draft, stop);
+    const request = requestOf(news, n, place, draft);
+    if (draft.effect === 'REVOKE') await this.#revoke(draft, request);
+    else await invalidations.announce(draft, stop, { caller: request.caller, requestId: request.requestId });
     if (draft.selector.kind === 'everything' && draft.spreadMs !== undefined) everythingIsRefreshed();
   }
 

@@ -143,15 +143,16 @@ export namespace Effect {
   export type UNRECOGNIZED = typeof Effect.UNRECOGNIZED;
 }
 
-/**
- * How far an invalidation has gone; each includes those before.
- * Kept for what comes: 2 (in the engine that a fleet shares), 3 (applied by the whole fleet).
- */
+/** How far an invalidation has gone; each includes those before. */
 export const Reach = {
   /** UNSPECIFIED - Not known. */
   UNSPECIFIED: 0,
   /** SIDECAR - Durable in this sidecar's journal, and applied. */
   SIDECAR: 1,
+  /** SHARED - In the log that the sidecars of the fleet share: it outlives this sidecar. Never where there is no fleet. */
+  SHARED: 2,
+  /** FLEET - Applied by every sidecar of the fleet that answers without saying that it is degraded. */
+  FLEET: 3,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -160,6 +161,8 @@ export type Reach = typeof Reach[keyof typeof Reach];
 export namespace Reach {
   export type UNSPECIFIED = typeof Reach.UNSPECIFIED;
   export type SIDECAR = typeof Reach.SIDECAR;
+  export type SHARED = typeof Reach.SHARED;
+  export type FLEET = typeof Reach.FLEET;
   export type UNRECOGNIZED = typeof Reach.UNRECOGNIZED;
 }
 
@@ -268,7 +271,7 @@ export interface ValidateRequest {
     /** This position of this sidecar's journal. A cursor of another journal cannot be had here. */
     { $case: "cursor"; value: Cursor }
     | //
-    /** This invalidation of this sidecar: the `entry_id` of a RevokeResponse or RefreshResponse. */
+    /** This invalidation, made here or on another sidecar of the fleet: the `entry_id` of a RevokeResponse or RefreshResponse. */
     { $case: "entryId"; value: string }
     | undefined;
   /** Facts confirmed longer ago than this are fetched again first. Only tightens what the configuration allows. */
@@ -386,7 +389,8 @@ export interface ValidateResponse {
   degraded: boolean;
   /**
    * Why. "CLOCK": the issuer's clock and the sidecar's differ by more than is allowed for. "SOURCE_BEHIND(bus)", "SOURCE_SUSPECT(bus)",
-   * "GAP": news of the issuer may have been missed (the name is that of the source: bus or poll). "STALE_FACTS": served past their time,
+   * "GAP": news of the issuer may have been missed (the name is that of the source: bus or poll). "FLEET_BEHIND": what other sidecars
+   * have invalidated may have been. "STALE_FACTS": served past their time,
    * as the request allows, or past a REFRESH, as the authority could not be asked. More may come.
    */
   degradedBy: string[];
@@ -708,7 +712,7 @@ export interface Invalidation {
 export interface Origin {
   /**
    * Where it came from: "rpc" (a Revoke or Refresh), "ISSUER/bus" or "ISSUER/poll" (news of that issuer), "issuer/NAME" (a key left that
-   * issuer's set), "journal" (it was not whole).
+   * issuer's set), on this or another sidecar of the fleet; "journal" (it was not whole), "fleet" (its log was not what it was).
    */
   source: string;
   /** What happened there, for example "identity.user.deleted" or "key left the set". Empty for "rpc". */
@@ -747,7 +751,10 @@ export interface RevokeRequest {
   requestId: string;
   /** Why; kept in the journal. */
   reason: string;
-  /** How far it must have gone before the answer. Unspecified: applied here. */
+  /**
+   * How far it must have gone before the answer, as far as the call's deadline allows. Unspecified: applied here. More than that is
+   * FAILED_PRECONDITION where there is no fleet.
+   */
   waitFor: Reach;
   /**
    * Whether to tell the authority too, at once or as soon as it can be reached. Unspecified: as configured for its issuer. Only by
@@ -757,22 +764,20 @@ export interface RevokeRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * Killed.
- *
- * Kept for what comes: 3 (sidecars that lag).
- */
+/** Killed. */
 export interface RevokeResponse {
   /** A Validate on this sidecar at this cursor sees it. */
   asOf?:
     | Cursor
     | undefined;
-  /** How far it has gone. */
+  /** How far it has gone: less than was asked for, where that took longer than the call may. */
   reach: Reach;
+  /** Where REACH_FLEET was asked for and not reached: names of the sidecars that are not known to have applied it, as far as they are known. */
+  laggingSidecars: string[];
   /** What the authority said. */
   forwarding: Forwarding;
   /**
-   * Its id: a Validate on this sidecar that names it sees it. Empty: there was nothing to kill, as nobody here would have accepted
+   * Its id: a Validate that names it sees it, on any sidecar of the fleet. Empty: there was nothing to kill, as nobody here would have accepted
    * the token.
    */
   entryId: string;
@@ -967,11 +972,7 @@ export interface GetStatusRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * The state of a sidecar.
- *
- * Kept for what comes: 10 (the outbox of a fleet).
- */
+/** The state of a sidecar. */
 export interface GetStatusResponse {
   /** Its name: as configured, else that of its host. */
   sidecar: string;
@@ -999,6 +1000,10 @@ export interface GetStatusResponse {
   sources: SourceStatus[];
   /** Issuers and what else the sidecar needs. */
   dependencies: DependencyStatus[];
+  /** The fleet that it belongs to. Absent: none. */
+  fleet?:
+    | FleetStatus
+    | undefined;
   /** What waits for an authority: revocations it has not been told, and tokens it has not named yet. */
   upstreamOutboxCount: bigint;
   /** Subscribers of Watch. */
@@ -1013,6 +1018,17 @@ export interface GetStatusResponse {
   degradations: IssuerDegradation[];
   /** How telling the authorities goes. */
   forwardings: ForwardingStatus[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** How it is with the fleet. Whether its log can be reached is told among the dependencies, how current it is among the sources. */
+export interface FleetStatus {
+  /** Names of the other sidecars that are there. */
+  members: string[];
+  /** Invalidations that wait to be told to it, about. */
+  outboxCount: bigint;
+  /** When the oldest of them was made. */
+  oldestAt?: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1063,7 +1079,7 @@ export interface IssuerDegradation {
 
 /** How current a source of news is. */
 export interface SourceStatus {
-  /** That of its issuer and its own: for example "central/bus". */
+  /** That of its issuer and its own: for example "central/bus"; the log of the fleet is "central/fleet". */
   name: string;
   /** Everything that it had to tell until then has come here, and is applied. Absent: it has not proven anything yet. */
   lastAliveAt?:
@@ -1081,7 +1097,7 @@ export interface SourceStatus {
 /** How something that the sidecar needs is. */
 export interface DependencyStatus {
   /**
-   * Its name in the configuration, for example "issuer/central", "journal" or "memcached/10.0.0.7:11211". Keys of an issuer that are at
+   * Its name in the configuration, for example "issuer/central", "journal", "fleet/rabbitmq" or "memcached/10.0.0.7:11211". Keys of an issuer that are at
    * hand: "issuer/central/keys/fernet"; also "jws" and "pki".
    */
   name: string;
@@ -4470,7 +4486,15 @@ export const RevokeRequest: MessageFns<RevokeRequest> = {
 };
 
 function createBaseRevokeResponse(): RevokeResponse {
-  return { asOf: undefined, reach: 0, forwarding: 0, entryId: "", reachedAt: undefined, _unknownFields: {} };
+  return {
+    asOf: undefined,
+    reach: 0,
+    laggingSidecars: [],
+    forwarding: 0,
+    entryId: "",
+    reachedAt: undefined,
+    _unknownFields: {},
+  };
 }
 
 export const RevokeResponse: MessageFns<RevokeResponse> = {
@@ -4480,6 +4504,9 @@ export const RevokeResponse: MessageFns<RevokeResponse> = {
     }
     if (message.reach !== 0) {
       writer.uint32(16).int32(message.reach);
+    }
+    for (const v of message.laggingSidecars) {
+      writer.uint32(26).string(v!);
     }
     if (message.forwarding !== 0) {
       writer.uint32(32).int32(message.forwarding);
@@ -4528,6 +4555,14 @@ export const RevokeResponse: MessageFns<RevokeResponse> = {
             }
 
             message.reach = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.laggingSidecars.push(reader.string());
             continue;
           }
           case 4: {
@@ -4581,6 +4616,7 @@ export const RevokeResponse: MessageFns<RevokeResponse> = {
     const message = createBaseRevokeResponse();
     message.asOf = (object.asOf !== undefined && object.asOf !== null) ? Cursor.fromPartial(object.asOf) : undefined;
     message.reach = object.reach ?? 0;
+    message.laggingSidecars = object.laggingSidecars?.map((e) => e) || [];
     message.forwarding = object.forwarding ?? 0;
     message.entryId = object.entryId ?? "";
     message.reachedAt = object.reachedAt ?? undefined;
@@ -5842,6 +5878,7 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     applied: undefined,
     sources: [],
     dependencies: [],
+    fleet: undefined,
     upstreamOutboxCount: 0n,
     watcherCount: 0n,
     serving: false,
@@ -5881,6 +5918,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     for (const v of message.dependencies) {
       DependencyStatus.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.fleet !== undefined) {
+      FleetStatus.encode(message.fleet, writer.uint32(82).fork()).join();
     }
     if (message.upstreamOutboxCount !== 0n) {
       if (BigInt.asUintN(64, message.upstreamOutboxCount) !== message.upstreamOutboxCount) {
@@ -6008,6 +6048,14 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             message.dependencies.push(DependencyStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.fleet = FleetStatus.decode(reader, reader.uint32());
+            continue;
+          }
           case 11: {
             if (tag !== 88) {
               break;
@@ -6104,6 +6152,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
       : undefined;
     message.sources = object.sources?.map((e) => SourceStatus.fromPartial(e)) || [];
     message.dependencies = object.dependencies?.map((e) => DependencyStatus.fromPartial(e)) || [];
+    message.fleet = (object.fleet !== undefined && object.fleet !== null)
+      ? FleetStatus.fromPartial(object.fleet)
+      : undefined;
     message.upstreamOutboxCount = (object.upstreamOutboxCount !== undefined && object.upstreamOutboxCount !== null)
       ? BigInt(object.upstreamOutboxCount)
       : 0n;
@@ -6117,6 +6168,106 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     message.tiers = object.tiers?.map((e) => TierStatus.fromPartial(e)) || [];
     message.degradations = object.degradations?.map((e) => IssuerDegradation.fromPartial(e)) || [];
     message.forwardings = object.forwardings?.map((e) => ForwardingStatus.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFleetStatus(): FleetStatus {
+  return { members: [], outboxCount: 0n, oldestAt: undefined, _unknownFields: {} };
+}
+
+export const FleetStatus: MessageFns<FleetStatus> = {
+  encode(message: FleetStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.members) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.outboxCount !== 0n) {
+      if (BigInt.asUintN(64, message.outboxCount) !== message.outboxCount) {
+        throw new globalThis.Error("value provided for field message.outboxCount of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.outboxCount);
+    }
+    if (message.oldestAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.oldestAt), writer.uint32(26).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FleetStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFleetStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.members.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.outboxCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.oldestAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FleetStatus>): FleetStatus {
+    return FleetStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FleetStatus>): FleetStatus {
+    const message = createBaseFleetStatus();
+    message.members = object.members?.map((e) => e) || [];
+    message.outboxCount = (object.outboxCount !== undefined && object.outboxCount !== null)
+      ? BigInt(object.outboxCount)
+      : 0n;
+    message.oldestAt = object.oldestAt ?? undefined;
     return message;
   },
 };

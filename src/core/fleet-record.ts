@@ -1,0 +1,135 @@
+// Records of a fleet's log: what sidecars tell each other there, each under a MAC of the deployment's key (S14).
+
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { numberIn, objectIn, textIn, understand, writtenEntry } from './entry-record.ts';
+import type { Entry } from './invalidation.ts';
+import { deriveKey } from './sealed.ts';
+import type { DeploymentKey } from './tag.ts';
+
+/** A sidecar's sign of life. */
+export interface Presence {
+  /** Of its journal: who it is. */
+  readonly journal: string;
+  /** As configured, for people. */
+  readonly name: string;
+  /** Random, of this one run of it. */
+  readonly run: string;
+  /** Rises with each. */
+  readonly turn: number;
+  /** When it was appended, by its wall clock. */
+  readonly atMs: number;
+  /** The newest revision of its journal: one that tells more than it has was restored from a copy. */
+  readonly head: number;
+  /** What its journal holds is in this log. False: the log was made again, and it is not done with telling it. */
+  readonly isWhole: boolean;
+  /** Roll calls that it answers: everything that stands before them is applied there. */
+  readonly answers: readonly string[];
+  /** Calls the roll, under each of these names. */
+  readonly calls: readonly string[];
+  /** It may have missed what the log no longer holds, and asks everybody to tell what is theirs again; a name for it. */
+  readonly asks?: string;
+  /** It ends, and answers nobody from now on. */
+  readonly isLeaving?: true;
+}
+
+/** What a record says. `other`: something that this version does not know. */
+export type FleetRecord =
+  | { readonly kind: 'entry'; readonly entry: Entry & { readonly from: string } }
+  | { readonly kind: 'presence'; readonly presence: Presence }
+  | { readonly kind: 'other' };
+
+/** A record, opened. `unknown-key`: its key is not here. `unauthenticated`: nobody with that key has written it. */
+export type OpenedRecord = FleetRecord | { readonly kind: 'unknown-key' | 'unauthenticated' };
+
+/** Keys of a deployment, ready for records. */
+export interface RecordKey {
+  readonly label: Buffer;
+  readonly secret: Buffer;
+}
+
+// `SGF1`, 8 bytes that tell the key, 32 bytes HMAC-SHA-256 over those and what follows, JSON in UTF-8.
+const magic = Buffer.from('SGF1', 'latin1');
+const labelEnd = 12;
+const macEnd = 44;
+/** Longer ones are nobody's: an entry has a few hundred bytes. */
+const longestRecordBytes = 262_144;
+
+/** Once, not for each record. */
+export function recordKeyOf(key: DeploymentKey): RecordKey {
+  const label = createHmac('sha256', deriveKey(key.secret, 'fleet label')).update('').digest().subarray(0, 8);
+  return { label, secret: deriveKey(key.secret, 'fleet record') };
+}
+
+/** As it stands in the log. Throws INTERNAL / ENTRY_UNWRITABLE. */
+export function sealRecord(key: RecordKey, record: Exclude<FleetRecord, { kind: 'other' }>): Uint8Array {
+  const said = record.kind === 'entry' ? { kind: 'entry', entry: writtenEntry(record.entry) } : record;
+  // Told again in another log it may come to stand at the same position: it must not be the same record there.
+  const body = Buffer.from(JSON.stringify({ ...said, salt: randomBytes(8).toString('hex') }), 'utf8');
+  const head = Buffer.concat([magic, key.label]);
+  return Buffer.concat([head, macOf(key, head, body), body]);
+}
+
+/** What it says. `keys`: every accepted one. Total. */
+export function openRecord(keys: readonly RecordKey[], bytes: Uint8Array): OpenedRecord {
+  const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const isOurs = record.length > macEnd && record.length <= longestRecordBytes && record.subarray(0, magic.length).equals(magic);
+  if (!isOurs) return { kind: 'unauthenticated' };
+  const key = keys.find(({ label }) => label.equals(record.subarray(magic.length, labelEnd)));
+  if (key === undefined) return { kind: 'unknown-key' };
+  const body = record.subarray(macEnd);
+  const mac = macOf(key, record.subarray(0, labelEnd), body);
+  if (!timingSafeEqual(mac, record.subarray(labelEnd, macEnd))) return { kind: 'unauthenticated' };
+  return said(body.toString('utf8'));
+}
+
+/** Tells a record from every other: 32 hex digits. */
+export function digestOfRecord(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex').slice(0, 32);
+}
+
+function macOf({ secret }: RecordKey, head: Uint8Array, body: Uint8Array): Buffer {
+  return createHmac('sha256', secret).update(head).update(body).digest();
+}
+
+function said(text: string): FleetRecord {
+  const record = objectIn(parsed(text));
+  if (record['kind'] === 'presence') return presenceIn(objectIn(record['presence']));
+  if (record['kind'] !== 'entry') return { kind: 'other' };
+  const entry = understand(record['entry']);
+  return { kind: 'entry', entry: { ...entry, from: entry.from ?? '' } };
+}
+
+function presenceIn(fields: Readonly<Record<string, unknown>>): FleetRecord {
+  const journal = textIn(fields['journal']);
+  if (journal === undefined) return { kind: 'other' };
+  const asks = textIn(fields['asks']);
+  return {
+    kind: 'presence',
+    presence: {
+      journal,
+      name: textIn(fields['name']) ?? '',
+      run: textIn(fields['run']) ?? '',
+      turn: numberIn(fields['turn']) ?? 0,
+      atMs: numberIn(fields['atMs']) ?? 0,
+      head: numberIn(fields['head']) ?? 0,
+      isWhole: fields['isWhole'] === true,
+      answers: textsIn(fields['answers']),
+      calls: textsIn(fields['calls']),
+      ...(asks === undefined ? {} : { asks }),
+      ...(fields['isLeaving'] === true ? { isLeaving: true as const } : {}),
+    },
+  };
+}
+
+function textsIn(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((one): one is string => typeof one === 'string') : [];
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

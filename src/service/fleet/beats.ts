@@ -1,0 +1,141 @@
+// Our own signs of life: appended at an interval, and sooner where somebody waits for an answer. Each that comes back proves what it follows.
+
+import { randomBytes } from 'node:crypto';
+import { type Presence, type RecordKey, sealRecord } from '../../core/fleet-record.ts';
+import type { Clock, Journal, LogLink } from '../../ports.ts';
+import { Wakeup } from '../wakeup.ts';
+import type { Members } from './members.ts';
+import type { RollCalls } from './roll-calls.ts';
+
+/** What beats are made of. */
+export interface BeatsParts {
+  readonly journal: Pick<Journal, 'id' | 'head'>;
+  /** Of this sidecar. */
+  readonly name: string;
+  readonly key: RecordKey;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** How long a sign of life is good for, in milliseconds. */
+  readonly maxLagMs: number;
+  readonly members: Members;
+  readonly rollCalls: RollCalls;
+  readonly isWhole: () => boolean;
+}
+
+/** How often, where few are there. */
+const shortestMs = 1_000;
+/** Each adds so much: more than twenty share a rate of twenty a second, as far as the lag allows. */
+const perMemberMs = 50;
+/** Answers in one beat. */
+const mostAnswers = 1_000;
+/** Whoever has something to tell waits so long, at random, for more of it. */
+const answerSpreadMs = 20;
+
+/** The beats of one process. */
+export class Beats {
+  readonly run: string = randomBytes(8).toString('hex');
+  readonly #parts: BeatsParts;
+  readonly #wanted = new Wakeup();
+  /** When each was appended, by the monotonic clock. */
+  readonly #appended = new Map<number, number>();
+  #turn = 0;
+  #answers: string[] = [];
+  #asks: string | undefined;
+  #confirmedMs: number | undefined;
+
+  constructor(parts: BeatsParts) {
+    this.#parts = parts;
+  }
+
+  /** Monotonic: when the log first had one over this connection for sure; undefined: not yet. */
+  get confirmedMs(): number | undefined {
+    return this.#confirmedMs;
+  }
+
+  /** One is wanted soon. */
+  hurry(): void {
+    this.#wanted.wake();
+  }
+
+  /** Everything that stands before these calls is applied here. */
+  answer(calls: readonly string[]): void {
+    if (calls.length === 0) return;
+    this.#answers = [...this.#answers, ...calls].slice(-mostAnswers);
+    this.hurry();
+  }
+
+  /** The others are to tell what is theirs once more. */
+  ask(): void {
+    this.#asks = randomBytes(8).toString('hex');
+    this.hurry();
+  }
+
+  /** Monotonic: when this one of ours was appended; undefined: it is of another process, or has come before. */
+  cameBack({ run, turn }: Presence): number | undefined {
+    if (run !== this.run) return undefined;
+    const appendedMs = this.#appended.get(turn);
+    for (const earlier of this.#appended.keys()) if (earlier <= turn) this.#appended.delete(earlier);
+    return appendedMs;
+  }
+
+  /** Appends one at once, and goes on until `signal` aborts; rejects where the log does not take one. */
+  async beat(link: LogLink, signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#parts;
+    this.#confirmedMs = undefined;
+    this.#appended.clear();
+    while (!signal.aborted) {
+      const seen = this.#wanted.version;
+      await this.#append(link);
+      this.#confirmedMs ??= clock.monotonicMs();
+      try {
+        const over = new AbortController();
+        const leave = (): void => over.abort();
+        signal.addEventListener('abort', leave, { once: true });
+        if (signal.aborted) leave();
+        try {
+          await Promise.race([clock.delay(this.#intervalMs(), over.signal), this.#wanted.wait(seen, over.signal)]);
+        } finally {
+          signal.removeEventListener('abort', leave);
+          leave();
+        }
+        if (this.#wanted.version !== seen) await clock.delay(random() * answerSpreadMs, signal);
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+    }
+  }
+
+  /** The last one: nobody has to wait for us. Never rejects. */
+  async leave(link: LogLink): Promise<void> {
+    await link.append(this.#sealed({ isLeaving: true })).catch(() => undefined);
+  }
+
+  #intervalMs(): number {
+    const { maxLagMs, members } = this.#parts;
+    return Math.min(maxLagMs / 3, Math.max(Math.min(shortestMs, maxLagMs / 4), members.count * perMemberMs));
+  }
+
+  async #append(link: LogLink): Promise<void> {
+    const { rollCalls, clock } = this.#parts;
+    const answers = this.#answers;
+    const asks = this.#asks;
+    const more = { answers, calls: rollCalls.take(), ...(asks === undefined ? {} : { asks }) };
+    this.#answers = [];
+    const bytes = this.#sealed(more);
+    this.#appended.set(this.#turn, clock.monotonicMs());
+    try {
+      await link.append(bytes);
+      if (this.#asks === asks) this.#asks = undefined;
+    } catch (error) {
+      this.#answers = [...answers, ...this.#answers].slice(-mostAnswers);
+      throw error;
+    }
+  }
+
+  #sealed(more: Partial<Presence>): Uint8Array {
+    const { journal, name, key, clock, isWhole } = this.#parts;
+    this.#turn += 1;
+    const common = { journal: journal.id, name, run: this.run, turn: this.#turn, atMs: clock.nowMs(), head: journal.head() };
+    return sealRecord(key, { kind: 'presence', presence: { ...common, isWhole: isWhole(), answers: [], calls: [], ...more } });
+  }
+}

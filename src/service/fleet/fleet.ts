@@ -1,0 +1,225 @@
+// A fleet: this sidecar's journal and a log that others share, both ways; who else is there; and how far an entry has gone.
+
+import { type Presence, recordKeyOf } from '../../core/fleet-record.ts';
+import type { Revision } from '../../core/invalidation.ts';
+import type { DeploymentKey, Tagger } from '../../core/tag.ts';
+import type { Clock, DependencyHealth, Engine, Journal, LogLink, Telemetry } from '../../ports.ts';
+import { type Degradations, fleetSource } from '../degradation.ts';
+import type { Invalidations } from '../invalidations.ts';
+import type { Issuer } from '../issuer.ts';
+import type { SourceStanding } from '../source-standing.ts';
+import { Wakeup } from '../wakeup.ts';
+import { Beats } from './beats.ts';
+import { Members } from './members.ts';
+import { Mending } from './mending.ts';
+import { Publishing } from './publishing.ts';
+import { type ReadEntry, Reading } from './reading.ts';
+import { Restored } from './restored.ts';
+import { RollCalls } from './roll-calls.ts';
+import { together } from './together.ts';
+
+/** What a fleet needs. */
+export interface FleetParts {
+  readonly engine: Engine;
+  /** Of this sidecar. */
+  readonly name: string;
+  readonly journal: Journal;
+  readonly invalidations: Invalidations;
+  readonly degradations: Pick<Degradations, 'addSource'>;
+  readonly issuers: readonly Issuer[];
+  readonly tagger: Tagger;
+  /** Newest first. */
+  readonly keys: readonly [DeploymentKey, ...DeploymentKey[]];
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly random: () => number;
+  readonly maxLagMs: number;
+  readonly wideWindowMs: number;
+  readonly refreshLifeMs: number;
+  /** Whatever runs or waits then ends. */
+  readonly stop: AbortSignal;
+}
+
+/** How far an entry has gone, each beyond the one before; when; and who, of all who are there, is not known to have applied it. */
+export interface Reached {
+  readonly reach: 'sidecar' | 'shared' | 'fleet';
+  readonly atMs: number;
+  readonly lagging: readonly string[];
+}
+
+/** How it is. */
+export interface FleetStatus {
+  readonly engine: string;
+  readonly health: DependencyHealth;
+  /** Others that are there. */
+  readonly members: readonly { readonly name: string; readonly journal: string }[];
+  readonly outbox: { readonly count: number; readonly oldestAtMs: number | undefined };
+}
+
+/** How long a goodbye may take, in milliseconds. */
+const longestGoodbyeMs = 500;
+
+/** One sidecar's side of it. */
+export class Fleet {
+  readonly #parts: FleetParts;
+  readonly #standings: readonly SourceStanding[];
+  readonly #members: Members;
+  readonly #rollCalls: RollCalls;
+  readonly #publishing: Publishing;
+  readonly #beats: Beats;
+  readonly #mending: Mending;
+  readonly #reading: Reading;
+  readonly #progress = new Wakeup();
+  readonly #restored: Restored;
+  #isCaughtUp = false;
+
+  constructor(parts: FleetParts) {
+    const { journal, invalidations, clock, telemetry, random, maxLagMs, degradations, issuers, keys, name } = parts;
+    this.#parts = parts;
+    const recordKeys = keys.map(recordKeyOf);
+    const key = recordKeyOf(keys[0]);
+    this.#standings = issuers.map((issuer) => degradations.addSource({ issuer: issuer.name, name: fleetSource }));
+    this.#members = new Members({ clock, leaseMs: maxLagMs });
+    this.#publishing = new Publishing({ journal, invalidations, clock, key, random });
+    this.#rollCalls = new RollCalls({ members: this.#members, clock, hurry: () => this.#beats.hurry() });
+    this.#mending = new Mending({ ...parts, publishing: this.#publishing, members: this.#members, standings: this.#standings });
+    const shared = { journal, key, clock, random, name, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
+    this.#beats = new Beats({ ...shared, isWhole: () => this.#mending.isWhole });
+    this.#restored = new Restored({ journal, clock, telemetry });
+    const listener = {
+      before: (entries: readonly ReadEntry[]) => this.#restored.before(entries),
+      read: (ids: ReadonlySet<string>) => this.#read(ids),
+      presence: (presence: Presence) => this.#presence(presence),
+      notTheSame: (how: 'trimmed' | 'anew', why: string) => this.#notTheSame(how, why),
+      hole: () => this.#mending.hole(),
+    };
+    this.#reading = new Reading({ journal, invalidations, tagger: parts.tagger, keys: recordKeys, clock, telemetry, listener });
+    telemetry.gauge('sidegate_fleet_members', {}, () => this.#members.count);
+    telemetry.gauge('sidegate_fleet_outbox', {}, () => this.#publishing.waiting().count);
+    telemetry.gauge('sidegate_fleet_outbox_oldest_seconds', {}, () => {
+      const { oldestAtMs } = this.#publishing.waiting();
+      return oldestAtMs === undefined ? 0 : Math.max(0, clock.nowMs() - oldestAtMs) / 1000;
+    });
+  }
+
+  /** What a run before has left. */
+  async load(): Promise<void> {
+    await this.#publishing.load();
+    await this.#reading.load();
+    if (!(await this.#mending.load())) return;
+    this.#reading.forget();
+    this.#mending.begin('anew', 'the sidecar ended before the log held what its journal does');
+  }
+
+  /** It has read everything once that the log had. */
+  get isCaughtUp(): boolean {
+    return this.#isCaughtUp;
+  }
+
+  /** Resolves when it has; rejects with the signal's reason when it aborts first. */
+  async caughtUp(signal: AbortSignal): Promise<void> {
+    while (!this.#isCaughtUp) await this.#progress.wait(this.#progress.version, signal);
+  }
+
+  /** Exchanges entries until `signal` aborts, and says goodbye then. */
+  async run(signal: AbortSignal): Promise<void> {
+    const leaving = new AbortController();
+    const gone = new AbortController();
+    let isConnected = false;
+    const leave = (): void => {
+      leaving.abort();
+      if (!isConnected) gone.abort();
+    };
+    signal.addEventListener('abort', leave, { once: true });
+    if (signal.aborted) leave();
+    const session = async (link: LogLink): Promise<void> => {
+      isConnected = true;
+      try {
+        await this.#session(link, leaving.signal);
+      } finally {
+        isConnected = false;
+        if (leaving.signal.aborted) gone.abort();
+      }
+    };
+    await Promise.all([this.#parts.engine.run(session, gone.signal), this.#mending.watch()]);
+  }
+
+  /**
+   * How far everything of ours up to `wanted` has gone: waits until it is as far as `until`, at the latest until `signal` aborts. `fleet`:
+   * nobody answers from before it without saying that it is degraded.
+   */
+  async reach(wanted: Revision, until: 'shared' | 'fleet', signal: AbortSignal): Promise<Reached> {
+    const { clock } = this.#parts;
+    const now = (reach: Reached['reach'], lagging: readonly string[]): Reached => ({ reach, atMs: clock.nowMs(), lagging });
+    const others = (): readonly string[] => this.#members.present().map(({ name }) => name);
+    await this.#publishing.told(wanted, signal).catch(() => undefined);
+    if (!this.#publishing.hasTold(wanted)) return now('sidecar', until === 'fleet' ? others() : []);
+    if (until === 'shared') return now('shared', []);
+    const left = await this.#rollCalls.roll(signal);
+    return left?.length === 0 ? now('fleet', []) : now('shared', left ?? others());
+  }
+
+  status(): FleetStatus {
+    const { engine } = this.#parts;
+    return {
+      engine: engine.name,
+      health: engine.health(),
+      members: this.#members.present().map(({ name, journal }) => ({ name, journal })),
+      outbox: this.#publishing.waiting(),
+    };
+  }
+
+  async #session(link: LogLink, leaving: AbortSignal): Promise<void> {
+    const tasks = [
+      (over: AbortSignal) => this.#publishing.run(link, over),
+      (over: AbortSignal) => this.#beats.beat(link, over),
+      (over: AbortSignal) => this.#reading.run(link, () => this.#beats.confirmedMs, over),
+      (over: AbortSignal) => this.#mending.run(link, this.#beats, over),
+    ];
+    try {
+      await together(tasks, [link.signal, leaving]);
+    } finally {
+      this.#rollCalls.lost();
+    }
+    if (!leaving.aborted || link.signal.aborted) return;
+    const { clock } = this.#parts;
+    const said = new AbortController();
+    await Promise.race([this.#beats.leave(link), clock.delay(longestGoodbyeMs, said.signal).catch(() => undefined)]);
+    said.abort();
+  }
+
+  #read(ids: ReadonlySet<string>): void {
+    this.#publishing.brought(ids);
+    this.#mending.read(ids);
+  }
+
+  #presence(presence: Presence): void {
+    if (presence.journal === this.#parts.journal.id) this.#ofOurs(presence);
+    else this.#ofAnother(presence);
+  }
+
+  #ofAnother(presence: Presence): void {
+    this.#members.saw(presence);
+    if (presence.isLeaving) this.#rollCalls.left();
+    this.#mending.saw(presence);
+    this.#beats.answer(presence.calls);
+    this.#rollCalls.answered(presence.journal, presence.answers);
+  }
+
+  #ofOurs(presence: Presence): void {
+    if (presence.run !== this.#beats.run) this.#restored.saw(presence);
+    const appendedMs = this.#beats.cameBack(presence);
+    this.#rollCalls.cameBack(presence.calls);
+    if (appendedMs === undefined) return;
+    for (const standing of this.#standings) standing.proven(appendedMs);
+    this.#mending.proven(appendedMs);
+    if (this.#isCaughtUp) return;
+    this.#isCaughtUp = true;
+    this.#progress.wake();
+  }
+
+  #notTheSame(how: 'trimmed' | 'anew', why: string): void {
+    this.#mending.begin(how, why);
+    if (how === 'trimmed') this.#beats.ask();
+  }
+}

@@ -1,0 +1,201 @@
+// When the log is not what it was: what may be missing in it, or here, and until when that is said (S13, S14).
+
+import type { Presence } from '../../core/fleet-record.ts';
+import type { Entry } from '../../core/invalidation.ts';
+import type { Clock, Journal, LogLink, Telemetry } from '../../ports.ts';
+import type { Invalidations } from '../invalidations.ts';
+import type { SourceStanding } from '../source-standing.ts';
+import { backoffMs } from '../telling/backoff.ts';
+import { Wakeup } from '../wakeup.ts';
+import type { Beats } from './beats.ts';
+import type { Members } from './members.ts';
+import type { Publishing } from './publishing.ts';
+
+/** What mending needs. */
+export interface MendingParts {
+  readonly journal: Pick<Journal, 'note' | 'noted'>;
+  readonly invalidations: Pick<Invalidations, 'append'>;
+  readonly publishing: Pick<Publishing, 'tellAgain'>;
+  readonly members: Members;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly random: () => number;
+  /** Of the log, for each issuer. */
+  readonly standings: readonly Pick<SourceStanding, 'gapUntil'>[];
+  readonly wideWindowMs: number;
+  readonly refreshLifeMs: number;
+  readonly stop: AbortSignal;
+}
+
+const note = 'fleet-mending';
+/** Between two looks whether it is over. */
+const lookMs = 1_000;
+/** All notice at once: each waits so long at random before it tells, and leaves out what others have told meanwhile. */
+const longestWaitMs = 1_000;
+/** Questions that have been answered. */
+const mostAsked = 1_000;
+
+/** The state of one sidecar's log. */
+export class Mending {
+  readonly #parts: MendingParts;
+  readonly #changed = new Wakeup();
+  /** The log was made again: what it holds, as far as it has been read. */
+  #inLog: Set<string> | undefined;
+  /** Monotonic: since when it is read from the oldest. */
+  #sinceMs = 0;
+  #isReplayed = false;
+  /** Who was there when it was noticed, and has not said that the log holds what is theirs. */
+  readonly #awaited = new Set<string>();
+  #hasHole = false;
+  readonly #asked = new Set<string>();
+  /** Somebody has asked for what is ours, and has not been told it yet. */
+  #isAsked = false;
+
+  constructor(parts: MendingParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether a run before has not done with it. */
+  async load(): Promise<boolean> {
+    return (await this.#parts.journal.noted(note)) === 'open';
+  }
+
+  /** What the journal holds is in the log. */
+  get isWhole(): boolean {
+    return this.#inLog === undefined;
+  }
+
+  /** The log was made again, or has told what was never read here. Everything is asked about again, spread, and that is said. */
+  begin(how: 'trimmed' | 'anew', why: string): void {
+    const { telemetry, members, clock } = this.#parts;
+    telemetry.log.warn(
+      { how, why },
+      'the log of the fleet is not what it was: it is read from the oldest, and everything is asked about again',
+    );
+    telemetry.counter('sidegate_fleet_gaps_total', { how }).add();
+    if (how === 'anew') {
+      this.#inLog = new Set();
+      this.#isReplayed = false;
+      this.#sinceMs = clock.monotonicMs();
+      for (const { journal } of members.present()) this.#awaited.add(journal);
+      this.#note('open');
+    }
+    this.#sayGap();
+    this.#refreshAll(why).catch((error: unknown) => telemetry.log.debug({ error }, 'we stop before everything was asked about again'));
+  }
+
+  /** Something in the log cannot be read here. */
+  hole(): void {
+    this.#hasHole = true;
+    this.#sayGap();
+  }
+
+  /** These ids are in the log. */
+  read(ids: ReadonlySet<string>): void {
+    if (this.#inLog) for (const id of ids) this.#inLog.add(id);
+  }
+
+  /** A member's sign of life. */
+  saw({ journal, isWhole, isLeaving, asks }: Presence): void {
+    if (isWhole || isLeaving) this.#awaited.delete(journal);
+    if (asks === undefined || this.#asked.has(asks)) return;
+    const [oldest] = this.#asked;
+    if (this.#asked.size >= mostAsked && oldest !== undefined) this.#asked.delete(oldest);
+    this.#asked.add(asks);
+    this.#isAsked = true;
+    this.#changed.wake();
+  }
+
+  /** Everything that was in the log at `throughMs` (monotonic) has been read. */
+  proven(throughMs: number): void {
+    if (this.#inLog === undefined || this.#isReplayed || throughMs < this.#sinceMs) return;
+    this.#isReplayed = true;
+    this.#changed.wake();
+  }
+
+  /** Tells the log what it lacks, and what somebody asks for, until `signal` aborts. */
+  async run(link: LogLink, beats: Pick<Beats, 'hurry'>, signal: AbortSignal): Promise<void> {
+    const { clock, random, publishing, telemetry } = this.#parts;
+    try {
+      while (!signal.aborted) {
+        const seen = this.#changed.version;
+        const inLog = this.#isReplayed ? this.#inLog : undefined;
+        if (inLog) {
+          await clock.delay(random() * longestWaitMs, signal);
+          const count = await publishing.tellAgain(link, ({ id }: Entry) => !inLog.has(id));
+          telemetry.log.info({ count }, 'the log of the fleet holds what this journal does');
+          if (this.#inLog === inLog) this.#end();
+          beats.hurry();
+        } else if (this.#isAsked) {
+          this.#isAsked = false;
+          const count = await publishing.tellAgain(link, ({ from }: Entry) => from === undefined);
+          telemetry.log.info({ count }, 'a sidecar may have missed something: what was first revoked here is told again');
+        } else {
+          await this.#changed.wait(seen, signal);
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  /** Says that there is a gap for as long as there is one. Until `stop` aborts. */
+  async watch(): Promise<void> {
+    const { clock, stop } = this.#parts;
+    while (!stop.aborted) {
+      if (this.#isDoubtful()) this.#sayGap();
+      await clock.delay(lookMs, stop).catch(() => undefined);
+    }
+  }
+
+  #isDoubtful(): boolean {
+    if (this.#hasHole || !this.isWhole) return true;
+    const present = this.#parts.members.present();
+    const isThere = (journal: string): boolean => present.some((member) => member.journal === journal);
+    for (const journal of this.#awaited) if (!isThere(journal)) this.#awaited.delete(journal);
+    return this.#awaited.size > 0 || present.some(({ isWhole }) => !isWhole);
+  }
+
+  #sayGap(): void {
+    const untilMs = this.#parts.clock.monotonicMs() + 3 * lookMs;
+    for (const standing of this.#parts.standings) standing.gapUntil(untilMs);
+  }
+
+  #end(): void {
+    this.#inLog = undefined;
+    this.#isReplayed = false;
+    this.#note('');
+  }
+
+  #note(value: string): void {
+    const { journal, telemetry } = this.#parts;
+    // Where nothing can be written, the journal says so itself, and acknowledges nothing.
+    journal.note(note, value).catch((error: unknown) => telemetry.log.debug({ error }, 'how the log is was not noted'));
+  }
+
+  async #refreshAll(why: string): Promise<void> {
+    const { invalidations, wideWindowMs, refreshLifeMs, clock, random, standings, stop } = this.#parts;
+    for (let failures = 0; ; ) {
+      try {
+        await invalidations.append(
+          {
+            effect: 'REFRESH',
+            selector: { kind: 'everything' },
+            spreadMs: wideWindowMs,
+            lifeMs: refreshLifeMs + 2 * wideWindowMs,
+            origin: { source: 'fleet', event: 'gap', reason: why },
+          },
+          undefined,
+          stop,
+        );
+        break;
+      } catch (error) {
+        if (stop.aborted) throw error;
+        failures += 1;
+        await clock.delay(backoffMs(failures, 0, random), stop);
+      }
+    }
+    // The one that runs, and one that trails it.
+    for (const standing of standings) standing.gapUntil(clock.monotonicMs() + 2 * wideWindowMs);
+  }
+}

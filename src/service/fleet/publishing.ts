@@ -1,0 +1,196 @@
+// From the journal into the log: every entry that was first appended here, once the log has it for sure.
+
+import { type RecordKey, sealRecord } from '../../core/fleet-record.ts';
+import { type Entry, type PlacedEntry, type Revision, revision } from '../../core/invalidation.ts';
+import type { Clock, Journal, LogLink } from '../../ports.ts';
+import type { Invalidations } from '../invalidations.ts';
+import { Wakeup } from '../wakeup.ts';
+
+/** What publishing needs. */
+export interface PublishingParts {
+  readonly journal: Journal;
+  readonly invalidations: Pick<Invalidations, 'applied' | 'changed'>;
+  readonly clock: Clock;
+  /** Seals what is told. */
+  readonly key: RecordKey;
+  /** From 0 to below 1. */
+  readonly random: () => number;
+}
+
+/** An entry on its way. */
+interface Open {
+  readonly entry: Entry;
+  /** Ends its wait: another sidecar has told the same. */
+  readonly brought: AbortController;
+}
+
+const note = 'fleet-published';
+const readBatch = 256;
+/** On their way at once. */
+const mostOpen = 1024;
+/** How often it is noted how far it has come: what is told twice after a crash is harmless. */
+const noteEveryMs = 1_000;
+/** News come to many sidecars at once: each waits so long at the most whether another one tells them (S10). */
+const longestNewsWaitMs = 1_000;
+
+/** What this sidecar has to tell its fleet. */
+export class Publishing {
+  readonly #parts: PublishingParts;
+  readonly #progress = new Wakeup();
+  /** In the order of their revisions. */
+  readonly #open = new Map<Revision, Open>();
+  /** Read from the journal up to here. */
+  #read: Revision = revision(0);
+  #noted: Revision = revision(0);
+
+  constructor(parts: PublishingParts) {
+    this.#parts = parts;
+  }
+
+  /** Where a run before has come to. */
+  async load(): Promise<void> {
+    this.#noted = revision(Number((await this.#parts.journal.noted(note)) ?? 0));
+    this.#read = this.#noted;
+  }
+
+  /** Whether everything of ours up to there is in the log, but for news that wait for another to tell them. */
+  hasTold(wanted: Revision): boolean {
+    if (this.#read < wanted) return false;
+    for (const [at, { entry }] of this.#open) if (at <= wanted && !isNews(entry)) return false;
+    return true;
+  }
+
+  /** Resolves when that is so; rejects with the signal's reason. */
+  async told(wanted: Revision, signal: AbortSignal): Promise<void> {
+    while (!this.hasTold(wanted)) await this.#progress.wait(this.#progress.version, signal);
+  }
+
+  /** The log has these already. */
+  brought(ids: ReadonlySet<string>): void {
+    for (const { entry, brought } of this.#open.values()) if (ids.has(entry.id)) brought.abort();
+  }
+
+  /** Entries that wait, about; and when the oldest was learned, by the wall clock. */
+  waiting(): { readonly count: number; readonly oldestAtMs: number | undefined } {
+    const [oldest] = this.#open.values();
+    const unread = Math.max(0, this.#parts.invalidations.applied - this.#read);
+    return { count: this.#open.size + unread, oldestAtMs: oldest?.entry.learnedAtMs };
+  }
+
+  /** Tells the log what is there and what comes, until `signal` aborts; rejects where the log does not take it. */
+  async run(link: LogLink, signal: AbortSignal): Promise<void> {
+    const { journal, invalidations } = this.#parts;
+    this.#read = this.#through;
+    this.#open.clear();
+    const over = new AbortController();
+    const end = (): void => over.abort(signal.reason);
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) end();
+    const noting = this.#keepNoting(over.signal);
+    try {
+      while (!over.signal.aborted) {
+        const seen = invalidations.changed.version;
+        const batch = await journal.read(this.#read, readBatch);
+        for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, link, over);
+        this.#read = batch.at(-1)?.revision ?? this.#read;
+        this.#progress.wake();
+        if (this.#open.size >= mostOpen) await this.#room(over.signal);
+        else if (batch.length < readBatch) await invalidations.changed.wait(seen, over.signal);
+      }
+    } catch (error) {
+      if (!over.signal.aborted) throw error;
+    } finally {
+      signal.removeEventListener('abort', end);
+      over.abort();
+      await noting;
+    }
+    if (!signal.aborted) throw over.signal.reason;
+  }
+
+  /** Everything that lives in the journal and is `wanted`, whoever made it, once more. Rejects where the log does not take it. */
+  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean): Promise<number> {
+    const { journal, key } = this.#parts;
+    let count = 0;
+    for (let at = revision(0); ; ) {
+      const batch = await journal.read(at, readBatch);
+      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && wanted(entry));
+      await Promise.all(again.map(({ entry }) => link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }))));
+      count += again.length;
+      const last = batch.at(-1);
+      if (last === undefined) return count;
+      at = last.revision;
+    }
+  }
+
+  /** Up to here nothing waits. */
+  get #through(): Revision {
+    const [first] = this.#open.keys();
+    return first === undefined ? this.#read : revision(first - 1);
+  }
+
+  #begin({ revision: at, entry }: PlacedEntry, link: LogLink, over: AbortController): void {
+    const open: Open = { entry, brought: new AbortController() };
+    this.#open.set(at, open);
+    this.#tell(open, link, over.signal).then(
+      () => {
+        // Unless another run has it now.
+        if (this.#open.get(at) === open) this.#open.delete(at);
+        this.#progress.wake();
+      },
+      (error: unknown) => over.abort(error),
+    );
+  }
+
+  async #tell({ entry, brought }: Open, link: LogLink, signal: AbortSignal): Promise<void> {
+    const { clock, random, key } = this.#parts;
+    if (isNews(entry)) {
+      const either = AbortSignal.any([signal, brought.signal]);
+      await clock.delay(random() * longestNewsWaitMs, either).catch(() => undefined);
+      if (brought.signal.aborted) return;
+    }
+    signal.throwIfAborted();
+    await link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }));
+  }
+
+  #signed(entry: Entry): Entry & { readonly from: string } {
+    return { ...entry, from: entry.from ?? this.#parts.journal.id };
+  }
+
+  async #room(signal: AbortSignal): Promise<void> {
+    while (this.#open.size >= mostOpen) await this.#progress.wait(this.#progress.version, signal);
+  }
+
+  async #keepNoting(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#parts;
+    while (!signal.aborted) {
+      await clock.delay(noteEveryMs, signal).catch(() => undefined);
+      await this.#note();
+    }
+  }
+
+  async #note(): Promise<void> {
+    const through = this.#through;
+    if (through === this.#noted) return;
+    // Where nothing can be written, the journal says so itself.
+    await this.#parts.journal.note(note, String(through)).then(
+      () => {
+        this.#noted = through;
+      },
+      () => undefined,
+    );
+  }
+}
+
+/** What a sidecar notes of itself alone: that its own journal, or its own way to the log, was not whole. */
+function isOfThisSidecar({ origin }: Entry): boolean {
+  return origin.source === 'journal' || origin.source === 'fleet';
+}
+
+function isToBeTold(entry: Entry): boolean {
+  return entry.from === undefined && !isOfThisSidecar(entry);
+}
+
+/** Others may hear it too. */
+function isNews({ origin }: Entry): boolean {
+  return origin.source !== 'rpc';
+}

@@ -1,0 +1,62 @@
+// A journal that the log knows more of than it does itself: it was restored from a copy, or somebody else runs with one (S14).
+
+import type { Presence } from '../../core/fleet-record.ts';
+import { revision } from '../../core/invalidation.ts';
+import type { Clock, Journal, Telemetry } from '../../ports.ts';
+import type { ReadEntry } from './reading.ts';
+
+/** What it needs. */
+export interface RestoredParts {
+  readonly journal: Pick<Journal, 'id' | 'head' | 'find' | 'skipTo'>;
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly telemetry: Telemetry;
+}
+
+/** It goes on so far beyond what it has told of itself: cursors that it has given since the copy was made are behind whatever comes now. */
+const skipped = 1_000_000;
+/** What a process before this one has told last may be so much younger than our start, in milliseconds: clocks are set. */
+const longestStartMs = 60_000;
+
+/** Looks at what the log tells of this journal. */
+export class Restored {
+  readonly #parts: RestoredParts;
+  readonly #headAtStart: number;
+  readonly #startedAtMs: number;
+  #goesOnAt = 0;
+  #saidTwin = false;
+
+  constructor(parts: RestoredParts) {
+    this.#parts = parts;
+    this.#headAtStart = parts.journal.head();
+    this.#startedAtMs = parts.clock.nowMs();
+  }
+
+  /** Before these are appended: one of ours that is not here was made after the copy. */
+  async before(entries: readonly ReadEntry[]): Promise<void> {
+    const { journal, clock } = this.#parts;
+    if (this.#goesOnAt > 0) return;
+    const ours = entries.filter(({ from, forgetAtMs }) => from === journal.id && forgetAtMs > clock.nowMs());
+    const found = await Promise.all(ours.map(({ id }) => journal.find(id)));
+    if (found.includes(undefined)) await this.#goOn(journal.head());
+  }
+
+  /** A sign of life of this journal, and not of this process. */
+  saw({ head, atMs }: Presence): void {
+    const { journal, telemetry } = this.#parts;
+    if (atMs > this.#startedAtMs + longestStartMs) {
+      if (this.#saidTwin) return;
+      this.#saidTwin = true;
+      telemetry.log.error({ journal: journal.id }, 'another sidecar runs with a copy of this journal: give each a volume of its own');
+    } else if (head > this.#headAtStart && head > this.#goesOnAt) {
+      this.#goOn(head).catch((error: unknown) => telemetry.log.error({ error }, 'the journal cannot be written'));
+    }
+  }
+
+  async #goOn(head: number): Promise<void> {
+    const { journal, telemetry } = this.#parts;
+    this.#goesOnAt = Math.max(head, journal.head()) + skipped;
+    const facts = { headAtStart: this.#headAtStart, goesOnAt: this.#goesOnAt };
+    telemetry.log.warn(facts, 'the journal was restored from a copy');
+    await journal.skipTo(revision(this.#goesOnAt));
+  }
+}

@@ -1,0 +1,141 @@
+// Sidecars of one fleet, without their listeners: journals, what follows them, and a log in memory, on a clock that a test holds.
+
+import { revision } from '../../../src/core/invalidation.ts';
+import type { Selector } from '../../../src/core/selector.ts';
+import { createTagger, type DeploymentKey } from '../../../src/core/tag.ts';
+import { createMemoryJournal } from '../../../src/journal/memory.ts';
+import type { Journal } from '../../../src/ports.ts';
+import { Degradations, type DegradedReason } from '../../../src/service/degradation.ts';
+import { Fleet } from '../../../src/service/fleet/fleet.ts';
+import { type Appended, type Draft, Invalidations } from '../../../src/service/invalidations.ts';
+import { createFakeClock, type FakeClock } from '../../fakes/clock.ts';
+import { createFakeLog, type FakeLog } from '../../fakes/engine.ts';
+import { createFakeIssuer } from '../../fakes/issuer.ts';
+import { createFakeTelemetry, type FakeTelemetry } from '../../fakes/telemetry.ts';
+import { usualKey } from '../road.ts';
+
+/** A sidecar of the fleet. */
+export interface Sidecar {
+  readonly name: string;
+  readonly journal: Journal;
+  readonly invalidations: Invalidations;
+  readonly fleet: Fleet;
+  readonly telemetry: FakeTelemetry;
+  /** Kills all tokens of this user. */
+  revoke(user: string, more?: Partial<Draft>): Promise<Appended>;
+  /** Whether a REVOKE of this user is applied here. */
+  hasKilled(user: string): Promise<boolean>;
+  reasons(): readonly DegradedReason[];
+  /** As SIGTERM; the journal stays. */
+  stop(): Promise<void>;
+}
+
+/** What differs from the usual. */
+export interface SidecarOptions {
+  readonly journal?: Journal;
+  /** Newest first. */
+  readonly keys?: readonly [DeploymentKey, ...DeploymentKey[]];
+}
+
+/** All of it. */
+export interface Stage {
+  readonly clock: FakeClock;
+  readonly log: FakeLog;
+  start(name: string, options?: SidecarOptions): Promise<Sidecar>;
+  /** Lets time pass until `condition` holds, at most so many milliseconds; throws where it does not. */
+  until(condition: () => boolean | Promise<boolean>, ms?: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export const maxLagMs = 10_000;
+export const wideWindowMs = 5_000;
+
+/** Nobody is there yet. */
+export function createStage(): Stage {
+  const clock = createFakeClock();
+  const log = createFakeLog(clock);
+  const sidecars: Sidecar[] = [];
+  const { issuer } = createFakeIssuer({ name: 'central' });
+
+  const start = async (name: string, options: SidecarOptions = {}): Promise<Sidecar> => {
+    const keys = options.keys ?? [usualKey];
+    const telemetry = createFakeTelemetry();
+    const journal = options.journal ?? createMemoryJournal({ clock });
+    const tagger = createTagger(keys);
+    const times = { settleMs: 2000, wideWindowMs, factsLifeMs: 302_000, refreshLifeMs: 602_000 };
+    const invalidations = new Invalidations({ journal, tagger, clock, telemetry, ...times, ring: 64 });
+    const degradations = new Degradations({ clock, telemetry, maxLagMs });
+    await invalidations.load();
+    const end = new AbortController();
+    const fleet = new Fleet({
+      engine: log.engine(),
+      name,
+      journal,
+      invalidations,
+      degradations,
+      issuers: [issuer],
+      tagger,
+      keys,
+      clock,
+      telemetry,
+      random: () => 0.5,
+      maxLagMs,
+      wideWindowMs,
+      refreshLifeMs: times.refreshLifeMs,
+      stop: end.signal,
+    });
+    await fleet.load();
+    const following = new AbortController();
+    const running = Promise.all([fleet.run(end.signal), invalidations.run(following.signal)]);
+    const sidecar: Sidecar = {
+      name,
+      journal,
+      invalidations,
+      fleet,
+      telemetry,
+      revoke: (user, more = {}) => {
+        const selector: Selector = { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'user', value: user }] };
+        const draft = { effect: 'REVOKE' as const, selector, issuedBeforeMs: clock.nowMs(), lifeMs: 86_400_000, origin: { source: 'rpc' } };
+        return invalidations.append({ ...draft, ...more });
+      },
+      async hasKilled(user) {
+        const entries = await invalidations.after(revisionZero, 100_000);
+        return entries.some(({ entry: { selector, effect } }) => {
+          return effect === 'REVOKE' && selector.kind === 'fit' && selector.conditions.some(({ value }) => value === user);
+        });
+      },
+      reasons: () => degradations.by('central'),
+      async stop() {
+        end.abort();
+        following.abort();
+        let isOver = false;
+        void running.finally(() => {
+          isOver = true;
+        });
+        await until(() => isOver);
+      },
+    };
+    sidecars.push(sidecar);
+    return sidecar;
+  };
+
+  const until = async (condition: () => boolean | Promise<boolean>, ms = 60_000): Promise<void> => {
+    for (let passedMs = 0; passedMs <= ms; passedMs += 20) {
+      if (await condition()) return;
+      await clock.advance(20);
+    }
+    throw new Error(`it did not come to that within ${ms} ms`);
+  };
+
+  return {
+    clock,
+    log,
+    start,
+    until,
+    async close() {
+      for (const sidecar of sidecars) await sidecar.stop();
+    },
+  };
+}
+
+const revisionZero = revision(0);
