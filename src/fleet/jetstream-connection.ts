@@ -25,6 +25,8 @@ export interface NatsIdentity {
         readonly caFile: TextFile | undefined;
         readonly certFile: TextFile | undefined;
         readonly keyFile: TextFile | undefined;
+        /** The name that the certificate of every server must have; undefined: the host's. */
+        readonly serverName: string | undefined;
       }
     | undefined;
   /** What the server's operator sees of us. */
@@ -186,6 +188,7 @@ async function tlsOf({ tls }: NatsIdentity, { host, isTls }: Address): Promise<N
     ...(ca !== undefined && { ca }),
     ...(cert !== undefined && { cert }),
     ...(key !== undefined && { key }),
+    ...(tls?.serverName !== undefined && { servername: tls.serverName }),
   };
 }
 

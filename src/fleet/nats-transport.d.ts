@@ -12,7 +12,7 @@ export interface ConnectionOptions {
   readonly ignoreClusterUpdates: boolean;
   readonly noAsyncTraces: boolean;
   /** Handed to node as it is. With it a server that does not speak TLS is refused. */
-  readonly tls?: Pick<TlsOptions, 'host' | 'minVersion' | 'rejectUnauthorized' | 'ca' | 'cert' | 'key'>;
+  readonly tls?: Pick<TlsOptions, 'host' | 'servername' | 'minVersion' | 'rejectUnauthorized' | 'ca' | 'cert' | 'key'>;
   readonly authenticator?: Authenticator;
 }
 

@@ -228,12 +228,16 @@ describeWithNats('A server that is no good', () => {
 
   it('must have a certificate that we trust', async () => {
     const nats = await started({ tls: 'server' });
-    const one = held(engineAt(secured(nats), { tls: { caFile: file(tlsPair.cert), certFile: undefined, keyFile: undefined } }));
+    const one = held(
+      engineAt(secured(nats), { tls: { caFile: file(tlsPair.cert), certFile: undefined, keyFile: undefined, serverName: undefined } }),
+    );
     await one.append('a');
     // Nothing that an operator would wonder at.
     expect(nats.log()).not.toContain('[ERR]');
-    const other = { caFile: file(createAuthority().pem), certFile: undefined, keyFile: undefined };
+    const other = { caFile: file(createAuthority().pem), certFile: undefined, keyFile: undefined, serverName: undefined };
     expect(await says(held(engineAt(secured(nats), { tls: other })).engine, 'cannot be trusted')).toBe(false);
+    const named = { caFile: file(tlsPair.cert), certFile: undefined, keyFile: undefined, serverName: 'nats.example' };
+    expect(await says(held(engineAt(secured(nats), { tls: named })).engine, /cannot be trusted.*ALTNAME/)).toBe(false);
     // The system's, which does not know it either; also where the address says nothing of TLS.
     expect(await says(held(engineAt(secured(nats))).engine, 'cannot be trusted')).toBe(false);
     expect(await says(held(engineAt(nats.url, { tls: other })).engine, 'cannot be trusted')).toBe(false);
@@ -244,9 +248,9 @@ describeWithNats('A server that is no good', () => {
   it('may want a certificate of ours', async () => {
     const nats = await started({ tls: 'both' });
     const ca = file(tlsPair.cert);
-    const own = { caFile: ca, certFile: ca, keyFile: file(tlsPair.key) };
+    const own = { caFile: ca, certFile: ca, keyFile: file(tlsPair.key), serverName: undefined };
     await held(engineAt(secured(nats), { tls: own })).append('a');
-    const without = held(engineAt(secured(nats), { tls: { caFile: ca, certFile: undefined, keyFile: undefined } }));
+    const without = held(engineAt(secured(nats), { tls: { caFile: ca, certFile: undefined, keyFile: undefined, serverName: undefined } }));
     expect(await says(without.engine, /cannot be trusted|closed the connection/)).toBe(false);
     expect(without.links).toEqual([]);
   });
