@@ -12,6 +12,7 @@ import { createMemoryJournal } from '../src/journal/memory.ts';
 import type { Journal } from '../src/ports.ts';
 import { systemClock } from '../src/sidecar.ts';
 import { createFakeIssuer } from './fakes/issuer.ts';
+import { describeWithNats, type Nats, startNats } from './fakes/nats.ts';
 import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from './fakes/rabbitmq.ts';
 import { startSidecar, type TestSidecar } from './fakes/sidecar.ts';
 
@@ -42,6 +43,27 @@ describeWithRabbitmq('RabbitMQ', () => {
     config: { kind: 'rabbitmq', transportUrl: secretFile(join(dir, 'transport-url')), stream: randomBytes(6).toString('hex'), tls: none },
     stop: () => rabbitmq.stopApp(),
     start: () => rabbitmq.startApp(),
+  }));
+});
+
+describeWithNats('NATS', () => {
+  let nats: Nats;
+  beforeAll(async () => {
+    nats = await startNats();
+  }, 60_000);
+  afterAll(() => nats?.close());
+
+  fleetOver('a JetStream stream', () => ({
+    config: {
+      kind: 'jetstream',
+      servers: [{ host: nats.host, port: nats.port }],
+      stream: randomBytes(6).toString('hex'),
+      replicas: 1,
+      credentials: undefined,
+      tls: undefined,
+    },
+    stop: () => nats.kill(),
+    start: () => nats.start(),
   }));
 });
 
