@@ -5,7 +5,14 @@ import type { Secret } from '../src/config/secrets.js';
 import type { Config } from '../src/config/types.js';
 
 /** Listens nowhere. */
-export const closed = { socket: undefined, tcp: undefined, operations: undefined, keystone: undefined, introspection: undefined } as const;
+export const closed = {
+  socket: undefined,
+  tcp: undefined,
+  remote: undefined,
+  operations: undefined,
+  keystone: undefined,
+  introspection: undefined,
+} as const;
 
 /** `keys`: a file with the issuer's key set. */
 export function benchConfig(keys: Secret): Config {

@@ -13,6 +13,7 @@ import type {
 } from './config/types.ts';
 import type { LifeRules } from './core/decision.ts';
 import type { DeploymentKey } from './core/tag.ts';
+import { createJetstream } from './fleet/jetstream.ts';
 import { createRabbitmqStream } from './fleet/rabbitmq-stream.ts';
 import { createJwtFormat } from './formats/jwt.ts';
 import { createKeystoneFormat } from './formats/keystone.ts';
@@ -114,6 +115,11 @@ export const adapters: Adapters = {
 function engine(config: FleetConfig, { clock, log, name, retentionMs }: EngineDeps): Engine | undefined {
   const connectionName = `sidegate ${name} fleet`;
   if (config.kind === 'rabbitmq') return createRabbitmqStream({ ...config, connectionName, retentionMs }, { clock, log });
+  if (config.kind === 'jetstream') {
+    const scheme = config.tls === undefined ? 'nats' : 'tls';
+    const servers = config.servers.map(({ host, port }) => `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`);
+    return createJetstream({ ...config, servers, connectionName, retentionMs }, { clock });
+  }
   return undefined;
 }
 

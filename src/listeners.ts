@@ -1,5 +1,6 @@
-// Where a sidecar listens: gRPC on its socket and on loopback TCP, and the HTTP faces of Validate.
+// Where a sidecar listens: gRPC on its socket, on loopback TCP and for other hosts, and the HTTP faces of Validate.
 
+import { readListenPem } from './config/listen-tls.ts';
 import type { Address, Config } from './config/types.ts';
 import type { Opened } from './opened.ts';
 import type { Telemetry } from './ports.ts';
@@ -32,7 +33,7 @@ export async function openListeners(
   { config, telemetry, opened }: ListenerParts,
   served: ServerParts,
   health: Health,
-): Promise<Faces & { readonly socket: string | undefined; readonly tcp: string | undefined }> {
+): Promise<Faces & Record<'socket' | 'tcp' | 'remote', string | undefined>> {
   const { drainMs } = config.shutdown;
   const closing: (() => Promise<void>)[] = [];
   // All at once: a stop takes one drain, however many listen, and nobody takes new calls while another drains.
@@ -54,12 +55,13 @@ export async function openListeners(
     });
     return formatAddress({ host: face.address, port: face.port });
   };
-  const { socket, tcp, keystone, introspection } = config.listen;
+  const { socket, tcp, remote, keystone, introspection } = config.listen;
   const options = faceOptions(config, telemetry, served.service);
   const issuers = config.issuers.filter((issuer) => issuer.kind === 'keystone').map((issuer) => issuer.name);
   return {
     socket: socket && (await open({ kind: 'socket', ...socket })),
     tcp: tcp && (await open({ kind: 'tcp', ...tcp })),
+    remote: remote && (await open({ kind: 'remote', ...remote.address, read: () => readListenPem(remote.tls) })),
     keystone:
       keystone &&
       (await openFace((signal) =>
@@ -78,7 +80,7 @@ function faceOptions(
 ): Omit<FaceOptions, 'address'> {
   return {
     validator,
-    mayValidate: () => callers.allowsAnyone('tcp', 'validate'),
+    mayValidate: () => callers.allows({ listener: 'tcp', peer: undefined }, 'validate'),
     telemetry,
     monotonicMs,
     tokenSizeBytes: limits.tokenSizeBytes,

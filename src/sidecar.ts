@@ -74,6 +74,8 @@ export interface SidecarOptions {
 export interface Running extends Faces {
   /** `host:port`. */
   readonly tcp: string | undefined;
+  /** `host:port`, by mutual TLS. */
+  readonly remote: string | undefined;
   /** `unix:///path`. */
   readonly socket: string | undefined;
   /** `host:port`. */
@@ -175,17 +177,17 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   opened.keep(background, 'background', () => background.close());
   runFlows(flows, background);
   const served = serverParts(parts, state, { flows, tagger });
-  const { socket, tcp, ...faces } = await openListeners(parts, served, health);
+  const { socket, tcp, remote, ...faces } = await openListeners(parts, served, health);
   measure(flows, telemetry, clock);
   const tellHealth = (name: string, isWell: boolean): void => health.set(name, isWell);
   background.run('observe', (stopping) => observe(flows, { telemetry, clock, tellHealth }, stopping));
   if (isCaughtUp()) serve();
   else background.run('catch-up', (stopping) => serveOnceCaughtUp(stopping));
-  return { socket, tcp, operations, ...faces, stopped: untilDrained() };
+  return { socket, tcp, remote, operations, ...faces, stopped: untilDrained() };
 
   /** It answers already. Whether it is relied on waits for what the news have to tell of the time when it was not there (S13). */
   async function serveOnceCaughtUp(stopping: AbortSignal): Promise<void> {
-    telemetry.log.info({ name, socket, tcp, operations, ...faces }, 'answering; not serving before the news have caught up');
+    telemetry.log.info({ name, socket, tcp, remote, operations, ...faces }, 'answering; not serving before the news have caught up');
     const late = new AbortController();
     const leave = (): void => late.abort();
     for (const ending of [stopping, signal]) ending.addEventListener('abort', leave, { once: true });
@@ -208,7 +210,10 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
     state.isServing = true;
     health.setServing(true);
     const names = issuers.map((issuer) => issuer.name);
-    telemetry.log.info({ name, version: readVersion(), socket, tcp, operations, ...faces, journal: journal.id, issuers: names }, 'serving');
+    telemetry.log.info(
+      { name, version: readVersion(), socket, tcp, remote, operations, ...faces, journal: journal.id, issuers: names },
+      'serving',
+    );
   }
 
   async function untilDrained(): Promise<void> {
@@ -297,7 +302,7 @@ function serverParts({ config, clock, telemetry }: Parts, state: State, { flows,
       revoker,
       watchers,
       invalidations,
-      callers: new Callers(config.callers, validator),
+      callers: new Callers(config.callers, validator, clock.nowMs),
       finder,
       fleet,
       facts,

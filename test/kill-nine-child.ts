@@ -21,6 +21,7 @@ const sidecar = createSidecar({
       operations: undefined,
       keystone: undefined,
       introspection: undefined,
+      remote: undefined,
     },
     callers: [{ who: { kind: 'socket' }, may: ['validate', 'watch', 'status', 'revoke', 'refresh', 'details'] }],
     issuers: [

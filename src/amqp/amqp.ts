@@ -216,7 +216,7 @@ async function tlsOf({ tls }: AmqpOptions, url: TransportUrl & { readonly kind: 
  * A lookup cannot be ended, and holds one of node's few threads until the resolver gives up: those that nobody waits for any more would
  * leave none for the journal.
  */
-function oneAtATime(resolve: LookupFunction): LookupFunction {
+export function oneAtATime(resolve: LookupFunction): LookupFunction {
   let isLooking = false;
   return (host, options, done) => {
     if (isLooking) {

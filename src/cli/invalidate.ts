@@ -2,10 +2,19 @@
 
 import { createInterface } from 'node:readline/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type Forwarding, formatCursor, type Invalidated, type Revoked, type RevokeTarget, type SelectorFields } from '../client/index.ts';
+import {
+  type Forwarding,
+  formatCursor,
+  type Invalidated,
+  type Reach,
+  type Revoked,
+  type RevokeTarget,
+  type SelectorFields,
+} from '../client/index.ts';
 import { type AskingOptions, askingOptions, openClient, untilInterrupted } from './connection.ts';
 import { exits, UsageError } from './exit.ts';
-import { invalidatedJson, selectorJson, timeJson } from './json.ts';
+import { isAsFar, reachWords, waitWords } from './fleet-words.ts';
+import { invalidatedJson, reachNames, selectorJson, timeJson } from './json.ts';
 import { type Output, openOutput } from './output.ts';
 import { selectorOf, selectorOptions } from './selector-options.ts';
 import { checkArguments, readToken, type TokenOptions, tokenOptions } from './token-source.ts';
@@ -20,7 +29,7 @@ interface RevokeOptions extends RefreshOptions, TokenOptions {
   /** Milliseconds since the epoch. */
   readonly issuedBefore?: number;
   readonly dryRun?: boolean;
-  readonly wait?: 'sidecar';
+  readonly wait: Reach;
   readonly handle?: boolean;
   /** Undefined: as configured. */
   readonly forward?: boolean;
@@ -32,12 +41,16 @@ export function addRevoke(program: Command, done: (code: number) => void): void 
     .command('revoke')
     .summary('kill a token that you hold, or all tokens that fit')
     .description(
-      'Kills a token (having it is enough) or, for authorised callers, all tokens that fit. Durable and applied when it ends. The time printed is the call alone, as seen from here, without connecting.',
+      'Kills a token (having it is enough) or, for authorised callers, all tokens that fit. Durable and applied when it ends. The time printed is the call alone, as seen from here, without connecting. Exit code 4: it is revoked, and had not gone as far as --wait asks by --timeout.',
     );
   askingOptions(selectorOptions(tokenOptions(command)))
     .option('--issued-before <time>', 'only tokens issued at or before this: RFC 3339, or seconds since 1970', parseTime)
     .option('--reason <text>', 'why; kept in the journal')
-    .addOption(new Option('--wait <reach>', 'how far it must have gone').choices(['sidecar']).default('sidecar'))
+    .addOption(
+      new Option('--wait <reach>', "how far it must have gone: applied here, in the fleet's log, or dead on every sidecar of the fleet")
+        .choices(['sidecar', 'shared', 'fleet'] satisfies readonly Reach[])
+        .default('sidecar' satisfies Reach),
+    )
     .option('--handle', 'what is read is a handle, not a token')
     .option('--forward', 'tell its authority too, now or as soon as it can be reached (default: as configured); only of one token')
     .option('--no-forward', 'do not tell its authority')
@@ -50,6 +63,7 @@ Examples:
   echo "$TOKEN" | sidegate revoke --reason "found in a log"
   sidegate revoke --token-file token.txt --forward
   sidegate revoke --issuer central --user 5f0c31 --yes
+  sidegate revoke --issuer central --user 5f0c31 --yes --wait fleet --timeout 15s
   sidegate revoke --project 1e24f1bd --issued-before 2026-11-21T10:00:00Z --dry-run`,
     )
     .action(async (_first: unknown, options: RevokeOptions) => done(await revoke(command.args, options)));
@@ -96,14 +110,14 @@ async function revoke(given: readonly string[], options: RevokeOptions): Promise
       const startedMs = performance.now();
       const sent = {
         signal,
+        waitFor: options.wait,
         ...reasonOf(options),
         ...(options.issuedBefore === undefined ? {} : { issuedBeforeMs: options.issuedBefore }),
         ...(options.forward === undefined ? {} : { forward: options.forward }),
       };
       const revoked = await client.revoke(target, sent);
-      tell('REVOKE', revoked, performance.now() - startedMs, output);
-      if (!output.json) tellForwarding(revoked, output);
-      return exits.done;
+      tellRevoked(revoked, options.wait, performance.now() - startedMs, output);
+      return isAsFar(revoked, options.wait) ? exits.done : exits.notAsFar;
     } finally {
       client.close();
     }
@@ -132,17 +146,28 @@ async function refresh(options: RefreshOptions): Promise<number> {
   });
 }
 
-function tell(effect: 'REVOKE' | 'REFRESH', invalidated: Invalidated, tookMs: number, output: Output): void {
+function tellRevoked(revoked: Revoked, wanted: Reach, tookMs: number, output: Output): void {
+  // The time of a call that waits for others is told with how far it has gone.
+  tell('REVOKE', revoked, wanted === 'sidecar' ? tookMs : undefined, output);
+  if (output.json) return;
+  if (wanted !== 'sidecar' && revoked.entryId !== '') output.print(`${indent}${reachWords(revoked, wanted, tookMs)}`);
+  if (revoked.forwarding !== undefined) output.print(`${indent}${forwardingWords[revoked.forwarding]}`);
+}
+
+function tell(effect: 'REVOKE' | 'REFRESH', invalidated: Invalidated, tookMs: number | undefined, output: Output): void {
+  const { entryId, asOf } = invalidated;
+  const applied = tookMs === undefined ? 'applied' : `applied in ${took(tookMs)}`;
   if (output.json) output.printJson(invalidatedJson(invalidated));
-  else if (invalidated.entryId === '') output.print(`${effect.padEnd(8)} nothing to do: nobody here would have accepted that token`);
-  else
-    output.print(`${effect.padEnd(8)} applied in ${took(tookMs)} · as of ${formatCursor(invalidated.asOf)} · entry ${invalidated.entryId}`);
+  else if (entryId === '') output.print(`${effect.padEnd(8)} nothing to do: nobody here would have accepted that token`);
+  else output.print(`${effect.padEnd(8)} ${applied} · as of ${formatCursor(asOf)} · entry ${entryId}`);
 }
 
 async function readTarget(given: readonly string[], options: RevokeOptions, output: Output, signal: AbortSignal): Promise<RevokeTarget> {
   const read = await readToken(given, options, output, signal);
   return options.handle ? { handle: read } : { token: read };
 }
+
+const indent = ' '.repeat(9);
 
 const forwardingWords: { readonly [forwarding in Forwarding]: string } = {
   accepted: 'its authority has revoked it too',
@@ -151,11 +176,7 @@ const forwardingWords: { readonly [forwarding in Forwarding]: string } = {
   unknown: 'what its authority said is newer than this program',
 };
 
-function tellForwarding({ forwarding }: Revoked, output: Output): void {
-  if (forwarding !== undefined) output.print(`${' '.repeat(9)}${forwardingWords[forwarding]}`);
-}
-
-function tellDryRun(target: RevokeTarget, { reason, issuedBefore, forward }: RevokeOptions, output: Output): number {
+function tellDryRun(target: RevokeTarget, { reason, issuedBefore, forward, wait }: RevokeOptions, output: Output): number {
   if (output.json) {
     const hidden = 'handle' in target ? { handle: '(not shown)' } : { token: '(not shown)' };
     const which = 'selector' in target ? { selector: selectorJson(target.selector) } : hidden;
@@ -164,13 +185,15 @@ function tellDryRun(target: RevokeTarget, { reason, issuedBefore, forward }: Rev
       ...which,
       ...timeJson('issuedBefore', issuedBefore),
       ...(reason ? { reason } : {}),
-      waitFor: 'REACH_SIDECAR',
+      waitFor: reachNames[wait],
       ...(forward === undefined ? {} : { forward: forward ? 'FORWARD_ALWAYS' : 'FORWARD_NEVER' }),
     });
   } else {
     const which = 'selector' in target ? describe(target.selector, issuedBefore) : 'the given token';
     const told = forward === undefined ? '' : forward ? ', and tell its authority' : ', and not tell its authority';
-    output.print(`would revoke ${which}${told}${reason ? `, because ${JSON.stringify(reason)}` : ''}; nothing was sent`);
+    const waits = waitWords(wait);
+    const why = reason ? `, because ${JSON.stringify(reason)}` : '';
+    output.print(`would revoke ${which}${told}${waits === undefined ? '' : `, and ${waits}`}${why}; nothing was sent`);
   }
   return exits.done;
 }

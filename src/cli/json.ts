@@ -3,9 +3,11 @@
 import type {
   Answer,
   Cursor,
+  FleetStatus,
   Forwarding,
   Invalidated,
   Invalidation,
+  Reach,
   Revoked,
   SelectorFields,
   SourceStatus,
@@ -39,18 +41,28 @@ export function foundJson(found: Answer | undefined): object {
   return found ? { found: answerJson(found) } : {};
 }
 
-/** RevokeResponse or RefreshResponse. This client asks for no other reach. */
+/** RevokeResponse or RefreshResponse. */
 export function invalidatedJson(invalidated: Invalidated | Revoked): object {
-  const { asOf, entryId, reachedAtMs } = invalidated;
+  const { asOf, entryId, reach, reachedAtMs } = invalidated;
   const forwarding = 'forwarding' in invalidated ? invalidated.forwarding : undefined;
+  const lagging = 'laggingSidecars' in invalidated ? invalidated.laggingSidecars : [];
   return {
     ...cursorJson('asOf', asOf),
-    reach: 'REACH_SIDECAR',
+    reach: reachNames[reach],
+    ...(lagging.length === 0 ? {} : { laggingSidecars: lagging }),
     ...(forwarding ? { forwarding: forwardingNames[forwarding] } : {}),
     entryId,
     ...timeJson('reachedAt', reachedAtMs),
   };
 }
+
+/** As the API writes it. */
+export const reachNames: { readonly [reach in Reach | 'unknown']: string } = {
+  sidecar: 'REACH_SIDECAR',
+  shared: 'REACH_SHARED',
+  fleet: 'REACH_FLEET',
+  unknown: 'REACH_UNSPECIFIED',
+};
 
 const forwardingNames: { readonly [forwarding in Forwarding]: string } = {
   accepted: 'FORWARDING_ACCEPTED',
@@ -111,6 +123,7 @@ export function statusJson(status: Status): object {
     ...cursorJson('applied', status.applied),
     sources: status.sources.map(sourceJson),
     dependencies: status.dependencies.map(({ lastAnswerAtMs, ...rest }) => ({ ...rest, ...timeJson('lastAnswerAt', lastAnswerAtMs) })),
+    ...(status.fleet ? { fleet: fleetJson(status.fleet) } : {}),
     upstreamOutboxCount: String(status.upstreamOutboxCount),
     watcherCount: String(status.watcherCount),
     serving: status.serving,
@@ -123,6 +136,10 @@ export function statusJson(status: Status): object {
       ...timeJson('oldestAt', oldestAtMs),
     })),
   };
+}
+
+function fleetJson({ members, outboxCount, oldestAtMs }: FleetStatus): object {
+  return { members, outboxCount: String(outboxCount), ...timeJson('oldestAt', oldestAtMs) };
 }
 
 function countsJson(counts: object): object {

@@ -86,6 +86,9 @@ function tellError(error: unknown, args: readonly string[]): number {
   return exits.noAnswer;
 }
 
+/** What was waited for cannot be there with this configuration. */
+const noFleet = 'NO_FLEET';
+
 function tellNoAnswer(error: NoAnswerError, json: boolean): number {
   const { code, reason, retryAfterMs } = error;
   const message = error.message.replace(/ Resolution note: *$/, '');
@@ -98,12 +101,16 @@ function tellNoAnswer(error: NoAnswerError, json: boolean): number {
       say(`the sidecar refuses what was asked: ${reason === code ? '' : `${reason}: `}${message}`);
       return exits.usage;
     }
+    if (reason === noFleet) {
+      say('nothing was revoked: this sidecar is in no fleet, so nothing goes further than itself: leave --wait out, or configure `fleet`');
+      return exits.usage;
+    }
     const again = retryAfterMs === undefined ? '' : `; ask again in ${retryAfterMs} ms`;
     say(`no answer: ${code}${reason === code ? '' : ` ${reason}`}: ${message}${again}`);
     // Without a reason it was not a sidecar that said so.
     if (code === 'UNAVAILABLE' && reason === code) say('is a sidecar running there? See --address; `sidegate dev` starts one to play with');
   }
-  return code === 'INVALID_ARGUMENT' ? exits.usage : exits.noAnswer;
+  return code === 'INVALID_ARGUMENT' || reason === noFleet ? exits.usage : exits.noAnswer;
 }
 
 /** What commander complains of, without what was typed: only names that we know or that look like the name of an option. */

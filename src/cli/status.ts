@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { formatCursor, NoAnswerError, type Status } from '../client/index.ts';
 import { type AskingOptions, askingOptions, openClient, untilInterrupted } from './connection.ts';
 import { exits } from './exit.ts';
+import { fleetRow, fleetWaits, isOfFleet } from './fleet-words.ts';
 import { statusJson } from './json.ts';
 import { type Output, openOutput } from './output.ts';
 import { clockTime, counted, short, span } from './words.ts';
@@ -91,10 +92,9 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
     const [, issuer, set] = keySetName.exec(dependency.name) ?? [];
     return issuer === undefined ? [] : [{ ...dependency, shown: `${issuer}/${set}` }];
   });
-  const width = Math.max(
-    12,
-    ...[...keySets.map(({ shown }) => shown), ...status.sources.map(({ name }) => name)].map(({ length }) => length),
-  );
+  const sources = status.sources.filter((source) => !isOfFleet(source));
+  const fleet = fleetRow(status, nowMs);
+  const width = Math.max(12, ...[...keySets.map(({ shown }) => shown), ...sources.map(({ name }) => name)].map(({ length }) => length));
   const row = (group: string, name: string, state: string, rest: readonly string[]): string =>
     `  ${group.padEnd(10)}${name.padEnd(width)}  ${state}${rest.length > 0 ? `   ${rest.join('   ')}` : ''}`.trimEnd();
   const ok = output.paint('good', 'ok  ');
@@ -104,7 +104,7 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
   const servers = status.dependencies.filter(({ name }) => name.startsWith(serverPrefix));
   const news = status.dependencies.filter(({ name }) => name.startsWith(newsPrefix));
   const named = new Set([...issuers, ...keySets, ...servers, ...news].map(({ name }) => name));
-  const others = status.dependencies.filter(({ name }) => !named.has(name));
+  const others = status.dependencies.filter((one) => !named.has(one.name) && !isOfFleet(one));
   // Who has not been asked yet is not away: no token of it has come.
   const stateOf = ({ reachable, problem }: Status['dependencies'][number], degraded: boolean): string => {
     if (!reachable) return problem === 'not asked yet' ? output.paint('faint', '–   ') : bad('AWAY');
@@ -129,7 +129,7 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
       const told = [...(problem === undefined ? [] : [problem]), ...(keySetDigest === undefined ? [] : [`key set ${keySetDigest}`])];
       return row(index === 0 ? 'keys' : '', shown, reachable ? ok : bad('NOT USED'), told);
     }),
-    ...status.sources.map((source, index) => {
+    ...sources.map((source, index) => {
       const { degradedSinceMs } = source;
       const problem = news.find(({ name }) => name === `${newsPrefix}${source.name}`)?.problem;
       const why = problem === undefined ? [] : [problem];
@@ -139,6 +139,7 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
       ];
       return row(index === 0 ? 'news' : '', source.name, degradedSinceMs === undefined ? ok : bad('DEGRADED'), told);
     }),
+    ...(fleet ? [row('fleet', fleet.engine, fleet.state === 'ok' ? ok : bad(fleet.state), fleet.told)] : []),
     ...others.map(({ name, reachable, problem }) => {
       const told = [
         ...(problem === undefined ? [] : [problem]),
@@ -180,10 +181,13 @@ function outWords({ name, problem, lastAnswerAtMs }: Status['dependencies'][numb
   return `${name.slice(serverPrefix.length)} out${problem === undefined ? '' : `: ${problem}`}${since}`;
 }
 
-/** How telling the authorities goes: all that waits, then each of those that has been told something. */
-function waitingOf({ upstreamOutboxCount, forwardings }: Status, nowMs: number): readonly (readonly [string, string])[] {
+/** How telling the authorities and the fleet goes: all that waits, then each authority that has been told something. */
+function waitingOf(status: Status, nowMs: number): readonly (readonly [string, string])[] {
+  const { upstreamOutboxCount, forwardings } = status;
+  const fleet = fleetWaits(status, nowMs);
+  const toFleet = fleet === undefined ? [] : [['fleet', fleet] as const];
   const told = forwardings.filter((one) => one.pendingCount + one.acceptedCount + one.rejectedCount + one.expiredCount > 0);
-  if (upstreamOutboxCount === 0 && told.length === 0) return [];
+  if (upstreamOutboxCount === 0 && told.length === 0) return toFleet;
   return [
     ['upstream', counted(upstreamOutboxCount)],
     ...told.map((one) => {
@@ -196,6 +200,7 @@ function waitingOf({ upstreamOutboxCount, forwardings }: Status, nowMs: number):
       ];
       return [one.issuer, words.filter(Boolean).join(', ')] as const;
     }),
+    ...toFleet,
   ];
 }
 

@@ -19,6 +19,7 @@ import { entryFromMessage, type ReadInvalidation } from '../wire/invalidation.ts
 import { msFromDate, msFromDuration } from '../wire/time.ts';
 import { tokenFromMessage } from '../wire/token.ts';
 import { NoAnswerError } from './no-answer-error.ts';
+import { type Reach, reachFromMessage } from './reach.ts';
 
 /** An invalidation as Watch and answers tell it. */
 export type Invalidation = ReadInvalidation;
@@ -82,6 +83,9 @@ export interface Invalidated {
   readonly asOf: Cursor;
   /** The same on every sidecar. Empty where the token was none that anybody could accept: nothing was written. */
   readonly entryId: string;
+  /** How far it has gone; `unknown`: not said, or a reach newer than this client. */
+  readonly reach: Reach | 'unknown';
+  /** When that was known, in milliseconds since the epoch by the sidecar's clock. */
   readonly reachedAtMs?: number;
 }
 
@@ -95,6 +99,11 @@ export type Forwarding = 'accepted' | 'pending' | 'rejected' | 'unknown';
 export interface Revoked extends Invalidated {
   /** Absent: it was not to be told, or there was nothing to tell. The token is dead here in any case. */
   readonly forwarding?: Forwarding;
+  /**
+   * Where `fleet` was waited for and not reached: names of sidecars that are not known to apply it, and may still accept the token. Empty:
+   * it was reached or not waited for, or nobody knows who is there.
+   */
+  readonly laggingSidecars: readonly string[];
 }
 
 /**
@@ -153,9 +162,9 @@ function serviceFromMessage({ id, type, name, endpoints }: CatalogServiceMessage
 
 /** Reads what Revoke says; throws as `invalidatedFromMessage`. */
 export function revokedFromMessage(message: RevokeResponse): Revoked {
-  const invalidated = invalidatedFromMessage(message);
-  if (message.forwarding === ForwardingMessage.UNSPECIFIED) return invalidated;
-  return { ...invalidated, forwarding: forwardings.get(message.forwarding) ?? 'unknown' };
+  const revoked = { ...invalidatedFromMessage(message), laggingSidecars: message.laggingSidecars };
+  if (message.forwarding === ForwardingMessage.UNSPECIFIED) return revoked;
+  return { ...revoked, forwarding: forwardings.get(message.forwarding) ?? 'unknown' };
 }
 
 /** Reads what Revoke and Refresh say in common. Throws NoAnswerError INTERNAL / ANSWER_MALFORMED without a position. */
@@ -163,7 +172,8 @@ export function invalidatedFromMessage(message: RevokeResponse | RefreshResponse
   const asOf = cursorFromMessage(message.asOf);
   if (asOf === undefined) throw malformed('an invalidation has a position');
   const reachedAtMs = 'reachedAt' in message ? msFromDate(message.reachedAt, 'reached_at') : undefined;
-  return { asOf, entryId: message.entryId, ...(reachedAtMs === undefined ? {} : { reachedAtMs }) };
+  const reach = reachFromMessage(message.reach);
+  return { asOf, entryId: message.entryId, reach, ...(reachedAtMs === undefined ? {} : { reachedAtMs }) };
 }
 
 function malformed(message: string): NoAnswerError {

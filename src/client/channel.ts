@@ -1,10 +1,12 @@
 // The client's way to the sidecar: one connection, the caller's token on every call, a deadline on every wait.
 
+import { performance } from 'node:perf_hooks';
 import { type CallOptions, type ClientUnaryCall, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { TokenServiceClient, type WatchRequest, type WatchResponse } from '../gen/sidegate/v1/token_service.ts';
 import { boundedTimeoutMs, cancelled, within } from './deadline.ts';
 import { addressThatListens } from './default-address.ts';
 import { NoAnswerError, toNoAnswerError } from './no-answer-error.ts';
+import { ClientTls, type TlsInUse, type TlsOptions } from './tls.ts';
 
 /** Who calls: a bearer token, or what gives one for each call. */
 export type CallerToken = string | (() => string | Promise<string>);
@@ -33,12 +35,16 @@ type Invoke<Response> = (
 export class Channel {
   #address: string | undefined;
   readonly #callerToken: CallerToken | undefined;
+  readonly #tls: ClientTls | undefined;
   #stub: TokenServiceClient | undefined;
+  #stubTls: TlsInUse | undefined;
   #closed = false;
 
-  constructor(address: string | undefined, callerToken: CallerToken | undefined) {
+  /** `tls` needs an address. Throws as `ClientTls`. */
+  constructor(address: string | undefined, callerToken: CallerToken | undefined, tls?: TlsOptions) {
     this.#address = address ?? (process.env['SIDEGATE_ADDRESS'] || undefined);
     this.#callerToken = callerToken;
+    this.#tls = tls && new ClientTls(tls, this.#address, () => performance.now());
   }
 
   /** One question, one answer. Throws NoAnswerError. */
@@ -49,9 +55,10 @@ export class Channel {
     const deadline = Date.now() + timeoutMs;
     const metadata = await this.#metadata({ timeoutMs, signal });
     const address = this.#address ?? (await this.#find({ timeoutMs, signal }));
+    const tls = await this.#tls?.current(timeoutMs, signal);
     // Look again: a signal that aborted while we waited tells nobody who listens only now.
     if (signal?.aborted) throw cancelled();
-    const stub = this.#connected(address);
+    const stub = this.#connected(address, tls);
     return new Promise((resolve, reject) => {
       const cancel = (): void => call.cancel();
       const call = invoke(stub, metadata, { deadline }, (error, response) => {
@@ -68,7 +75,8 @@ export class Channel {
     const { signal } = limits;
     const timeoutMs = boundedTimeoutMs(limits.timeoutMs);
     const deadline = Date.now() + timeoutMs;
-    const channel = this.#connected(this.#address ?? (await this.#find({ timeoutMs, signal }))).getChannel();
+    const address = this.#address ?? (await this.#find({ timeoutMs, signal }));
+    const channel = this.#connected(address, await this.#tls?.current(timeoutMs, signal)).getChannel();
     const settled = new Promise<void>((resolve) => {
       const look = (): void => {
         const state = channel.getConnectivityState(true);
@@ -85,8 +93,9 @@ export class Channel {
   async watch(request: WatchRequest, subscribing: () => void, limits: Limits): Promise<MessageStream> {
     const metadata = await this.#metadata(limits);
     const address = this.#address ?? (await this.#find(limits));
+    const tls = await this.#tls?.current(boundedTimeoutMs(limits.timeoutMs), limits.signal);
     subscribing();
-    return this.#connected(address).watch(request, metadata);
+    return this.#connected(address, tls).watch(request, metadata);
   }
 
   close(): void {
@@ -101,9 +110,14 @@ export class Channel {
     return this.#address;
   }
 
-  #connected(address: string): TokenServiceClient {
+  #connected(address: string, tls: TlsInUse | undefined): TokenServiceClient {
     if (this.#closed) throw new NoAnswerError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
-    this.#stub ??= new TokenServiceClient(address, credentials.createInsecure(), {
+    if (this.#stub && this.#stubTls === tls) return this.#stub;
+    // Calls that run end on the connection that they have.
+    this.#stub?.close();
+    this.#stubTls = tls;
+    this.#stub = new TokenServiceClient(address, tls?.credentials ?? credentials.createInsecure(), {
+      ...tls?.options,
       'grpc.initial_reconnect_backoff_ms': 100,
       // The sidecar is on this machine: it is there again a moment after its restart.
       'grpc.max_reconnect_backoff_ms': 2000,

@@ -23,12 +23,15 @@ import {
   validateRequest,
 } from './requests.ts';
 import { type Status, statusFromMessage } from './status.ts';
+import type { TlsOptions } from './tls.ts';
 import { type WatchEvent, type WatchOptions, watch } from './watch.ts';
 
 /** How to reach the sidecar. */
 export interface ConnectOptions {
   /** Default: SIDEGATE_ADDRESS, else the socket /run/sidegate/sidegate.sock where somebody listens on it, else 127.0.0.1:8471. */
   readonly address?: string;
+  /** For a sidecar on another host, whose `address` is host:port then: mutual TLS. */
+  readonly tls?: TlsOptions;
   /** Sent as bearer token with every call; a function is asked for each. */
   readonly callerToken?: CallerToken;
   /** How long a call may take that does not say; default 5,000. */
@@ -64,9 +67,9 @@ const defaultTimeoutMs = 5000;
 /** Long enough for a sidecar that has just been restarted. */
 const retryPauseMs = 150;
 
-/** A client. Does nothing until its first call. */
+/** A client. Does nothing until its first call. Throws NoAnswerError INVALID_ARGUMENT / TLS_OPTIONS. */
 export function connect(options: ConnectOptions = {}): Client {
-  const channel = new Channel(options.address, options.callerToken);
+  const channel = new Channel(options.address, options.callerToken, options.tls);
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const closing = new AbortController();
   const limits = (call: CallOptions): Limits => ({ timeoutMs: call.timeoutMs ?? timeoutMs, signal: call.signal });

@@ -22,6 +22,7 @@ export type { CallerToken } from './channel.ts';
 export { type Client, type ConnectOptions, connect } from './connect.ts';
 export type { NearCache, NearCacheOptions, NearCacheStats } from './near-cache.ts';
 export { type NoAnswerCode, NoAnswerError } from './no-answer-error.ts';
+export type { Reach } from './reach.ts';
 export type {
   CallOptions,
   Credential,
@@ -34,5 +35,8 @@ export type {
   RevokeTarget,
   ValidateOptions,
 } from './requests.ts';
-export type { DependencyStatus, ForwardingStatus, IssuerDegradation, SourceStatus, Status, TierStatus } from './status.ts';
+
+export type { DependencyStatus, FleetStatus, ForwardingStatus, IssuerDegradation, SourceStatus, Status, TierStatus } from './status.ts';
+export type { Pem, TlsOptions } from './tls.ts';
+
 export type { ResetReason, WatchEvent, WatchFilter, WatchOptions } from './watch.ts';

@@ -3,6 +3,7 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { type ErrorCode, SidecarError } from '../core/errors.ts';
 import { decodeStatusDetails, statusDetailsKey } from '../wire/status-details.ts';
+import { connectionFailure } from './connection-words.ts';
 
 /** The closed list; `UNKNOWN` stands for every status that is not in it. */
 export type NoAnswerCode = ErrorCode | 'UNIMPLEMENTED' | 'UNKNOWN';
@@ -39,6 +40,8 @@ export function toNoAnswerError(error: unknown): NoAnswerError {
   if (isServiceError(error)) {
     const bytes = error.metadata?.get(statusDetailsKey)[0];
     const details = bytes instanceof Uint8Array ? decodeStatusDetails(bytes) : {};
+    const failure = error.code === status.UNAVAILABLE && !bytes ? connectionFailure(error.details) : undefined;
+    if (failure) return new NoAnswerError('UNAVAILABLE', failure.message, { reason: failure.reason, cause: error });
     return new NoAnswerError(codeOf(error.code), error.details || error.message, details);
   }
   if (error instanceof SidecarError) {

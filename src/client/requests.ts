@@ -9,7 +9,6 @@ import {
   type FindTokenRequest,
   Forward,
   type Include as IncludeMessage,
-  Reach,
   type RefreshRequest,
   type RevokeRequest,
   type ValidateRequest,
@@ -17,6 +16,7 @@ import {
 import { cursorToMessage } from '../wire/cursor.ts';
 import { type SelectorFields, selectorFieldsToMessage } from '../wire/selector.ts';
 import { dateFromMs, durationFromMs } from '../wire/time.ts';
+import { type Reach, reachMessage } from './reach.ts';
 
 /** How long a call may take (at most ten minutes), and what ends it earlier. */
 export interface CallOptions {
@@ -92,6 +92,11 @@ export interface RevokeOptions extends RefreshOptions {
   readonly issuedBeforeMs?: number;
   /** Whether its authority is told too; absent: as configured. With a selector only `false`: the authority is told by the token itself. */
   readonly forward?: boolean;
+  /**
+   * How far it must have gone before the answer, as far as the call's time allows: `reach` says how far it has. Absent: `sidecar`. Beyond
+   * that a sidecar that is in no fleet revokes nothing: FAILED_PRECONDITION / NO_FLEET.
+   */
+  readonly waitFor?: Reach;
 }
 
 /** What to kill: a token that one holds, itself or by its handle, or, for authorised callers, all that fit. */
@@ -159,7 +164,7 @@ export function revokeRequest(target: RevokeTarget, options: RevokeOptions): Rev
     issuedBefore,
     requestId: options.requestId ?? randomUUID(),
     reason: options.reason ?? '',
-    waitFor: Reach.SIDECAR,
+    waitFor: reachMessage(options.waitFor ?? 'sidecar'),
     forward: options.forward === undefined ? Forward.UNSPECIFIED : options.forward ? Forward.ALWAYS : Forward.NEVER,
   };
 }

@@ -1,7 +1,7 @@
 // The state of a sidecar, as the client tells it.
 
 import type { Cursor } from '../core/invalidation.ts';
-import type { GetStatusResponse, SourceStatus as SourceMessage } from '../gen/sidegate/v1/token_service.ts';
+import type { FleetStatus as FleetMessage, GetStatusResponse, SourceStatus as SourceMessage } from '../gen/sidegate/v1/token_service.ts';
 import { cursorFromMessage } from '../wire/cursor.ts';
 import { msFromDate } from '../wire/time.ts';
 
@@ -28,6 +28,8 @@ export interface Status {
   /** What waits for an authority: revocations that it has not been told, and tokens that it has not named yet. */
   readonly upstreamOutboxCount: number;
   readonly forwardings: readonly ForwardingStatus[];
+  /** The fleet that it belongs to; absent: it is alone. */
+  readonly fleet?: FleetStatus;
 }
 
 /** How current a source of news is. */
@@ -39,9 +41,22 @@ export interface SourceStatus {
   readonly degradedSinceMs?: number;
 }
 
+/**
+ * How it is with its fleet. Whether the log can be reached is told among the dependencies (`fleet/rabbitmq`), how current it is among the
+ * sources (`central/fleet`, for each issuer).
+ */
+export interface FleetStatus {
+  /** Names of the others that are there. */
+  readonly members: readonly string[];
+  /** Invalidations that wait to be told to it, about. */
+  readonly outboxCount: number;
+  /** When the oldest of them was made. */
+  readonly oldestAtMs?: number;
+}
+
 /** How something that the sidecar needs is. */
 export interface DependencyStatus {
-  /** For example `issuer/central`, `issuer/central/keys/fernet`, `journal` or `memcached/10.0.0.7:11211`. */
+  /** For example `issuer/central`, `issuer/central/keys/fernet`, `journal`, `fleet/rabbitmq` or `memcached/10.0.0.7:11211`. */
   readonly name: string;
   /** Of keys at hand: tokens are read with them. */
   readonly reachable: boolean;
@@ -128,7 +143,12 @@ export function statusFromMessage(message: GetStatusResponse): Status {
       expiredCount: Number(one.expiredCount),
       ...present('oldestAtMs', msFromDate(one.oldestAt, 'oldest_at')),
     })),
+    ...present('fleet', message.fleet && fleetFromMessage(message.fleet)),
   };
+}
+
+function fleetFromMessage({ members, outboxCount, oldestAt }: FleetMessage): FleetStatus {
+  return { members, outboxCount: Number(outboxCount), ...present('oldestAtMs', msFromDate(oldestAt, 'oldest_at')) };
 }
 
 /** Reads one source. Throws SidecarError where a time is none. */

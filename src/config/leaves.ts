@@ -1,6 +1,7 @@
 // The kinds of values that a setting may have, each with the one sentence that says what it must be.
 
 import * as z from 'zod';
+import { spiffeIdPattern } from '../core/spiffe-id.ts';
 import { foreignTokenTypes, isAccessTokenType } from '../core/token-types.ts';
 import { nearest } from './nearest.ts';
 import type { Secret } from './secrets.ts';
@@ -137,6 +138,22 @@ export function tokenType(): z.ZodType<string> {
     .max(255, error)
     .regex(/^[^\p{Cc}]+$/u, error)
     .refine(isAccessTokenType, { error })
+    .meta(about(error));
+}
+
+/** Who a workload is, by the SPIFFE ID specification §2: at most 2,048 characters, of which 255 for the trust domain. */
+export function spiffeId(): z.ZodType<string> {
+  const error = 'must be a SPIFFE ID, such as "spiffe://example.org/ns/security/sa/responder"';
+  return z.string({ error }).max(2048, error).regex(spiffeIdPattern, error).meta(about(error));
+}
+
+/** A name that a certificate has, whole: no wildcard. */
+export function dnsName(): z.ZodType<string> {
+  const error = 'must be a DNS name as a certificate has it, without wildcards, such as nova-api.example.org';
+  return z
+    .string({ error })
+    .max(253, error)
+    .regex(/^[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*$/, error)
     .meta(about(error));
 }
 

@@ -2,6 +2,7 @@
 
 import type { Path } from './document.ts';
 import { fleetDoubts, fleetRules } from './fleet.ts';
+import { listenTlsRules } from './listen-tls.ts';
 import { sharedDoubts, sharedRules } from './shared-rules.ts';
 import type {
   Address,
@@ -43,6 +44,7 @@ export function brokenRules(parts: Parts, purpose: 'serve' | 'dev'): readonly Fi
   return [
     ...(purpose === 'serve' ? needsOfServe(parts) : []),
     ...(parts.listen ? listenRules(parts.listen, parts.issuers) : []),
+    ...(parts.listen?.remote ? listenTlsRules(parts.listen.remote.tls) : []),
     ...callerRules(parts),
     ...issuerRules(parts.issuers),
     ...newsRules(parts),
@@ -76,11 +78,26 @@ export function doubts(parts: Parts): readonly Finding[] {
     }
   }
   for (const [index, caller] of parts.callers.entries()) {
-    if (caller?.who.kind === 'socket' && parts.listen && !parts.listen.socket) {
-      found.push({ path: ['callers', index, 'who'], message: 'fits nobody: listen.socket is off' });
+    const listener = caller && listenerOf(caller);
+    if (listener && parts.listen && !parts.listen[listener]) {
+      found.push({ path: ['callers', index, 'who'], message: `fits nobody: listen.${listener} is off` });
     }
   }
+  // Local lines give nothing there. An unreadable line may be the one that is missed.
+  const namesSomebody = parts.callers.some((it) => !it || it.who.kind === 'token-role' || listenerOf(it) === 'remote');
+  if (parts.listen?.remote && !namesSomebody) {
+    found.push({
+      path: ['listen', 'remote'],
+      message: 'lets nobody do more than revoke a token that he has: no line of callers names one',
+    });
+  }
   return found;
+}
+
+/** The one listener where a line can fit somebody; undefined: several. */
+function listenerOf({ who }: CallerRule): 'socket' | 'remote' | undefined {
+  if (who.kind === 'socket') return 'socket';
+  return who.kind === 'spiffe-id' || who.kind === 'certificate-name' ? 'remote' : undefined;
 }
 
 /** Its tokens may serve beyond their end, and nothing lets them. At Keystone's face the caller has judged the service token by itself. */
@@ -99,9 +116,9 @@ function needsOfServe({ issuers, journal }: Parts): readonly Finding[] {
 }
 
 function listenRules(listen: ListenConfig, issuers: Parts['issuers']): readonly Finding[] {
-  const { socket, tcp, operations, keystone, introspection } = listen;
+  const { socket, tcp, remote, operations, keystone, introspection } = listen;
   const found: Finding[] = [];
-  if (!socket && !tcp) found.push({ path: ['listen'], message: 'must keep socket or tcp: nobody could call' });
+  if (!socket && !tcp && !remote) found.push({ path: ['listen'], message: 'must keep socket, tcp or remote: nobody could call' });
   if (socket && Buffer.byteLength(socket.path) > 107) {
     found.push({
       path: ['listen', 'socket', 'path'],
@@ -110,6 +127,7 @@ function listenRules(listen: ListenConfig, issuers: Parts['issuers']): readonly 
   }
   const ports: readonly (readonly [path: readonly string[], address: Address | undefined])[] = [
     [['listen', 'tcp'], tcp],
+    [['listen', 'remote', 'address'], remote?.address],
     [['listen', 'operations'], operations],
     [['listen', 'keystone', 'address'], keystone?.address],
     [['listen', 'introspection'], introspection],
@@ -141,7 +159,7 @@ function callerRules({ callers, issuers }: Parts): readonly Finding[] {
       found.push({
         path: ['callers', index, 'may'],
         message:
-          'must not hold revoke, refresh, find or details for local callers: they have no identity; use { socket: true } or a token_role',
+          'must not hold revoke, refresh, find or details for local callers: they have no identity; use { socket: true }, a certificate or a token_role',
       });
     }
   }

@@ -44,12 +44,17 @@ export function secretFile(path: string): Secret {
  * It does not repeat the path: somebody may have written the secret itself in its place.
  */
 export function secretFileProblem(path: string): string | undefined {
+  const read = readSecretNow(path);
+  return 'problem' in read ? read.problem : undefined;
+}
+
+/** The text of the secret in the file at `path`, or what is wrong with it, as `secretFileProblem` says it. */
+export function readSecretNow(path: string): { readonly text: string } | { readonly problem: string } {
   try {
     const found = statSync(path);
-    textOf(readFileSync(allowed(path, found)));
-    return undefined;
+    return { text: textOf(readFileSync(allowed(path, found))) };
   } catch (error) {
-    return `names a file that cannot be read: ${why(error)}`;
+    return { problem: `names a file that cannot be read: ${why(error)}` };
   }
 }
 

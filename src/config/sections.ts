@@ -5,7 +5,9 @@ import {
   address,
   choice,
   count,
+  dnsName,
   duration,
+  type Files,
   fileMode,
   flag,
   label,
@@ -17,6 +19,7 @@ import {
   section,
   server,
   size,
+  spiffeId,
   text,
 } from './leaves.ts';
 import { serverTls, serverTlsOf } from './server-tls.ts';
@@ -42,18 +45,22 @@ export const listenSection: Section<config.ListenConfig> = section(
       .nullable()
       .prefault({}),
     tcp: address('loopback').nullable().default('127.0.0.1:8471'),
+    remote: mapping({ address: address('any'), tls: mapping({ cert_file: path(), key_file: path(), client_ca_file: path() }) })
+      .nullable()
+      .default(null),
     operations: address('any').nullable().default('127.0.0.1:8472'),
     keystone: mapping({ address: address('loopback'), allow_expired: flag().default(true) })
       .nullable()
       .default(null),
     introspection: address('loopback').nullable().default(null),
   }).prefault({}),
-  ({ socket, tcp, operations, keystone, introspection }, files) => ({
+  ({ socket, tcp, remote, operations, keystone, introspection }, files) => ({
     socket:
       socket === null
         ? undefined
         : { path: files.path(socket.path), mode: Number.parseInt(socket.mode, 8), group: socket.group ?? undefined },
     tcp: tcp === null ? undefined : parseAddress(tcp),
+    remote: remote === null ? undefined : remoteOf(parseAddress(remote.address), remote.tls, files),
     operations: operations === null ? undefined : parseAddress(operations),
     keystone: keystone === null ? undefined : faceOf(parseAddress(keystone.address), keystone.allow_expired),
     introspection: introspection === null ? undefined : parseAddress(introspection),
@@ -64,14 +71,30 @@ function faceOf(address: config.Address | undefined, allowExpired: boolean): con
   return address && { address, allowExpired };
 }
 
+function remoteOf(
+  address: config.Address | undefined,
+  tls: { readonly cert_file: string; readonly key_file: string; readonly client_ca_file: string },
+  files: Files,
+): config.RemoteConfig | undefined {
+  const { cert_file: cert, key_file: key, client_ca_file: clientCa } = tls;
+  return address && { address, tls: { certFile: files.secret(cert), keyFile: files.secret(key), clientCaFile: files.secret(clientCa) } };
+}
+
 const yes = z.literal(true, { error: 'must be true' });
 
 const caller = mapping({
-  who: mapping({ local: yes.optional(), socket: yes.optional(), token_role: text(255).optional(), issuer: label().optional() }).refine(
+  who: mapping({
+    local: yes.optional(),
+    socket: yes.optional(),
+    token_role: text(255).optional(),
+    issuer: label().optional(),
+    spiffe_id: spiffeId().optional(),
+    certificate_name: dnsName().optional(),
+  }).refine(
     (who) =>
-      [who.local, who.socket, who.token_role].filter((it) => it !== undefined).length === 1 &&
+      [who.local, who.socket, who.token_role, who.spiffe_id, who.certificate_name].filter((it) => it !== undefined).length === 1 &&
       (who.token_role === undefined) === (who.issuer === undefined),
-    { error: 'must be { local: true }, { socket: true } or { token_role: …, issuer: … }' },
+    { error: 'must be { local: true }, { socket: true }, { token_role: …, issuer: … }, { spiffe_id: … } or { certificate_name: … }' },
   ),
   may: list(choice(['validate', 'watch', 'status', 'revoke', 'refresh', 'find', 'details']), { min: 1, max: 7 }),
 });
@@ -87,6 +110,8 @@ export const callersSection: Section<readonly config.CallerRule[]> = section(
 
 function callerOf({ who, may }: z.output<typeof caller>): config.CallerRule {
   if (who.token_role !== undefined) return { who: { kind: 'token-role', role: who.token_role, issuer: who.issuer ?? '' }, may };
+  if (who.spiffe_id !== undefined) return { who: { kind: 'spiffe-id', id: who.spiffe_id }, may };
+  if (who.certificate_name !== undefined) return { who: { kind: 'certificate-name', name: who.certificate_name.toLowerCase() }, may };
   return { who: { kind: who.local ? 'local' : 'socket' }, may };
 }
 

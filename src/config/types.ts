@@ -40,11 +40,13 @@ export type FleetConfig =
       readonly tls: ServerTlsConfig | undefined;
     };
 
-/** Where is listened; undefined: not. At least one of `socket` and `tcp` is there. */
+/** Where is listened; undefined: not. At least one of `socket`, `tcp` and `remote` is there. */
 export interface ListenConfig {
   readonly socket: SocketConfig | undefined;
   /** Loopback. */
   readonly tcp: Address | undefined;
+  /** Any address of this host, by mutual TLS. */
+  readonly remote: RemoteConfig | undefined;
   /** Metrics and health. May be any address of this host. */
   readonly operations: Address | undefined;
   /** Keystone's own `GET /v3/auth/tokens`, for an unmodified auth_token. Loopback. */
@@ -63,6 +65,20 @@ export interface SocketConfig {
   readonly group: string | undefined;
 }
 
+/** A listener for other hosts: both sides show a certificate. */
+export interface RemoteConfig {
+  readonly address: Address;
+  readonly tls: ListenTlsConfig;
+}
+
+/** Who we are to callers, and who vouches for them. PEM; each is read again when it changes. */
+export interface ListenTlsConfig {
+  /** The certificate first, then those between it and its CA. */
+  readonly certFile: Secret;
+  readonly keyFile: Secret;
+  readonly clientCaFile: Secret;
+}
+
 /** A numeric address or `localhost`, without brackets; port 0: any free one. */
 export interface Address {
   readonly host: string;
@@ -78,11 +94,16 @@ export interface CallerRule {
   readonly may: readonly Permission[];
 }
 
-/** `local`: the socket and loopback TCP; `socket`: who could open the socket; `token-role`: a bearer token that itself validates. */
+/**
+ * `local`: the socket and loopback TCP; `socket`: who could open the socket; `token-role`: a bearer token that itself validates;
+ * `spiffe-id` and `certificate-name`: who has shown `listen.remote` a certificate with this one URI, or with this DNS name (lower case).
+ */
 export type CallerMatch =
   | { readonly kind: 'local' }
   | { readonly kind: 'socket' }
-  | { readonly kind: 'token-role'; readonly role: string; readonly issuer: string };
+  | { readonly kind: 'token-role'; readonly role: string; readonly issuer: string }
+  | { readonly kind: 'spiffe-id'; readonly id: string }
+  | { readonly kind: 'certificate-name'; readonly name: string };
 
 /**
  * `refuse`: no answer. `revalidate`: facts are confirmed first, where the authority can be asked; what cannot be serves, marked.
@@ -323,7 +344,7 @@ export interface LimitsConfig {
   /** The longest wait for an entry that a caller asks freshness by. */
   readonly freshnessWaitMs: number;
   readonly upstreamBodyBytes: number;
-  /** A second and listener: tokens of which only the shape is known. */
+  /** A second and listener, of `remote` and caller: tokens of which only the shape is known. */
   readonly unverifiedRevokes: number;
 }
 

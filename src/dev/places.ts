@@ -42,6 +42,7 @@ export async function findPlaces(wanted: ListenConfig): Promise<Places> {
     operations: await port(wanted.operations, 'operations'),
     keystone: undefined,
     introspection: undefined,
+    remote: undefined,
   };
   return {
     listen,

@@ -160,7 +160,7 @@ export class FaceCaller {
 
   #refused(): SidecarError {
     this.#rejected('unauthorised');
-    const actor = Callers.nameOf('tcp');
+    const actor = Callers.actorOf({ listener: 'tcp', peer: undefined }).name;
     this.#options.telemetry.audit({ act: 'refused', actor, outcome: 'validate: CALLER_UNKNOWN' });
     return new SidecarError('PERMISSION_DENIED', 'the configuration lets nobody validate over loopback', { reason: 'CALLER_UNKNOWN' });
   }

@@ -12,8 +12,9 @@ import {
 } from '@grpc/grpc-js';
 import { type ErrorCode, SidecarError } from '../core/errors.ts';
 import type { Clock, Telemetry } from '../ports.ts';
-import type { Caller } from '../service/callers.ts';
+import type { Caller, Peer } from '../service/callers.ts';
 import { encodeStatusDetails, statusDetailsKey } from '../wire/status-details.ts';
+import { peerOf } from './peer.ts';
 
 /** The closed list of codes, as gRPC says them. */
 const statusOf: { readonly [code in ErrorCode]: status } = {
@@ -189,12 +190,14 @@ type GrpcCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown
 
 class ServedCall implements Call {
   readonly listener: Caller['listener'];
+  readonly peer: Peer | undefined;
   readonly #call: GrpcCall;
   #signal: AbortSignal | undefined;
 
   constructor(call: GrpcCall, listener: Caller['listener'], signal?: AbortSignal) {
     this.#call = call;
     this.listener = listener;
+    this.peer = listener === 'remote' ? peerOfCall(call) : undefined;
     this.#signal = signal;
   }
 
@@ -211,6 +214,16 @@ class ServedCall implements Call {
   deadlineMs(): number {
     const atMs = Number(this.#call.getDeadline());
     return Number.isFinite(atMs) ? Math.max(0, atMs - Date.now()) : defaultDeadlineMs;
+  }
+}
+
+/** Whose connection is gone already is nobody: the library throws where it has lost its socket. */
+function peerOfCall(call: GrpcCall): Peer | undefined {
+  try {
+    return peerOf(call.getAuthContext().sslPeerCertificate);
+  } catch (error) {
+    void error;
+    return undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-// The gRPC listeners: a unix socket and loopback TCP, with health and reflection beside the API.
+// The gRPC listeners: a unix socket, loopback TCP, and TLS for other hosts, with health and reflection beside the API.
 
 import { dirname } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
@@ -8,6 +8,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import { SidecarError } from '../core/errors.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import { GrpcAdapter } from './grpc.ts';
+import { listenRemotely, type RemoteAddress } from './remote-listener.ts';
 import { StreamsBeside } from './streams-beside.ts';
 import { type TokenServiceParts, tokenService, tokenServiceDefinition } from './token-service.ts';
 import { bindUnixSocket, type SocketPlace } from './unix-socket.ts';
@@ -67,9 +68,9 @@ export class Health {
 
 /**
  * Listens. Throws FAILED_PRECONDITION / CANNOT_LISTEN where the address is taken or not allowed, and NO_SUCH_GROUP; in words that name
- * it, and nothing is left listening.
+ * it, and nothing is left listening. `remote`: also what its `read` throws.
  */
-export async function listen(address: SocketAddress | TcpAddress, parts: ServerParts, health: Health): Promise<Listener> {
+export async function listen(address: SocketAddress | TcpAddress | RemoteAddress, parts: ServerParts, health: Health): Promise<Listener> {
   const server = new Server({
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': parts.requestSizeBytes,
@@ -83,12 +84,12 @@ export async function listen(address: SocketAddress | TcpAddress, parts: ServerP
   health.addTo(beside);
   new ReflectionService(loadSync(parts.protoFile, { includeDirs: [dirname(dirname(dirname(parts.protoFile)))] })).addToServer(beside);
   try {
-    const { bound, ...told } = await bind(server, address);
+    const { drain, ...told } = address.kind === 'remote' ? await bindRemotely(server, address, parts) : await bind(server, address);
     return {
       ...told,
       close: (drainMs) => {
         beside.end();
-        return close(server, bound, drainMs);
+        return close(server, drain, drainMs);
       },
     };
   } catch (error) {
@@ -99,19 +100,29 @@ export async function listen(address: SocketAddress | TcpAddress, parts: ServerP
 }
 
 interface Bound extends Pick<Listener, 'address' | 'port'> {
-  /** As the server library names it. */
-  readonly bound: string;
+  /** Ends its connections with their last calls, and cuts what is left of them. */
+  readonly drain: (drainMs: number) => void;
+}
+
+async function bindRemotely(server: Server, address: RemoteAddress, { clock, telemetry }: ServerParts): Promise<Bound> {
+  const { port, drain } = await listenRemotely(server, address, { clock, log: telemetry.log });
+  return { address: `${bracketed(address.host)}:${port}`, port, drain };
 }
 
 async function bind(server: Server, address: SocketAddress | TcpAddress): Promise<Bound> {
   if (address.kind === 'socket') {
     const bound = `unix:${address.path}`;
     await bindUnixSocket(address, () => bindAddress(server, bound));
-    return { bound, address: `unix://${address.path}`, port: 0 };
+    return { drain: (drainMs) => server.drain(bound, drainMs), address: `unix://${address.path}`, port: 0 };
   }
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  const host = bracketed(address.host);
   const port = await bindAddress(server, `${host}:${address.port}`);
-  return { bound: `${host}:${port}`, address: `${host}:${port}`, port };
+  const bound = `${host}:${port}`;
+  return { drain: (drainMs) => server.drain(bound, drainMs), address: bound, port };
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 function bindAddress(server: Server, address: string): Promise<number> {
@@ -127,9 +138,9 @@ function bindAddress(server: Server, address: string): Promise<number> {
 }
 
 /** Node removes the socket of a server as it closes: removed by us when it is drained, it could be that of our successor. */
-function close(server: Server, bound: string, drainMs: number): Promise<void> {
+function close(server: Server, drain: Bound['drain'], drainMs: number): Promise<void> {
   // What is open after `drainMs` is cut. Not by forceShutdown: without channelz it knows no connection, and cuts none.
   // First, because it cuts only what had not begun to close before it.
-  server.drain(bound, drainMs);
+  drain(drainMs);
   return new Promise((resolve) => server.tryShutdown(() => resolve()));
 }

@@ -138,8 +138,7 @@ class TokenService {
   validate(request: ReadQuestion | SidecarError, call: Call): Uint8Array | Promise<Uint8Array> {
     const startedMs = this.#parts.monotonicMs();
     const question = orThrow(request);
-    if (question.wantsDetails || !this.#parts.callers.allowsAnyone(call.listener, 'validate'))
-      return this.#validateAsked(question, call, startedMs);
+    if (question.wantsDetails || !this.#parts.callers.allows(call, 'validate')) return this.#validateAsked(question, call, startedMs);
     let answer: Answer | Promise<Answer>;
     try {
       answer = this.#parts.validator.validate(question, call.signal);
@@ -200,8 +199,8 @@ class TokenService {
     const messages = this.#parts.watchers.watch({ after, filter: message.filter, checkpointIntervalMs: intervalMs }, signal);
     let judgedMs = this.#parts.monotonicMs();
     for await (const one of messages) {
-      // What the caller may do ends with its token, also in the middle of a stream.
-      if (call.bearer !== undefined && this.#parts.monotonicMs() - judgedMs > judgedAgainMs) {
+      // What the caller may do ends with its token or its certificate, also in the middle of a stream.
+      if ((call.bearer !== undefined || call.peer !== undefined) && this.#parts.monotonicMs() - judgedMs > judgedAgainMs) {
         await this.#require('watch', call);
         if (message.includeDetails) await this.#require('details', call);
         judgedMs = this.#parts.monotonicMs();
@@ -325,12 +324,15 @@ class TokenService {
     if (issuedBeforeMs !== undefined) {
       throw invalid('ISSUED_BEFORE_WITH_ONE_TOKEN', 'a token is killed whenever it was issued: leave issued_before out');
     }
-    const name = Callers.nameOf(call.listener);
-    return this.#acted({ act: 'revoke', actor: { name, id: name }, selector: { [$case]: true }, message }, (asked) => {
+    this.#parts.callers.requireCurrent(call);
+    const actor = Callers.actorOf(call);
+    // Callers with an identity of their own do not spend what others may.
+    const giver = call.peer ? actor.id : call.listener;
+    return this.#acted({ act: 'revoke', actor, selector: { [$case]: true }, message }, (asked) => {
       const { revoker } = this.#parts;
       return $case === 'token'
-        ? revoker.revokeToken(value, asked, call.listener, call.signal(), forward)
-        : revoker.revokeHandle(value, asked, call.listener, call.signal(), forward);
+        ? revoker.revokeToken(value, asked, giver, call.signal(), forward)
+        : revoker.revokeHandle(value, asked, giver, call.signal(), forward);
     });
   }
 
@@ -362,7 +364,7 @@ class TokenService {
   }
 
   async #require(act: Act, call: Call): Promise<void> {
-    if (!this.#parts.callers.allowsAnyone(call.listener, act)) await this.#judged(act, call, {});
+    if (!this.#parts.callers.allows(call, act)) await this.#judged(act, call, {});
   }
 
   /** Who it is, if it may; a refusal is written down. */
@@ -371,7 +373,7 @@ class TokenService {
     try {
       return await callers.authorise(call, act, call.signal());
     } catch (error) {
-      telemetry.audit({ act: 'refused', actor: Callers.nameOf(call.listener), outcome: `${act}: ${outcomeOf(error)}`, ...about });
+      telemetry.audit({ act: 'refused', actor: Callers.actorOf(call).name, outcome: `${act}: ${outcomeOf(error)}`, ...about });
       throw error;
     }
   }

@@ -22,7 +22,7 @@ const verificationWaitMs = 1000;
 
 /** From where, and whether the authority is told too. */
 export interface Manner {
-  readonly listener: string;
+  readonly giver: string;
   readonly forward: Forward;
 }
 
@@ -72,7 +72,7 @@ export class Possession {
     return done;
   }
 
-  async #revoke(victim: Victim, asked: Asked, { listener, forward }: Manner, signal: AbortSignal): Promise<Done> {
+  async #revoke(victim: Victim, asked: Asked, { giver, forward }: Manner, signal: AbortSignal): Promise<Done> {
     const { clock, issuers, skewMs } = this.#parts;
     this.#telling.requirePossible(victim, forward);
     const { known, seen, issuer } = victim;
@@ -83,7 +83,7 @@ export class Possession {
     const tells = this.#telling.isWanted(victim, forward);
     if (before && !(tells && this.#telling.isNews(victim))) return { ...before, ...(tells && { forwarding: 'accepted' as const }) };
     // A made-up string that is dead already must not be told without end either; it is not alive a second time.
-    const spent = told ? undefined : this.#budget.spend(listener, clock.nowMs() + (before ? 0 : lifeMs));
+    const spent = told ? undefined : this.#budget.spend(giver, clock.nowMs() + (before ? 0 : lifeMs));
     const verified = (): void => spent && this.#budget.giveBack(spent);
     const killed = before ? this.#told(killing, before, signal) : this.#killed(killing, { tells, verified }, signal);
     // Who leaves between the entries must not leave the token half dead: all are appended.

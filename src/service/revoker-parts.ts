@@ -25,6 +25,6 @@ export interface RevokerParts {
   readonly forwarding: Forwarding;
   /** What the shared tier keeps of tokens by their handles; absent: nothing. */
   readonly handles?: Pick<Handles, 'open'> | undefined;
-  /** By possession, of tokens of which only the shape is known: a second and listener, and alive at once. */
+  /** By possession, of tokens of which only the shape is known: a second and giver, and alive at once. */
   readonly unverified: UnverifiedLimits;
 }

@@ -20,13 +20,13 @@ export class Revoker {
   }
 
   /** As `Possession.revoke`. */
-  revokeToken(raw: string, asked: Asked, listener: string, signal: AbortSignal, forward: Forward = 'as-configured'): Promise<Done> {
-    return this.#possession.revoke(raw, asked, { listener, forward }, signal);
+  revokeToken(raw: string, asked: Asked, giver: string, signal: AbortSignal, forward: Forward = 'as-configured'): Promise<Done> {
+    return this.#possession.revoke(raw, asked, { giver, forward }, signal);
   }
 
   /** As `Possession.revokeHandle`. */
-  revokeHandle(handle: string, asked: Asked, listener: string, signal: AbortSignal, forward: Forward = 'as-configured'): Promise<Done> {
-    return this.#possession.revokeHandle(handle, asked, { listener, forward }, signal);
+  revokeHandle(handle: string, asked: Asked, giver: string, signal: AbortSignal, forward: Forward = 'as-configured'): Promise<Done> {
+    return this.#possession.revokeHandle(handle, asked, { giver, forward }, signal);
   }
 
   /** All that fit. The caller has been authorised. Throws INVALID_ARGUMENT for a cut-off that is not allowed, and as above. */

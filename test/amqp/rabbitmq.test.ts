@@ -99,8 +99,10 @@ describeWithRabbitmq('a RabbitMQ of the tests', () => {
     const channel = await model.createChannel();
     const blocked = once(model, 'blocked');
     await rabbitmq.block(true);
-    channel.publish('', 'nobody', Buffer.from('x'));
+    // Who publishes after its connection has heard of the alarm is blocked, not who did before.
+    const publishing = setInterval(() => channel.publish('', 'nobody', Buffer.from('x')), 100);
     await blocked;
+    clearInterval(publishing);
     const free = once(model, 'unblocked');
     await rabbitmq.block(false);
     await free;

@@ -12,6 +12,7 @@ import {
   InactiveReason,
   Invalidation,
   Provenance,
+  Reach,
   RefreshResponse,
   RevokeResponse,
   Token,
@@ -197,6 +198,80 @@ test('--dry-run says what would be forwarded, shows no handle and sends nothing'
   expect(requests).toEqual([]);
 });
 
+const at = new Date(2026, 10, 30, 10, 4, 7, 412);
+type Told = { readonly reach: Reach; readonly reachedAt?: Date; readonly laggingSidecars?: string[] };
+
+test.each<readonly [string, Told, number, RegExp]>([
+  ['fleet', { reach: Reach.FLEET, reachedAt: at }, 0, /^dead everywhere since 10:04:07\.412, in \d+(\.\d+)? ms$/],
+  ['shared', { reach: Reach.SHARED, reachedAt: at }, 0, /^in the fleet's log since 10:04:07\.412, in \d+(\.\d+)? ms$/],
+  ['shared', { reach: Reach.FLEET, reachedAt: at }, 0, /^dead everywhere since /],
+  ['fleet', { reach: Reach.SHARED, laggingSidecars: ['nova-3'] }, 4, /^in the fleet's log; nova-3 has not said that it applies it$/],
+  [
+    'fleet',
+    { reach: Reach.SHARED, laggingSidecars: ['nova-2', 'nova-3'] },
+    4,
+    /^in the fleet's log; nova-2 and nova-3 have not said that they apply it$/,
+  ],
+  ['fleet', { reach: Reach.SHARED }, 4, /^in the fleet's log; who applies it is not known yet$/],
+  ['fleet', { reach: Reach.SIDECAR, laggingSidecars: ['nova-3'] }, 4, /^applied here, and not .* log: .*; nova-3 has not said/],
+  ['shared', { reach: Reach.SIDECAR, laggingSidecars: [] }, 4, /^applied here, and not known to be in the fleet's log: [^;]*$/],
+  ['shared', { reach: 9 as Reach }, 4, /newer than this program$/],
+])('revoke --wait %s, which has come to %o, is exit code %i, and says so', async (wait, told, code, words) => {
+  sidecar.on.revoke = (request) => said(request, RevokeResponse.fromPartial({ asOf, entryId: 'e1', ...told }));
+  const inWords = await ask(['revoke', '--token-file', userFile, '--wait', wait]);
+  const inJson = await ask(['revoke', '--token-file', userFile, '--wait', wait, '--json']);
+  expect([inWords.code, inJson.code]).toEqual([code, code]);
+  expect(requests).toMatchObject([
+    { waitFor: wait === 'fleet' ? Reach.FLEET : Reach.SHARED },
+    { waitFor: wait === 'fleet' ? Reach.FLEET : Reach.SHARED },
+  ]);
+  const [first, second, ...more] = inWords.stdout.split('\n');
+  expect([first, more]).toEqual(['REVOKE   applied · as of J:5 · entry e1', ['']]);
+  expect(second?.slice(0, 9)).toBe(' '.repeat(9));
+  expect(second?.slice(9)).toMatch(words);
+  const answered = JSON.parse(inJson.stdout) as object;
+  expect(misfits(answered, 'RevokeResponse')).toEqual([]);
+  const reached = Object.entries(Reach).find(([, value]) => value === told.reach)?.[0] ?? 'UNSPECIFIED';
+  expect(answered).toMatchObject({ reach: `REACH_${reached}` });
+  const lagging = told.laggingSidecars ?? [];
+  expect('laggingSidecars' in answered ? answered.laggingSidecars : []).toEqual(lagging);
+});
+
+test('a revocation is applied here where nothing is said, and how far else it has gone is not told', async () => {
+  sidecar.on.revoke = (request) => said(request, RevokeResponse.fromPartial({ asOf, entryId: 'e1', reach: Reach.SIDECAR }));
+  const { code, stdout } = await ask(['revoke', '--token-file', userFile]);
+  expect(requests).toMatchObject([{ waitFor: Reach.SIDECAR }]);
+  expect([code, stdout]).toEqual([0, expect.stringMatching(/^REVOKE {3}applied in .* · entry e1\n$/)]);
+});
+
+test('where there was nothing to kill, nothing is said to have gone anywhere', async () => {
+  sidecar.on.revoke = (request) => said(request, RevokeResponse.fromPartial({ asOf, reach: Reach.SIDECAR }));
+  const { code, stdout } = await ask(['revoke', '--token-file', userFile, '--wait', 'fleet']);
+  expect([code, stdout]).toEqual([0, expect.stringMatching(/^REVOKE {3}nothing to do: .*\n$/)]);
+});
+
+test('to wait for a fleet where there is none is exit code 2, told in words', async () => {
+  sidecar.on.revoke = () => {
+    throw new Refusal(status.FAILED_PRECONDITION, { reason: 'NO_FLEET' });
+  };
+  const words = await ask(['revoke', '--token-file', userFile, '--wait', 'fleet']);
+  const json = await ask(['revoke', '--token-file', userFile, '--wait', 'fleet', '--json']);
+  expect([words.code, words.stdout, json.code, json.stdout]).toEqual([2, '', 2, '']);
+  expect(words.stderr).toMatch(/^sidegate: nothing was revoked: this sidecar is in no fleet.* leave --wait out/);
+  expect(JSON.parse(json.stderr)).toMatchObject({ error: { code: 'FAILED_PRECONDITION', reason: 'NO_FLEET' } });
+});
+
+test.each([
+  ['shared', "and wait until it is in the fleet's log"],
+  ['fleet', 'and wait until it is dead everywhere'],
+])('--dry-run says what --wait %s would wait for, and sends nothing', async (wait, words) => {
+  const told = await ask(['revoke', '--token-file', userFile, '--wait', wait, '--reason', 'r', '--dry-run']);
+  const json = await ask(['revoke', '--token-file', userFile, '--wait', wait, '--dry-run', '--json']);
+  expect(told).toMatchObject({ code: 0, stdout: `would revoke the given token, ${words}, because "r"; nothing was sent\n` });
+  expect(JSON.parse(json.stdout)).toMatchObject({ waitFor: `REACH_${wait.toUpperCase()}` });
+  expect(requests).toEqual([]);
+});
+
 test('find tells the facts of what is found, with exit code 0', async () => {
   sidecar.on.findToken = (request) => said(request, FindTokenResponse.fromPartial({ found: answer }));
   const words = await ask(['find', '--issuer', 'central', '--user', 'u1', '--project', 'p1']);
@@ -318,6 +393,77 @@ test('status tells the sources of news: that they live, what they brought, and w
     name: 'central/poll',
     degradedSince: since.toISOString().replace('.000Z', 'Z'),
   });
+});
+
+const clockOf = (time: Date): string => time.toTimeString().slice(0, 8);
+
+test('status tells the fleet in one row, whatever the number of issuers, and what waits to be told to it', async () => {
+  const longAgo = (ms: number) => new Date(Date.now() - ms);
+  sidecar.on.getStatus = () =>
+    GetStatusResponse.fromPartial({
+      sidecar: 's',
+      version: '1.0.0',
+      serving: true,
+      sources: [
+        { name: 'central/bus', lastAliveAt: longAgo(400) },
+        { name: 'central/fleet', lastAliveAt: longAgo(3_000) },
+        { name: 'a-very-long-name/fleet', lastAliveAt: longAgo(3_000) },
+      ],
+      dependencies: [
+        { name: 'journal', reachable: true },
+        { name: 'issuer/central', reachable: true },
+        { name: 'fleet/rabbitmq', reachable: true },
+      ],
+      fleet: { members: ['nova-2', 'nova-3'] },
+    });
+  const words = await ask(['status']);
+  const json = await ask(['status', '--json']);
+  expect(words.stdout.split('\n').slice(1)).toEqual([
+    '  issuer    central       ok',
+    expect.stringMatching(/^ {2}news {6}central\/bus {3}ok {5}last sign of life \S+ s ago$/),
+    expect.stringMatching(/^ {2}fleet {5}rabbitmq {6}ok {5}2 others: nova-2, nova-3 {3}last sign of life [345](\.\d)? s ago$/),
+    '  journal                 ok     0 live entries',
+    '  waiting   fleet         0',
+    '  watchers                0',
+    '',
+  ]);
+  const told = JSON.parse(json.stdout) as { sources: unknown[] };
+  expect(misfits(told, 'GetStatusResponse')).toEqual([]);
+  expect(told).toMatchObject({ fleet: { members: ['nova-2', 'nova-3'], outboxCount: '0' } });
+  expect(told.sources).toHaveLength(3);
+});
+
+test('status tells a fleet whose log is behind, or cannot be reached, and what has to wait', async () => {
+  const longAgo = (ms: number) => new Date(Date.now() - ms);
+  const [first, second] = [longAgo(90_000), longAgo(50_000)];
+  const scripted = (log: { reachable: boolean; problem?: string }, members: readonly string[]) =>
+    GetStatusResponse.fromPartial({
+      sidecar: 's',
+      version: '1.0.0',
+      serving: true,
+      sources: [
+        { name: 'one/fleet', lastAliveAt: longAgo(180_000), degradedSince: second },
+        { name: 'two/fleet', degradedSince: first },
+      ],
+      dependencies: [{ name: 'fleet/jetstream', ...log }],
+      upstreamOutboxCount: 1n,
+      fleet: { members: [...members], outboxCount: 1234n, oldestAt: longAgo(300_000) },
+    });
+  sidecar.on.getStatus = () => scripted({ reachable: false, problem: 'it refuses the user' }, []);
+  const away = await ask(['status']);
+  const json = await ask(['status', '--json']);
+  sidecar.on.getStatus = () => scripted({ reachable: true }, ['a', 'b', 'c', 'd', 'e', 'f']);
+  const behind = await ask(['status']);
+  const since = clockOf(first);
+  expect(away.stdout.split('\n').slice(1)).toEqual([
+    `  fleet     jetstream     AWAY   since ${since}: it refuses the user   nobody else is there   no sign of life yet`,
+    '  waiting   upstream      1',
+    '            fleet         1,234 (the oldest for 5 min)',
+    '  watchers                0',
+    '',
+  ]);
+  expect(misfits(JSON.parse(json.stdout), 'GetStatusResponse')).toEqual([]);
+  expect(behind.stdout.split('\n')[1]).toBe(`  fleet     jetstream     DEGRADED   since ${since}   6 others   no sign of life yet`);
 });
 
 test('watch tells over how long a refresh is spread, and that it is about the catalogs', async () => {

@@ -5,6 +5,8 @@ import {
   Forwarding,
   InactiveReason,
   Provenance,
+  Reach,
+  RefreshResponse,
   RevokeResponse,
   Token,
   ValidateResponse,
@@ -123,7 +125,21 @@ describe('an answer', () => {
     expect(invalidatedFromMessage(RevokeResponse.fromPartial({ asOf, entryId: 'e', reachedAt: new Date(7) }))).toEqual({
       asOf: { journal: 'J', revision: 5 },
       entryId: 'e',
+      reach: 'unknown',
       reachedAtMs: 7,
     });
+  });
+
+  it.each([
+    [Reach.SIDECAR, 'sidecar'],
+    [Reach.SHARED, 'shared'],
+    [Reach.FLEET, 'fleet'],
+    [Reach.UNSPECIFIED, 'unknown'],
+    [9 as Reach, 'unknown'],
+  ])('about a revocation with reach %i says %s, and who lags', (reach, said) => {
+    const read = revokedFromMessage(RevokeResponse.fromPartial({ asOf, entryId: 'e', reach, laggingSidecars: ['nova-3'] }));
+    expect(read).toMatchObject({ reach: said, laggingSidecars: ['nova-3'] });
+    expect(revokedFromMessage(RevokeResponse.fromPartial({ asOf, reach })).laggingSidecars).toEqual([]);
+    expect(invalidatedFromMessage(RefreshResponse.fromPartial({ asOf, reach }))).toMatchObject({ reach: said });
   });
 });

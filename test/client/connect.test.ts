@@ -8,6 +8,7 @@ import {
   Forward,
   Forwarding,
   GetStatusResponse,
+  Reach,
   type RevokeRequest,
   RevokeResponse,
   Token,
@@ -159,6 +160,28 @@ describe('the client', () => {
     expect(sent).toEqual([Forward.ALWAYS, Forward.NEVER, Forward.UNSPECIFIED]);
   });
 
+  it('says how far a revocation must have gone, and is told how far it has', async () => {
+    const sent: RevokeRequest['waitFor'][] = [];
+    sidecar.on.revoke = ({ waitFor }) => {
+      sent.push(waitFor);
+      return RevokeResponse.fromPartial({ asOf, reach: Reach.SHARED, reachedAt: new Date(7), laggingSidecars: ['nova-2', 'nova-3'] });
+    };
+    const told = await client().revoke({ token: secret }, { waitFor: 'fleet' });
+    expect(told).toMatchObject({ reach: 'shared', reachedAtMs: 7, laggingSidecars: ['nova-2', 'nova-3'] });
+    await client().revoke({ token: secret }, { waitFor: 'shared' });
+    await client().revoke({ token: secret }, { waitFor: 'sidecar' });
+    await client().revoke({ token: secret });
+    expect(sent).toEqual([Reach.FLEET, Reach.SHARED, Reach.SIDECAR, Reach.SIDECAR]);
+  });
+
+  it('has no answer where it is to wait for a fleet and there is none', async () => {
+    sidecar.on.revoke = () => {
+      throw new Refusal(status.FAILED_PRECONDITION, { reason: 'NO_FLEET' });
+    };
+    const failed = await failure(client().revoke({ token: secret }, { waitFor: 'fleet' }));
+    expect(failed).toMatchObject({ code: 'FAILED_PRECONDITION', reason: 'NO_FLEET' });
+  });
+
   it('asks for an invalidation made elsewhere by its id', async () => {
     let fresh: ValidateRequest['atLeastAsFresh'];
     sidecar.on.validate = (sent) => {
@@ -238,7 +261,7 @@ describe('the client', () => {
       if (ids.length === 1) throw new Refusal(status.UNAVAILABLE, { retryAfterMs: 5 });
       return RevokeResponse.fromPartial({ asOf, entryId: 'e' });
     };
-    expect(await client().revoke({ token: secret })).toEqual({ asOf: { journal: 'J', revision: 5 }, entryId: 'e' });
+    expect(await client().revoke({ token: secret })).toMatchObject({ asOf: { journal: 'J', revision: 5 }, entryId: 'e' });
     expect(ids).toHaveLength(2);
     expect(ids[0]).toMatch(/^[0-9a-f-]{36}$/);
     expect(ids[1]).toBe(ids[0]);
@@ -287,6 +310,7 @@ describe('the client', () => {
           { issuer: 'central', pendingCount: 3n, acceptedCount: 2n, rejectedCount: 1n, expiredCount: 5n, oldestAt: new Date(7) },
           { issuer: 'corp' },
         ],
+        fleet: { members: ['nova-2'], outboxCount: 6n, oldestAt: new Date(8) },
       });
     expect(await client().status()).toMatchObject({
       sidecar: 'nova-1',
@@ -301,6 +325,9 @@ describe('the client', () => {
         { issuer: 'central', pendingCount: 3, acceptedCount: 2, rejectedCount: 1, expiredCount: 5, oldestAtMs: 7 },
         { issuer: 'corp', pendingCount: 0 },
       ],
+      fleet: { members: ['nova-2'], outboxCount: 6, oldestAtMs: 8 },
     });
+    sidecar.on.getStatus = () => GetStatusResponse.fromPartial({ sidecar: 'nova-1' });
+    expect(await client().status()).not.toHaveProperty('fleet');
   });
 });

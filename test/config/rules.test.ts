@@ -175,7 +175,7 @@ describe('issuers', () => {
 
 describe('listeners', () => {
   it.each<[string, object, readonly string[]]>([
-    ['neither socket nor tcp', { socket: null, tcp: null }, ['listen: must keep socket or tcp: nobody could call']],
+    ['neither socket nor tcp', { socket: null, tcp: null }, ['listen: must keep socket, tcp or remote: nobody could call']],
     ['the socket alone', { tcp: null }, []],
     ['tcp alone', { socket: null }, []],
     [
@@ -208,14 +208,20 @@ describe('callers', () => {
     expect(said(load({ callers: [{ who: { token_role: 'admin', issuer: 'central' }, may: ['revoke'] }] }))).toEqual([]);
   });
 
-  it.each([{}, { local: true, socket: true }, { token_role: 'a' }, { issuer: 'central' }, { local: true, issuer: 'central' }])(
-    'are not matched by %j',
-    (who) => {
-      expect(said(load({ callers: [{ who, may: ['status'] }] }))).toEqual([
-        'callers[0].who: must be { local: true }, { socket: true } or { token_role: …, issuer: … }',
-      ]);
-    },
-  );
+  it.each([
+    {},
+    { local: true, socket: true },
+    { token_role: 'a' },
+    { issuer: 'central' },
+    { local: true, issuer: 'central' },
+    { spiffe_id: 'spiffe://a/b', certificate_name: 'a.example' },
+    { spiffe_id: 'spiffe://a/b', local: true },
+    { certificate_name: 'a.example', issuer: 'central' },
+  ])('are not matched by %j', (who) => {
+    expect(said(load({ callers: [{ who, may: ['status'] }] }))).toEqual([
+      'callers[0].who: must be { local: true }, { socket: true }, { token_role: …, issuer: … }, { spiffe_id: … } or { certificate_name: … }',
+    ]);
+  });
 
   it.each(['revoke', 'refresh', 'find', 'details'])('without an identity may not %s', (permission) => {
     expect(said(load({ callers: [{ who: { local: true }, may: ['status', permission] }] }))).toEqual([

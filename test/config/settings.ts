@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { Path } from '../../src/config/document.ts';
 import { configSchema } from '../../src/config/schema.ts';
+import { tlsPair } from '../fakes/tls-pair.ts';
 
 /** As much of JSON Schema as ours uses. */
 export interface JsonSchema {
@@ -92,10 +93,15 @@ const directory = mkdtempSync(join(tmpdir(), 'sidegate-example-'));
 /** Removes the secret files of the example. For `afterAll`. */
 export const removeExampleFiles = (): void => rmSync(directory, { recursive: true, force: true });
 
+/** What is looked into when it is read must be what it is called. */
+const contentOf = (name: string): string =>
+  name.endsWith('.crt') ? tlsPair.cert : name.endsWith('.key') ? tlsPair.key : `${secretText}\n`;
+
 /** The project's example, its secret files replaced by ones that are there. */
 export function exampleText(): string {
   const text = readFileSync(new URL('../../sidegate.example.yaml', import.meta.url), 'utf8');
-  for (const [, name] of text.matchAll(/\/etc\/sidegate\/([a-z.-]+)/g)) writeFileSync(join(directory, String(name)), `${secretText}\n`);
+  for (const [, name] of text.matchAll(/\/etc\/sidegate\/([a-z.-]+)/g))
+    writeFileSync(join(directory, String(name)), contentOf(String(name)));
   for (const [, name] of text.matchAll(/\/etc\/keystone\/([a-z./-]+)/g)) mkdirSync(join(directory, String(name)), { recursive: true });
   return text.replaceAll(/\/etc\/(sidegate|keystone)\//g, `${directory}/`);
 }

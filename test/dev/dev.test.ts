@@ -26,6 +26,7 @@ const listenAt = (name: string, tcp = any): ListenConfig => ({
   operations: any,
   keystone: undefined,
   introspection: undefined,
+  remote: undefined,
 });
 
 async function started(listen: ListenConfig): Promise<Dev> {

@@ -102,7 +102,7 @@ describeWithKeystone('a sidecar before a real Keystone', () => {
 
     test('a token ends with its application credential: EXPIRED from then on, without a question', async () => {
       const { alice } = lab.seed.users;
-      const endsAtMs = Math.floor(Date.now() / 1000) * 1000 + 4000;
+      const endsAtMs = Math.floor(Date.now() / 1000) * 1000 + 12_000;
       const fields = { name: 'short', secret: 'short-secret', expires_at: new Date(endsAtMs).toISOString().replace('.000Z', '.000000') };
       const path = `/users/${alice.id}/application_credentials`;
       const made = await keystoneCall(lab.url, 'POST', path, await lab.token('project'), { application_credential: fields });
@@ -110,7 +110,7 @@ describeWithKeystone('a sidecar before a real Keystone', () => {
       const token = await keystoneLogin(lab.url, byApplicationCredential(id, fields.secret));
       const answer = await sidecar.client.validate(token);
       expect(answer).toMatchObject({ active: true, token: { expiresAtMs: endsAtMs } });
-      await expect.poll(() => verdict(sidecar.client, token), { timeout: 20_000 }).not.toBe('active');
+      await expect.poll(() => verdict(sidecar.client, token), { timeout: 60_000 }).not.toBe('active');
       expect(Date.now()).toBeGreaterThanOrEqual(endsAtMs);
       expect(await verdict(sidecar.client, token)).toBe('EXPIRED');
       expect(asked()).toBe(1);

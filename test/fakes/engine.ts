@@ -7,7 +7,7 @@ import { Wakeup } from '../../src/service/wakeup.ts';
 /** A log, and what may happen to it. */
 export interface FakeLog {
   /** A connection of one more sidecar. */
-  engine(): Engine;
+  engine(): FakeEngine;
   readonly records: readonly LogRecord[];
   /** Appends as somebody who is no sidecar. */
   append(bytes: Uint8Array): void;
@@ -22,6 +22,13 @@ export interface FakeLog {
   cut(): void;
   /** Connections stay, appending never resolves and nothing is given, until `start`. */
   hang(): void;
+}
+
+/** One sidecar's way to it. */
+export interface FakeEngine extends Engine {
+  /** As in a process that is stopped: from now on it reads and writes nothing, and notices nothing, until `thaw`. */
+  freeze(): void;
+  thaw(): void;
 }
 
 const longestAppendMs = 500;
@@ -48,21 +55,23 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
     next += 1;
     changed.wake();
   };
-  const untilUp = async (signal: AbortSignal): Promise<void> => {
-    while (state === 'hanging') await changed.wait(changed.version, signal);
+  const untilUp = async (signal: AbortSignal, isFrozen: () => boolean): Promise<void> => {
+    while (state === 'hanging' || isFrozen()) await changed.wait(changed.version, signal);
     signal.throwIfAborted();
   };
 
-  const linkOf = (signal: AbortSignal, end: (reason: unknown) => void): LogLink => ({
+  const linkOf = (signal: AbortSignal, end: (reason: unknown) => void, isFrozen: () => boolean): LogLink => ({
     signal,
     async append(bytes) {
       const late = new AbortController();
       const hurry = clock.delay(longestAppendMs, late.signal).then(
-        () => end(gone()),
+        () => {
+          if (!isFrozen()) end(gone());
+        },
         () => undefined,
       );
       try {
-        await untilUp(signal);
+        await untilUp(signal, isFrozen);
         append(bytes);
       } finally {
         late.abort();
@@ -75,7 +84,7 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
       if (from !== undefined && from > at) at = from;
       try {
         for (;;) {
-          await untilUp(over);
+          await untilUp(over, isFrozen);
           const seen = changed.version;
           const batch = records.filter(({ position }) => position >= at).slice(0, 100);
           const last = batch.at(-1);
@@ -94,21 +103,35 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
     },
   });
 
-  const engine = (): Engine => {
+  const engine = (): FakeEngine => {
+    let isFrozen = false;
     let health: DependencyHealth = { reachable: false, problem: 'not connected yet' };
     return {
       name: 'fake',
+      freeze: () => {
+        isFrozen = true;
+      },
+      thaw: () => {
+        isFrozen = false;
+        changed.wake();
+      },
       health: () => health,
       async run(session, signal) {
         while (!signal.aborted) {
-          if (state === 'down') {
+          if (state === 'down' || isFrozen) {
             await clock.delay(50, signal).catch(() => undefined);
             continue;
           }
           const own = new AbortController();
           const both = AbortSignal.any([ends.signal, signal, own.signal]);
           health = { reachable: true };
-          await session(linkOf(both, (reason) => own.abort(reason))).catch(() => undefined);
+          await session(
+            linkOf(
+              both,
+              (reason) => own.abort(reason),
+              () => isFrozen,
+            ),
+          ).catch(() => undefined);
           health = { reachable: false, problem: 'the connection has ended' };
           await clock.delay(50, signal).catch(() => undefined);
         }

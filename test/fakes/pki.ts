@@ -1,5 +1,5 @@
-// Who signs PKI tokens: certificates of any times and kinds, and CMS as Keystone's openssl writes them, and as nobody does. DER by hand:
-// what is tested must not be what writes it.
+// Who signs PKI tokens, and who calls with a certificate: certificates of any times, names and kinds, and CMS as Keystone's openssl writes
+// them, and as nobody does. DER by hand: what is tested must not be what writes it.
 
 import { createPublicKey, generateKeyPairSync, hash, type KeyObject, sign } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
@@ -49,7 +49,14 @@ export interface CertificateOptions {
   readonly notAfterMs?: number;
   readonly isCa?: boolean;
   readonly serial?: number;
+  /** Subject alternative names, in this order. */
+  readonly names?: readonly AlternativeName[];
+  /** Of its key; anything where nothing is said. */
+  readonly usage?: 'client' | 'server';
 }
+
+/** One subject alternative name. `ip`: four octets with dots. */
+export type AlternativeName = readonly [kind: 'uri' | 'dns' | 'ip' | 'email', value: string];
 
 /** Somebody with a certificate. */
 export interface Certified {
@@ -86,6 +93,8 @@ function certify(options: CertificateOptions, by?: { readonly common: string; re
         ? algorithms.ecdsaWithSha256
         : hex('30 05 06 03 2b6570');
   const constraints = der(0x30, hex('06 03 55 1d 13'), hex('01 01 ff'), der(0x04, der(0x30, ...(isCa ? [hex('01 01 ff')] : []))));
+  const names = options.names ? [extension('55 1d 11', der(0x30, ...options.names.map(generalName)))] : [];
+  const usage = options.usage ? [extension('55 1d 25', der(0x30, der(0x06, hex(`2b06010505070 3 0${usages[options.usage]}`))))] : [];
   const tbs = der(
     0x30,
     der(0xa0, integer(2)),
@@ -95,7 +104,7 @@ function certify(options: CertificateOptions, by?: { readonly common: string; re
     der(0x30, time(notBeforeMs), time(notAfterMs)),
     name(common),
     spki,
-    der(0xa3, der(0x30, constraints)),
+    der(0xa3, der(0x30, constraints, ...names, ...usage)),
   );
   const signature = sign(signer.asymmetricKeyType === 'ed25519' ? null : 'sha256', tbs, signer);
   const bytes = der(0x30, tbs, algorithm, der(0x03, Buffer.from([0]), signature));
@@ -107,6 +116,16 @@ function certify(options: CertificateOptions, by?: { readonly common: string; re
     namedAs: der(0x30, issuer, serial),
     issue: (more = {}) => certify(more, { common, privateKey }),
   };
+}
+
+const usages = { server: 1, client: 2 } as const;
+
+const extension = (id: string, value: Uint8Array): Buffer => der(0x30, der(0x06, hex(id)), der(0x04, value));
+
+/** RFC 5280 §4.2.1.6. */
+function generalName([kind, value]: AlternativeName): Buffer {
+  const tags = { email: 0x81, dns: 0x82, uri: 0x86, ip: 0x87 } as const;
+  return der(tags[kind], kind === 'ip' ? Buffer.from(value.split('.').map(Number)) : Buffer.from(value));
 }
 
 function keyOf(kind: NonNullable<CertificateOptions['key']>): KeyObject {

@@ -87,6 +87,7 @@ export async function startSidecar(plan: SidecarPlan = {}) {
       operations: { host: '127.0.0.1', port: 0 },
       keystone: undefined,
       introspection: undefined,
+      remote: undefined,
     },
     callers: plan.callers ?? testCallers,
     issuers: [...fakes.map((fake) => placeholder(fake.issuer.name)), ...issuers],

@@ -307,24 +307,23 @@ describe('a look', () => {
 
   test('that arrives while a poll is under way waits for the next one: that one may have been answered before', async () => {
     const stage = await polled();
-    let answerFirst = (): void => undefined;
+    const answers: (() => void)[] = [];
     stage.answerLists(async (_request, list) => {
       const answer = list();
-      if (stage.asked() === 2) {
-        await new Promise<void>((resolve) => {
-          answerFirst = resolve;
-        });
-      }
+      await new Promise<void>((resolve) => {
+        answers.push(resolve);
+      });
       return answer;
     });
     const first = outcome(stage.source.look?.(never) ?? Promise.resolve());
-    await stage.until(() => stage.asked() === 2);
+    await stage.until(() => answers.length === 1);
     // Keystone has read its list by now.
     stage.revoke({ user_id: 'after the first' });
     const others = [0, 1, 2].map(() => outcome(stage.source.look?.(never) ?? Promise.resolve()));
-    answerFirst();
-    await stage.until(() => first.said === 'done');
+    answers[0]?.();
+    await stage.until(() => first.said === 'done' && answers.length === 2);
     expect(toldUsers(stage)).toEqual([]);
+    answers[1]?.();
     await stage.until(() => others.every(({ said }) => said === 'done'));
     expect(toldUsers(stage)).toEqual(['after the first']);
     expect(stage.asked()).toBe(3);

@@ -101,6 +101,7 @@ export function stageConfig(dir: string): Config {
       operations: { host: '127.0.0.1', port: 0 },
       keystone: undefined,
       introspection: undefined,
+      remote: undefined,
     },
     callers: [
       { who: { kind: 'local' }, may: ['validate', 'watch', 'status'] },

@@ -1,7 +1,7 @@
 // Who a caller is and what it may do.
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Act, type Caller, type CallerLine, Callers } from '../../src/service/callers.ts';
+import { type Act, type Caller, type CallerLine, Callers, type Peer } from '../../src/service/callers.ts';
 import { createFakeIssuer } from '../fakes/issuer.ts';
 import { always, createValidationStage } from './validation-stage.ts';
 
@@ -15,6 +15,8 @@ const lines: readonly CallerLine[] = [
   { who: { kind: 'socket' }, may: ['status', 'revoke', 'refresh', 'details'] },
   { who: { kind: 'token-role', role: 'admin', issuer: 'central' }, may: ['revoke', 'refresh'] },
   { who: { kind: 'token-role', role: 'auditor', issuer: 'central' }, may: ['details'] },
+  { who: { kind: 'spiffe-id', id: 'spiffe://a/b' }, may: ['find'] },
+  { who: { kind: 'certificate-name', name: 'n.example' }, may: ['status'] },
 ];
 
 async function createStage() {
@@ -28,9 +30,9 @@ async function createStage() {
   other.knows('o_admin', admin);
   const stage = await createValidationStage({ issuers: [central, other] });
   ends.push(() => stage.close());
-  const callers = new Callers(lines, stage.validator);
+  const callers = new Callers(lines, stage.validator, stage.clock.nowMs);
   const authorise = (caller: Partial<Caller>, act: Act): Promise<string> =>
-    callers.authorise({ listener: 'tcp', bearer: undefined, ...caller }, act, always).then(
+    callers.authorise({ listener: 'tcp', peer: undefined, bearer: undefined, ...caller }, act, always).then(
       ({ name }) => name,
       (error) => `${error.code} ${error.reason}`,
     );
@@ -54,7 +56,7 @@ describe('Callers', () => {
   ] as const)('anyone at the $listener may $act: $allowed', async ({ listener, act, allowed }) => {
     const { callers, authorise } = await createStage();
 
-    expect(callers.allowsAnyone(listener, act)).toBe(allowed);
+    expect(callers.allows({ listener, peer: undefined }, act)).toBe(allowed);
     expect(await authorise({ listener }, act)).toBe(
       allowed ? { socket: 'socket', tcp: 'loopback' }[listener] : 'UNAUTHENTICATED CALLER_UNKNOWN',
     );
@@ -119,5 +121,32 @@ describe('Callers', () => {
     await clock.advance(5001);
 
     expect(await authorise({ bearer: 'c_admin' }, 'revoke')).toBe('UNAVAILABLE UPSTREAM_DOWN');
+  });
+
+  it('a certificate gives what its lines give until it ends, and not a moment longer', async () => {
+    const { callers, clock, authorise } = await createStage();
+    const peer: Peer = { spiffeId: 'spiffe://a/b', dnsNames: ['n.example'], name: 'spiffe://a/b', validUntilMs: clock.nowMs() + 1000 };
+    const caller = { listener: 'remote', peer } as const;
+    expect([callers.allows(caller, 'find'), callers.allows(caller, 'status'), callers.allows(caller, 'validate')]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    expect(await authorise(caller, 'find')).toBe('spiffe://a/b');
+    expect(await authorise(caller, 'validate')).toBe('PERMISSION_DENIED CALLER_NOT_ALLOWED');
+    await clock.advance(999);
+    expect(callers.allows(caller, 'find')).toBe(true);
+    await clock.advance(1);
+    expect(callers.allows(caller, 'find')).toBe(false);
+    expect(await authorise(caller, 'find')).toBe('UNAVAILABLE CERTIFICATE_EXPIRED');
+    // Nor does a token make up for it.
+    expect(await authorise({ ...caller, bearer: 'c_admin' }, 'revoke')).toBe('UNAVAILABLE CERTIFICATE_EXPIRED');
+  });
+
+  it('from another host, by a connection that shows no certificate any more, nobody may anything', async () => {
+    const { callers, authorise } = await createStage();
+    const caller = { listener: 'remote', peer: undefined } as const;
+    expect(callers.allows(caller, 'validate')).toBe(false);
+    expect(await authorise(caller, 'watch')).toBe('UNAUTHENTICATED CALLER_UNKNOWN');
   });
 });

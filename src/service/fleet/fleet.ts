@@ -93,7 +93,16 @@ export class Fleet {
       notTheSame: (how: 'trimmed' | 'anew', why: string) => this.#notTheSame(how, why),
       hole: () => this.#mending.hole(),
     };
-    this.#reading = new Reading({ journal, invalidations, tagger: parts.tagger, keys: recordKeys, clock, telemetry, listener });
+    this.#reading = new Reading({
+      journal,
+      invalidations,
+      tagger: parts.tagger,
+      keys: recordKeys,
+      clock,
+      telemetry,
+      leaseMs: 2 * maxLagMs,
+      listener,
+    });
     telemetry.gauge('sidegate_fleet_members', {}, () => this.#members.count);
     telemetry.gauge('sidegate_fleet_outbox', {}, () => this.#publishing.waiting().count);
     telemetry.gauge('sidegate_fleet_outbox_oldest_seconds', {}, () => {
@@ -152,11 +161,28 @@ export class Fleet {
     const { clock } = this.#parts;
     const now = (reach: Reached['reach'], lagging: readonly string[]): Reached => ({ reach, atMs: clock.nowMs(), lagging });
     const others = (): readonly string[] => this.#members.present().map(({ name }) => name);
-    await this.#publishing.told(wanted, signal).catch(() => undefined);
-    if (!this.#publishing.hasTold(wanted)) return now('sidecar', until === 'fleet' ? others() : []);
-    if (until === 'shared') return now('shared', []);
-    const left = await this.#rollCalls.roll(signal);
-    return left?.length === 0 ? now('fleet', []) : now('shared', left ?? others());
+    for (;;) {
+      const isShared = await this.#isShared(wanted, signal);
+      if (!isShared) return now('sidecar', until === 'fleet' ? others() : []);
+      const shared = now('shared', []);
+      if (until === 'shared') return shared;
+      const { generation } = this.#mending;
+      const left = await this.#rollCalls.roll(signal);
+      // Where the log was made again meanwhile it may not hold what it held, and whoever has answered may have read another one.
+      if (this.#mending.generation !== generation && !signal.aborted) continue;
+      return left?.length === 0 ? now('fleet', []) : { ...shared, lagging: left ?? others() };
+    }
+  }
+
+  async #isShared(wanted: Revision, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#publishing.told(wanted, signal);
+      await this.#mending.whole(signal);
+      return true;
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      return this.#publishing.hasTold(wanted) && this.#mending.isWhole;
+    }
   }
 
   status(): FleetStatus {

@@ -47,6 +47,7 @@ export class Mending {
   /** Who was there when it was noticed, and has not said that the log holds what is theirs. */
   readonly #awaited = new Set<string>();
   #hasHole = false;
+  #generation = 0;
   readonly #asked = new Set<string>();
   /** Somebody has asked for what is ours, and has not been told it yet. */
   #isAsked = false;
@@ -65,6 +66,16 @@ export class Mending {
     return this.#inLog === undefined;
   }
 
+  /** How often it was made again, as far as was noticed. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Resolves when the log holds what the journal does; rejects with the signal's reason when it aborts first. */
+  async whole(signal: AbortSignal): Promise<void> {
+    while (!this.isWhole) await this.#changed.wait(this.#changed.version, signal);
+  }
+
   /** The log was made again, or has told what was never read here. Everything is asked about again, spread, and that is said. */
   begin(how: 'trimmed' | 'anew', why: string): void {
     const { telemetry, members, clock } = this.#parts;
@@ -74,6 +85,7 @@ export class Mending {
     );
     telemetry.counter('sidegate_fleet_gaps_total', { how }).add();
     if (how === 'anew') {
+      this.#generation += 1;
       this.#inLog = new Set();
       this.#isReplayed = false;
       this.#sinceMs = clock.monotonicMs();
@@ -164,6 +176,7 @@ export class Mending {
   #end(): void {
     this.#inLog = undefined;
     this.#isReplayed = false;
+    this.#changed.wake();
     this.#note('');
   }
 

@@ -1,4 +1,4 @@
-// Where the log has been read to, noted now and then: what is read twice after a crash is harmless.
+// Where the log has been read to, noted now and then, a while late: what is read twice after a start is harmless, and tells who is there.
 
 import { numberIn, objectIn, textIn } from '../../core/entry-record.ts';
 import type { Clock, Journal } from '../../ports.ts';
@@ -9,19 +9,29 @@ export interface Place {
   readonly digest: string;
 }
 
+/** What it needs. */
+export interface PlacesParts {
+  readonly journal: Pick<Journal, 'note' | 'noted'>;
+  readonly clock: Clock;
+  /** For so long after its last sign of life a member may be relied on: whoever starts has to read at least that far back, in milliseconds. */
+  readonly leaseMs: number;
+}
+
 const note = 'fleet-read';
 const noteEveryMs = 1_000;
 
 /** Keeps one. */
 export class Places {
-  readonly #parts: { readonly journal: Pick<Journal, 'note' | 'noted'>; readonly clock: Clock };
+  readonly #parts: PlacesParts;
+  /** Since the one that is noted, each about a second after the one before. */
+  #reached: { readonly place: Place; readonly atMs: number }[] = [];
   #last: Place | undefined;
   /** Not behind this, whatever is read; undefined with `isStopped`: not even the first record. */
   #stop: Place | undefined;
   #isStopped = false;
   #noted = '';
 
-  constructor(parts: { readonly journal: Pick<Journal, 'note' | 'noted'>; readonly clock: Clock }) {
+  constructor(parts: PlacesParts) {
     this.#parts = parts;
   }
 
@@ -52,15 +62,16 @@ export class Places {
     this.#last = undefined;
     this.#stop = undefined;
     this.#isStopped = false;
+    this.#reached = [];
   }
 
   /** Notes it, until `signal` aborts and once more then. Never rejects: where nothing can be written, the journal says so itself. */
   async keep(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#parts.clock.delay(noteEveryMs, signal).catch(() => undefined);
-      const place = this.#isStopped ? this.#stop : this.#last;
+      const place = this.#toBeNoted();
       const text = place === undefined ? '' : JSON.stringify(place);
-      if (text === this.#noted) continue;
+      if (place === 'as it is' || text === this.#noted) continue;
       await this.#parts.journal.note(note, text).then(
         () => {
           this.#noted = text;
@@ -68,6 +79,19 @@ export class Places {
         () => undefined,
       );
     }
+  }
+
+  /** The newest that is old enough; none at all where the log is another one, and has not been read for so long. */
+  #toBeNoted(): Place | undefined | 'as it is' {
+    if (this.#isStopped) return this.#stop;
+    if (this.#last === undefined) return undefined;
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (this.#reached.at(-1)?.place !== this.#last) this.#reached.push({ place: this.#last, atMs: nowMs });
+    const old = this.#reached.filter(({ atMs }) => nowMs - atMs >= this.#parts.leaseMs);
+    // The first place of all: a start that knows of none would not notice that the log is another one.
+    if (old.length === 0) return this.#noted === '' ? this.#reached[0]?.place : 'as it is';
+    this.#reached = this.#reached.slice(old.length - 1);
+    return old.at(-1)?.place;
   }
 }
 

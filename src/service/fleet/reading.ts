@@ -17,6 +17,8 @@ export interface ReadingParts {
   readonly keys: readonly RecordKey[];
   readonly clock: Clock;
   readonly telemetry: Telemetry;
+  /** As in `PlacesParts`. */
+  readonly leaseMs: number;
   readonly listener: ReadingListener;
 }
 

@@ -18,7 +18,7 @@ const shortestLookMs = 10;
 const longestLookMs = 1_000;
 
 interface RollCall {
-  readonly name: string;
+  name: string;
   /** By their journals. Undefined: it has not come back yet, so nobody knows who was there before it. */
   missing: Map<string, Member> | undefined;
   callers: number;
@@ -42,7 +42,7 @@ export class RollCalls {
    */
   async roll(signal: AbortSignal): Promise<readonly string[] | undefined> {
     // Whoever asks before it is called shares it.
-    const call = this.#next[0] ?? { name: randomBytes(8).toString('hex'), missing: undefined, callers: 0 };
+    const call = this.#next[0] ?? { name: newName(), missing: undefined, callers: 0 };
     if (this.#next.length === 0) this.#next.push(call);
     call.callers += 1;
     this.#parts.hurry();
@@ -91,7 +91,11 @@ export class RollCalls {
   /** The connection has ended: what was called over it and has not come back may never have got there. */
   lost(): void {
     for (const call of this.#called.values()) if (call.missing === undefined) this.#next.push(call);
-    for (const { name } of this.#next) this.#called.delete(name);
+    for (const call of this.#next) {
+      this.#called.delete(call.name);
+      // Under another name: it may be in the log all the same, and what is answered there says nothing of what was told after it.
+      call.name = newName();
+    }
   }
 
   #missingIn({ missing }: RollCall): readonly Member[] | undefined {
@@ -121,4 +125,8 @@ export class RollCalls {
     this.#called.delete(call.name);
     this.#next = this.#next.filter((one) => one !== call);
   }
+}
+
+function newName(): string {
+  return randomBytes(8).toString('hex');
 }

@@ -9,7 +9,7 @@ import { Degradations, type DegradedReason } from '../../../src/service/degradat
 import { Fleet } from '../../../src/service/fleet/fleet.ts';
 import { type Appended, type Draft, Invalidations } from '../../../src/service/invalidations.ts';
 import { createFakeClock, type FakeClock } from '../../fakes/clock.ts';
-import { createFakeLog, type FakeLog } from '../../fakes/engine.ts';
+import { createFakeLog, type FakeEngine, type FakeLog } from '../../fakes/engine.ts';
 import { createFakeIssuer } from '../../fakes/issuer.ts';
 import { createFakeTelemetry, type FakeTelemetry } from '../../fakes/telemetry.ts';
 import { usualKey } from '../road.ts';
@@ -20,6 +20,7 @@ export interface Sidecar {
   readonly journal: Journal;
   readonly invalidations: Invalidations;
   readonly fleet: Fleet;
+  readonly engine: FakeEngine;
   readonly telemetry: FakeTelemetry;
   /** Kills all tokens of this user. */
   revoke(user: string, more?: Partial<Draft>): Promise<Appended>;
@@ -67,8 +68,9 @@ export function createStage(): Stage {
     const degradations = new Degradations({ clock, telemetry, maxLagMs });
     await invalidations.load();
     const end = new AbortController();
+    const engine = log.engine();
     const fleet = new Fleet({
-      engine: log.engine(),
+      engine,
       name,
       journal,
       invalidations,
@@ -92,6 +94,7 @@ export function createStage(): Stage {
       journal,
       invalidations,
       fleet,
+      engine,
       telemetry,
       revoke: (user, more = {}) => {
         const selector: Selector = { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'user', value: user }] };
@@ -106,6 +109,8 @@ export function createStage(): Stage {
       },
       reasons: () => degradations.by('central'),
       async stop() {
+        // One that is stopped hears of it when it goes on.
+        engine.thaw();
         end.abort();
         following.abort();
         let isOver = false;
