@@ -2,9 +2,10 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { startNatsProcess } from '../../test/fakes/nats-process.ts';
 import { startRabbitmqProcess } from '../../test/fakes/rabbitmq-process.ts';
 
-export const engineNames = ['rabbitmq'] as const;
+export const engineNames = ['rabbitmq', 'jetstream'] as const;
 
 /** As `fleet.engine` names them. */
 export type EngineName = (typeof engineNames)[number];
@@ -28,6 +29,15 @@ export interface EngineServer {
 
 /** Starts one with a state of its own. Throws where it is not installed. */
 export async function startEngine(name: EngineName): Promise<EngineServer> {
+  if (name === 'jetstream') {
+    const nats = await startNatsProcess();
+    // `pid` is a getter, which a spread would read once.
+    return Object.assign(nats, {
+      name,
+      settings: (_dir: string, port: number) =>
+        `fleet: { engine: jetstream, jetstream: { servers: ["127.0.0.1:${port}"], stream: FAULTS } }`,
+    });
+  }
   const rabbitmq = await startRabbitmqProcess();
   return Object.assign(rabbitmq, {
     name,
