@@ -154,9 +154,10 @@ it('counts what it could have caught', () => {
       answered('b', 13_500, revoked),
       answered('b', 13_500, none),
       last('a', revoked),
+      { kind: 'unacknowledged', token: 'u', sidecar: 'a', why: 'DEADLINE_EXCEEDED', atMs: 15_000 },
     ],
     rules,
   );
-  const counted = { answers: 6, revoked: 1, active: 3, denied: 2, none: 1, watched: 1, resets: 1, lasts: 1 };
+  const counted = { answers: 6, revoked: 1, unacknowledged: 1, active: 3, denied: 2, none: 1, watched: 1, resets: 1, lasts: 1 };
   expect(seen).toEqual({ ...counted, afterHere: 1, afterElsewhere: 2, excused: 1, whileApart: 1 });
 });

@@ -21,6 +21,8 @@ export type Happening =
       readonly reach: Reached;
       readonly atMs: number;
     }
+  /** It was not: it may be there all the same. */
+  | { readonly kind: 'unacknowledged'; readonly token: string; readonly sidecar: string; readonly why: string; readonly atMs: number }
   | ({ readonly kind: 'answered'; readonly askedAtMs: number; readonly answeredAtMs: number } & Asked)
   /** At the end, when everything is there again. */
   | ({ readonly kind: 'last' } & Asked)
@@ -77,6 +79,7 @@ export interface Violation {
 export interface Seen {
   readonly answers: number;
   readonly revoked: number;
+  readonly unacknowledged: number;
   readonly active: number;
   readonly denied: number;
   readonly none: number;
@@ -96,7 +99,18 @@ export interface Seen {
 export function judged(history: readonly Happening[], rules: Rules): { readonly violations: readonly Violation[]; readonly seen: Seen } {
   const facts = factsOf(history);
   const violations: Violation[] = [];
-  const seen = { answers: 0, active: 0, denied: 0, none: 0, afterHere: 0, afterElsewhere: 0, excused: 0, whileApart: 0, lasts: 0 };
+  const seen = {
+    answers: 0,
+    unacknowledged: 0,
+    active: 0,
+    denied: 0,
+    none: 0,
+    afterHere: 0,
+    afterElsewhere: 0,
+    excused: 0,
+    whileApart: 0,
+    lasts: 0,
+  };
   for (const one of history) {
     if (one.kind === 'answered') {
       seen.answers += 1;
@@ -106,6 +120,8 @@ export function judged(history: readonly Happening[], rules: Rules): { readonly 
     } else if (one.kind === 'last') {
       seen.lasts += 1;
       violations.push(...ofLast(one, facts));
+    } else if (one.kind === 'unacknowledged') {
+      seen.unacknowledged += 1;
     } else if (one.kind === 'unrecovered') {
       violations.push({ broken: 'NOT_RECOVERED', sidecar: one.sidecar, note: one.why });
     }

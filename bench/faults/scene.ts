@@ -96,6 +96,7 @@ export async function openScene({ members }: FleetStage, deadlineMs: number): Pr
       } catch (error) {
         // Killed, stopped, or too slow: it may be there, and nobody was told so.
         if (!(error instanceof Error)) throw error;
+        history.push({ kind: 'unacknowledged', token, sidecar: sidecar.name, why: error.message, atMs: nowMs() });
         return false;
       }
     },
