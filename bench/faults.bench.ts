@@ -85,7 +85,7 @@ process.exit(isBroken ? 1 : 0);
 function noteOf({ seen, recoveryMs }: CellResult): string {
   return [
     `${seen.answers} answers, ${seen.revoked} revocations (${seen.unacknowledged} more not acknowledged): ${seen.afterHere} asked where it was revoked, ${seen.afterElsewhere} elsewhere past the bound`,
-    `(${seen.excused} active and degraded), ${seen.whileApart} active while apart, ${seen.none} without an answer, ${seen.watched} told to watchers, ${seen.resets} resets;`,
+    `(${seen.excused} active and degraded), ${seen.whileApart} active while apart, ${seen.fresh} that had to know, ${seen.none} without an answer, ${seen.watched} told to watchers, ${seen.resets} resets;`,
     recoveryMs === undefined ? 'not recovered' : `well again after ${(recoveryMs / 1000).toFixed(1)} s`,
   ].join(' ');
 }

@@ -10,7 +10,7 @@ const revoked: Outcome = { kind: 'denied', reason: 'REVOKED' };
 const refused: Outcome = { kind: 'denied', reason: 'REFUSED' };
 const none: Outcome = { kind: 'none', code: 'UNAVAILABLE', reason: 'KEYSTONE_TIMEOUT' };
 
-const answered = (sidecar: string, askedAtMs: number, outcome: Outcome, tookMs = 10): Happening => ({
+const answered = (sidecar: string, askedAtMs: number, outcome: Outcome, tookMs = 10): Extract<Happening, { kind: 'answered' }> => ({
   kind: 'answered',
   sidecar,
   token: 't',
@@ -68,6 +68,13 @@ describe('an active answer', () => {
     expect(afterRevoke('sidecar', later, answered('b', 13_500, active))).toEqual(['ACTIVE_ELSEWHERE b']);
     const earlier: Happening = { kind: 'disturbed', fromMs: 1_000, toMs: 9_999 };
     expect(afterRevoke('sidecar', earlier, answered('b', 13_500, active))).toEqual(['ACTIVE_ELSEWHERE b']);
+  });
+
+  it('is wrong at once where it was asked to know of the revocation, also where it says degraded', () => {
+    expect(afterRevoke('sidecar', { ...answered('b', 10_001, active), isFresh: true })).toEqual(['OLDER_THAN_PROMISED b']);
+    expect(afterRevoke('sidecar', { ...answered('b', 10_001, degraded), isFresh: true })).toEqual(['OLDER_THAN_PROMISED b']);
+    expect(afterRevoke('sidecar', { ...answered('b', 10_001, none), isFresh: true })).toEqual([]);
+    expect(afterRevoke('sidecar', { ...answered('b', 10_001, revoked), isFresh: true })).toEqual([]);
   });
 
   it('has to say degraded where the sidecar has heard nothing for longer than the bound, of whatever token', () => {
@@ -151,13 +158,13 @@ it('counts what it could have caught', () => {
       answered('a', 10_000, revoked),
       answered('b', 10_000, active),
       answered('b', 13_500, degraded),
-      answered('b', 13_500, revoked),
-      answered('b', 13_500, none),
+      { ...answered('b', 13_500, revoked), isFresh: true },
+      { ...answered('b', 13_500, none), isFresh: true },
       last('a', revoked),
       { kind: 'unacknowledged', token: 'u', sidecar: 'a', why: 'DEADLINE_EXCEEDED', atMs: 15_000 },
     ],
     rules,
   );
   const counted = { answers: 6, revoked: 1, unacknowledged: 1, active: 3, denied: 2, none: 1, watched: 1, resets: 1, lasts: 1 };
-  expect(seen).toEqual({ ...counted, afterHere: 1, afterElsewhere: 2, excused: 1, whileApart: 1 });
+  expect(seen).toEqual({ ...counted, afterHere: 1, afterElsewhere: 2, excused: 1, fresh: 1, whileApart: 1 });
 });

@@ -35,6 +35,8 @@ export interface CellResult {
   readonly recoveryMs: number | undefined;
 }
 
+/** Revocations at once, as the fault begins. */
+const burst = 24;
 /** Between two looks whether it is over. */
 const lookMs = 50;
 /** For what was acknowledged to come everywhere, once everything is well. */
@@ -50,10 +52,12 @@ export async function runCell(cell: Cell, stage: FleetStage, plan: CellPlan): Pr
   const scene = await openScene(stage, plan.deadlineMs);
   let recoveryMs: number | undefined;
   try {
-    const tokens = Math.ceil(((plan.faultMs + 2 * plan.calmMs + 5_000) / 1000) * plan.revocationsPerSecond);
+    const tokens = burst + Math.ceil(((plan.faultMs + 2 * plan.calmMs + 5_000) / 1000) * plan.revocationsPerSecond);
     const load = await startLoad({ ...plan, tokens }, stage, scene);
     try {
       await sleep(plan.calmMs);
+      // Some are in a journal, some in the log, some on their way when it begins.
+      await load.burst(burst);
       const fromMs = performance.now();
       const end = await begin(cell, stage, scene);
       await sleep(Math.max(0, fromMs + plan.faultMs - performance.now()));

@@ -23,7 +23,13 @@ export type Happening =
     }
   /** It was not: it may be there all the same. */
   | { readonly kind: 'unacknowledged'; readonly token: string; readonly sidecar: string; readonly why: string; readonly atMs: number }
-  | ({ readonly kind: 'answered'; readonly askedAtMs: number; readonly answeredAtMs: number } & Asked)
+  | ({
+      readonly kind: 'answered';
+      readonly askedAtMs: number;
+      readonly answeredAtMs: number;
+      /** It was asked to be at least as fresh as the token's own revocation. */
+      readonly isFresh?: boolean;
+    } & Asked)
   /** At the end, when everything is there again. */
   | ({ readonly kind: 'last' } & Asked)
   /** A watcher of this sidecar was told of an entry, or that it has missed some. */
@@ -61,6 +67,7 @@ export type Broken =
   | 'ACTIVE_ELSEWHERE'
   | 'ACTIVE_AFTER_FLEET'
   | 'ACTIVE_WHILE_APART'
+  | 'OLDER_THAN_PROMISED'
   | 'DEAD_WHILE_GOOD'
   | 'NO_ANSWER'
   | 'LATE'
@@ -88,6 +95,8 @@ export interface Seen {
   /** Asked elsewhere, after the bound; and those of them that were active and said `degraded`. */
   readonly afterElsewhere: number;
   readonly excused: number;
+  /** Answers that had to know the revocation. */
+  readonly fresh: number;
   /** Active, of whatever token, while apart for longer than the bound: each has to say so. */
   readonly whileApart: number;
   readonly watched: number;
@@ -108,6 +117,7 @@ export function judged(history: readonly Happening[], rules: Rules): { readonly 
     afterHere: 0,
     afterElsewhere: 0,
     excused: 0,
+    fresh: 0,
     whileApart: 0,
     lasts: 0,
   };
@@ -189,6 +199,8 @@ function ofAnswer(one: Of<'answered'>, facts: Facts, rules: Rules): readonly Vio
   const tookMs = answeredAtMs - askedAtMs;
   if (tookMs > rules.answerWithinMs + rules.slackMs) return broken('LATE', `took ${Math.round(tookMs)} ms`);
   if (outcome.kind === 'none') {
+    // What cannot be had in time is not answered.
+    if (one.isFresh) return [];
     const may = facts.silent.some((it) => [undefined, sidecar].includes(it.sidecar) && it.fromMs <= answeredAtMs && askedAtMs <= it.toMs);
     return may ? [] : broken('NO_ANSWER', `${outcome.code} ${outcome.reason}, at ${Math.round(askedAtMs)} ms`);
   }
@@ -196,6 +208,7 @@ function ofAnswer(one: Of<'answered'>, facts: Facts, rules: Rules): readonly Vio
     const isGood = answeredAtMs < (facts.revoking.get(token) ?? Infinity);
     return isGood ? broken('DEAD_WHILE_GOOD', outcome.reason) : [];
   }
+  if (one.isFresh) return broken('OLDER_THAN_PROMISED', `asked for what was revoked, at ${Math.round(askedAtMs)} ms`);
   if (!outcome.isDegraded && isApart(one, facts, rules)) return broken('ACTIVE_WHILE_APART', `asked at ${Math.round(askedAtMs)} ms`);
   const revoked = facts.revoked.get(token);
   if (revoked === undefined) return [];
@@ -209,11 +222,12 @@ function count(
   one: Of<'answered'>,
   facts: Facts,
   rules: Rules,
-  seen: { afterHere: number; afterElsewhere: number; excused: number; whileApart: number },
+  seen: { afterHere: number; afterElsewhere: number; excused: number; fresh: number; whileApart: number },
 ): void {
   const { sidecar, token, outcome, askedAtMs } = one;
   if (outcome.kind === 'active' && isApart(one, facts, rules)) seen.whileApart += 1;
   const revoked = facts.revoked.get(token);
+  if (one.isFresh && outcome.kind !== 'none') seen.fresh += 1;
   if (revoked === undefined || outcome.kind === 'none') return;
   if (revoked.sidecar === sidecar) {
     if (askedAtMs >= revoked.atMs) seen.afterHere += 1;

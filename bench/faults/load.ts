@@ -19,6 +19,8 @@ export interface LoadPlan {
 export interface Load {
   /** Tokens whose revocation was acknowledged, the oldest first. */
   readonly revoked: readonly string[];
+  /** So many revocations at once, over all sidecars; resolves when the first of them is acknowledged, or none is. */
+  burst(count: number): Promise<void>;
   /** Resolves when nothing is under way any more. */
   end(): Promise<void>;
 }
@@ -57,16 +59,18 @@ export async function startLoad(plan: LoadPlan, { keystone, members }: FleetStag
   async function revoke(turn: number): Promise<void> {
     const sidecar = sidecars[turn % sidecars.length];
     const waitFor = reaches[Math.floor(turn / sidecars.length) % reaches.length] ?? 'sidecar';
-    if (!sidecar?.isServing) return;
+    if (!sidecar?.isServing) throw new Error('it does not serve');
     const token = fresh.shift();
-    if (token === undefined || !(await scene.revoke(sidecar, token, waitFor))) return;
+    const entryId = token && (await scene.revoke(sidecar, token, waitFor));
+    if (!token || !entryId) throw new Error('it was not acknowledged');
     revoked.push(token);
-    // At once, where it matters most.
+    // At once, where it matters most; and everybody is asked to know of it.
     for (const one of sidecars) ask(one, token);
+    for (const one of sidecars) ask(one, token, entryId);
   }
-  function ask(sidecar: SidecarProcess, token: string): void {
+  function ask(sidecar: SidecarProcess, token: string, entryId?: string): void {
     const set = underWay.get(sidecar);
-    if (set && set.size < mostUnderWay) keep(set, scene.ask(sidecar, token));
+    if (set && set.size < mostUnderWay) keep(set, scene.ask(sidecar, token, entryId));
   }
   function drawn(): string | undefined {
     const draw = Math.random();
@@ -87,11 +91,17 @@ export async function startLoad(plan: LoadPlan, { keystone, members }: FleetStag
         if (token !== undefined) ask(sidecar, token);
       }
     }
-    for (; told < seconds * plan.revocationsPerSecond; told += 1) keep(revocations, revoke(told));
+    for (; told < seconds * plan.revocationsPerSecond; told += 1) keep(revocations, revoke(told).catch(unacknowledged));
   }, tickMs);
 
   return {
     revoked,
+    async burst(count) {
+      const all = Array.from({ length: count }, (_, at) => revoke(told + at));
+      told += count;
+      for (const one of all) keep(revocations, one.catch(unacknowledged));
+      await Promise.any(all).catch(unacknowledged);
+    },
     async end() {
       clearInterval(ticking);
       while (revocations.size > 0) await Promise.all(revocations);
@@ -99,6 +109,9 @@ export async function startLoad(plan: LoadPlan, { keystone, members }: FleetStag
     },
   };
 }
+
+/** The scene has noted it. */
+const unacknowledged = (): void => undefined;
 
 /** Asks everybody, so that no authority is needed for them any more. */
 async function known(tokens: readonly string[], sidecars: readonly SidecarProcess[], scene: Scene): Promise<void> {

@@ -17,12 +17,12 @@ export interface Scene {
   apart(sidecars: readonly string[]): () => void;
   /** Ends the process, with everything that is connected to it. */
   end(sidecar: SidecarProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
-  /** Asks one sidecar; nothing where it does not serve. */
-  ask(sidecar: SidecarProcess, token: string): Promise<void>;
+  /** Asks one sidecar, also for an answer that knows this entry; nothing where it does not serve. */
+  ask(sidecar: SidecarProcess, token: string, entryId?: string): Promise<void>;
   /** The same, noted nowhere. */
   askOnce(sidecar: SidecarProcess, token: string): Promise<Outcome>;
-  /** Revokes by possession. Says whether it was acknowledged. */
-  revoke(sidecar: SidecarProcess, token: string, waitFor: Reached): Promise<boolean>;
+  /** Revokes by possession. Answers the entry's id; undefined: it was not acknowledged. */
+  revoke(sidecar: SidecarProcess, token: string, waitFor: Reached): Promise<string | undefined>;
   /** Entries that this sidecar's watcher was told of. */
   watched(sidecar: string): ReadonlySet<string>;
   close(): Promise<void>;
@@ -51,9 +51,12 @@ export async function openScene({ members }: FleetStage, deadlineMs: number): Pr
   }
   await Promise.all([...watching.values()].map(({ opened }) => opened));
 
-  async function askOnce(sidecar: SidecarProcess, token: string): Promise<Outcome> {
+  async function askOnce(sidecar: SidecarProcess, token: string, entryId?: string): Promise<Outcome> {
     try {
-      const answer = await sidecar.client.validate(token, { timeoutMs: deadlineMs });
+      const answer = await sidecar.client.validate(token, {
+        timeoutMs: deadlineMs,
+        ...(entryId !== undefined && { atLeastAsFresh: { entryId } }),
+      });
       return answer.active ? { kind: 'active', isDegraded: answer.degraded } : { kind: 'denied', reason: answer.reason };
     } catch (error) {
       if (!(error instanceof NoAnswerError)) throw error;
@@ -79,25 +82,27 @@ export async function openScene({ members }: FleetStage, deadlineMs: number): Pr
       await sidecar.end(signal);
       forgetCalls(tcp);
     },
-    async ask(sidecar, token) {
+    async ask(sidecar, token, entryId) {
       if (!sidecar.isServing) return;
+      const { name } = sidecar;
       const askedAtMs = nowMs();
-      const outcome = await askOnce(sidecar, token);
-      history.push({ kind: 'answered', sidecar: sidecar.name, token, askedAtMs, answeredAtMs: nowMs(), outcome });
+      const outcome = await askOnce(sidecar, token, entryId);
+      const isFresh = entryId !== undefined;
+      history.push({ kind: 'answered', sidecar: name, token, askedAtMs, answeredAtMs: nowMs(), outcome, ...(isFresh && { isFresh }) });
     },
-    askOnce,
+    askOnce: (sidecar, token) => askOnce(sidecar, token),
     async revoke(sidecar, token, waitFor) {
-      if (!sidecar.isServing) return false;
+      if (!sidecar.isServing) return undefined;
       history.push({ kind: 'revoking', token, atMs: nowMs() });
       try {
         const { entryId, reach } = await revokeAt(sidecar.tcp, token, waitFor, deadlineMs);
         history.push({ kind: 'revoked', token, sidecar: sidecar.name, entryId, reach, atMs: nowMs() });
-        return true;
+        return entryId;
       } catch (error) {
         // Killed, stopped, or too slow: it may be there, and nobody was told so.
         if (!(error instanceof Error)) throw error;
         history.push({ kind: 'unacknowledged', token, sidecar: sidecar.name, why: error.message, atMs: nowMs() });
-        return false;
+        return undefined;
       }
     },
     watched: (sidecar) => watched.get(sidecar) ?? new Set(),
