@@ -18,9 +18,8 @@ const only = args.filter((arg) => arg.startsWith('--only=')).map((arg) => arg.sl
 const options = readOptions(args.filter((arg) => !arg.startsWith('--only=')));
 // From dist/bench/bench.
 const cli = join(fileURLToPath(new URL('../../../', import.meta.url)), 'dist', 'cli.js');
-const maxLagMs = 3_000;
 const plan = {
-  maxLagMs,
+  maxLagMs: 3_000,
   slackMs: 1_000,
   deadlineMs: 5_000,
   faultMs: options.quick ? 5_000 : 8_000,
@@ -36,7 +35,7 @@ for (const engine of engineNames) {
     .map((cell) => ({ cell, name: `faults_${engine}_${cell.subject}_${cell.kind}` }))
     .filter(({ name }) => only.length === 0 || only.some((part) => name.includes(part)));
   if (named.length === 0) continue;
-  const stage = await startFleet({ cli, engine, maxLagMs });
+  const stage = await startFleet({ cli, engine, ...plan });
   const recoveries: number[] = [];
   // The first one is hurt; the others run from the beginning to the end, and can be weighed.
   const weights = stage.members.slice(1).map(({ sidecar }) => ({ sidecar, bytes: [] as number[] }));

@@ -21,7 +21,7 @@ const plan = {
 let isWrong = false;
 
 for (const engine of engineNames) {
-  const stage = await startFleet({ cli, engine, maxLagMs: 10_000 });
+  const stage = await startFleet({ cli, engine, maxLagMs: 10_000, deadlineMs: 5_000 });
   try {
     const result = await measureLag(stage, plan);
     const row = (what: string, value: number, unit: string, wanted: string | null, note: string): void =>

@@ -16,10 +16,9 @@ const few: readonly (Cell & { readonly faultMs: number })[] = [
   { subject: 'sidecar', kind: 'killed', faultMs: 1_000 },
   { subject: 'sidecar', kind: 'stopped', faultMs: 4_000 },
 ];
-const maxLagMs = 3_000;
 /** There is little load, and much patience: the machine belongs to other tests too. */
 const plan = {
-  maxLagMs,
+  maxLagMs: 3_000,
   slackMs: 1_500,
   deadlineMs: 15_000,
   calmMs: 300,
@@ -34,7 +33,7 @@ const told = ({ violations }: CellResult): readonly string[] =>
 
 describeWithRabbitmq('a fleet', () => {
   it.skipIf(whyNoMemcached !== undefined)('keeps every promise while its broker and its processes fail', { timeout: 300_000 }, async () => {
-    const stage = await startFleet({ cli: join(builtPackage(), 'dist', 'cli.js'), engine: 'rabbitmq', maxLagMs });
+    const stage = await startFleet({ cli: join(builtPackage(), 'dist', 'cli.js'), engine: 'rabbitmq', ...plan });
     try {
       const results = new Map<string, CellResult>();
       for (const cell of few) results.set(`${cell.subject} ${cell.kind}`, await runCell(cell, stage, { ...plan, faultMs: cell.faultMs }));

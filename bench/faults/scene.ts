@@ -29,7 +29,7 @@ export interface Scene {
 }
 
 /** What had failed before may still be told. */
-const graceMs = 2_500;
+const graceMs = 1_000;
 
 /** Begins to record; resolves when each sidecar is watched. `deadlineMs`: of each call, by its caller. */
 export async function openScene({ members }: FleetStage, deadlineMs: number): Promise<Scene> {
@@ -68,7 +68,8 @@ export async function openScene({ members }: FleetStage, deadlineMs: number): Pr
     note: (happening) => void history.push(happening),
     silent(sidecar) {
       const fromMs = nowMs();
-      return () => void history.push({ kind: 'silent', ...(sidecar !== undefined && { sidecar }), fromMs, toMs: nowMs() + graceMs });
+      return () =>
+        void history.push({ kind: 'silent', ...(sidecar !== undefined && { sidecar }), fromMs, toMs: nowMs() + graceMs + deadlineMs / 2 });
     },
     apart(sidecars) {
       const fromMs = nowMs();

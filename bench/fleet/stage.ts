@@ -16,6 +16,8 @@ export interface FleetPlan {
   readonly engine: EngineName;
   /** `max_lag`: what the sidecars promise of each other. */
   readonly maxLagMs: number;
+  /** Of a call, by its caller; a question to Keystone may take the most of it. */
+  readonly deadlineMs: number;
 }
 
 /** One sidecar, and what lies between it and the log. */
@@ -69,7 +71,7 @@ export async function startFleet(plan: FleetPlan): Promise<FleetStage> {
         password,
         servers: [toMemcached.address],
         caching: ['  token: { time: 300s, jitter: 0 }', '  unknown: { time: 1s }', '  wide_window: 1s'].join('\n'),
-        calls: '{ deadline: 2s, concurrency: 32, queue: 1024, attempts: 1 }',
+        calls: `{ deadline: ${plan.deadlineMs * 0.8}ms, concurrency: 32, queue: 1024, attempts: 1 }`,
         tellsKeystone: false,
         settings: `max_lag: ${plan.maxLagMs}ms\n${engine.settings(own, toEngine.port)}`,
       });
