@@ -225,11 +225,11 @@ export class Fleet {
   }
 
   #ofAnother(presence: Presence): void {
-    this.#members.saw(presence);
+    if (!this.#members.saw(presence)) return;
     if (presence.isLeaving) this.#rollCalls.left();
     this.#mending.saw(presence);
     this.#beats.answer(presence.calls);
-    this.#rollCalls.answered(presence.journal, presence.answers);
+    this.#rollCalls.answered(presence, presence.answers);
   }
 
   #ofOurs(presence: Presence): void {
