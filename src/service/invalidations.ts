@@ -305,7 +305,7 @@ export class Invalidations {
     const atMs = this.#parts.clock.nowMs();
     const name = { caller: request?.caller ?? draft.origin.source, requestId: request?.requestId || freshRequestId() };
     const entry = {
-      id: entryIdOf(name, draft.atMs ?? atMs),
+      id: this.#idOf(draft, name, atMs),
       effect: draft.effect,
       selector: draft.selector,
       ...(draft.issuedBeforeMs === undefined ? {} : { issuedBeforeMs: draft.issuedBeforeMs }),
@@ -326,6 +326,12 @@ export class Invalidations {
     });
     this.#appended.wake();
     return { placed, atMs };
+  }
+
+  /** Of news the same wherever they are told; of what is asked for here another one than wherever else the same is asked for (S14). */
+  #idOf({ atMs: happenedAtMs }: Draft, name: Naming, nowMs: number): string {
+    if (happenedAtMs !== undefined) return entryIdOf(name, happenedAtMs);
+    return entryIdOf({ ...name, caller: `${this.journal.id} ${name.caller}` }, nowMs);
   }
 
   /** Once: from now on nothing is acknowledged, until somebody mends the disk and starts again. */

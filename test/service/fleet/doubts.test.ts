@@ -13,6 +13,8 @@ beforeEach(() => {
 });
 afterEach(() => stage.close());
 
+const sound = (...sidecars: readonly Sidecar[]) => stage.until(() => sidecars.every((sidecar) => sidecar.reasons().length === 0));
+
 /** A sign of life of a sidecar that this test plays. */
 const sealed = (more: Partial<Presence> = {}): Uint8Array => {
   const common = { journal: 'other', name: 'other', run: 'r2', turn: 1, head: 0, isWhole: true, answers: [], calls: [] };
@@ -47,5 +49,25 @@ describe('the whole fleet, S14', () => {
     expect(asked.reached).toBeUndefined();
     await stage.until(() => asked.reached !== undefined, 2 * maxLagMs);
     expect(asked.reached).toMatchObject({ reach: 'fleet' });
+  });
+});
+
+describe('an entry of a fleet, S14', () => {
+  const all = (sidecars: readonly Sidecar[], user: string) => async (): Promise<boolean> =>
+    (await Promise.all(sidecars.map((sidecar) => sidecar.hasKilled(user)))).every(Boolean);
+
+  it('is another one on another sidecar, also under the same request id in the same second', async () => {
+    const sidecars = await Promise.all(['one', 'two', 'three'].map((name) => stage.start(name)));
+    await sound(...sidecars);
+    const [one, two] = sidecars;
+    const ask = (sidecar: Sidecar | undefined, user: string) => {
+      const selector = { kind: 'fit' as const, issuer: 'central', conditions: [{ dimension: 'user' as const, value: user }] };
+      const draft = { effect: 'REVOKE' as const, selector, issuedBeforeMs: 0, lifeMs: 86_400_000, origin: { source: 'rpc' } };
+      // Of a caller that counts its requests, and of which there are two.
+      return sidecar?.invalidations.append(draft, { caller: 'socket', requestId: '1', body: user });
+    };
+    await Promise.all([ask(one, 'alice'), ask(two, 'bob')]);
+    await stage.until(all(sidecars, 'alice'), 5_000);
+    await stage.until(all(sidecars, 'bob'), 5_000);
   });
 });
