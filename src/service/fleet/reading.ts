@@ -129,6 +129,8 @@ export class Reading {
     // Behind a hole everything counts as ever, but the next start begins before it.
     if (upTo >= 0) this.#holes(batch[upTo - 1]);
     await this.#apply(opened, again.signal);
+    // The signs of life among them have not been looked at: they are read again.
+    if (again.signal.aborted) return;
     const last = batch.at(-1);
     if (last !== undefined) this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
   }
