@@ -82,7 +82,13 @@ export class Fleet {
     this.#members = new Members({ clock, leaseMs: maxLagMs });
     this.#publishing = new Publishing({ journal, invalidations, clock, key, random });
     this.#rollCalls = new RollCalls({ members: this.#members, clock, hurry: () => this.#beats.hurry() });
-    this.#mending = new Mending({ ...parts, publishing: this.#publishing, members: this.#members, standings: this.#standings });
+    this.#mending = new Mending({
+      ...parts,
+      publishing: this.#publishing,
+      members: this.#members,
+      standings: this.#standings,
+      isAsking: () => this.#beats.isAsking,
+    });
     const shared = { journal, key, clock, random, name, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
     this.#beats = new Beats({ ...shared, isWhole: () => this.#mending.isWhole });
     this.#restored = new Restored({ journal, clock, telemetry });
@@ -115,9 +121,10 @@ export class Fleet {
   async load(): Promise<void> {
     await this.#publishing.load();
     await this.#reading.load();
-    if (!(await this.#mending.load())) return;
-    this.#reading.forget();
-    this.#mending.begin('anew', 'the sidecar ended before the log held what its journal does');
+    const left = await this.#mending.load();
+    if (left === undefined) return;
+    if (left === 'anew') this.#reading.forget();
+    this.#notTheSame(left, 'the sidecar ended before it was done with what the log may lack, or may have told');
   }
 
   /** It has read everything once that the log had. */

@@ -107,11 +107,15 @@ export class Publishing {
     if (!signal.aborted) throw over.signal.reason;
   }
 
-  /** Everything that lives in the journal and is `wanted`, whoever made it, once more. Rejects where the log does not take it. */
-  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean): Promise<number> {
+  /**
+   * Everything that lives in the journal and is `wanted`, whoever made it, once more. Rejects where the log does not take it, and with the
+   * signal's reason.
+   */
+  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
     const { journal, key } = this.#parts;
     let count = 0;
     for (let at = revision(0); ; ) {
+      signal.throwIfAborted();
       const batch = await journal.read(at, readBatch);
       const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && wanted(entry));
       await Promise.all(again.map(({ entry }) => link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }))));

@@ -3,9 +3,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Presence, recordKeyOf, sealRecord } from '../../../src/core/fleet-record.ts';
 import type { Revision } from '../../../src/core/invalidation.ts';
+import { createMemoryJournal } from '../../../src/journal/memory.ts';
+import type { Journal } from '../../../src/ports.ts';
 import type { Reached } from '../../../src/service/fleet/fleet.ts';
 import { usualKey } from '../road.ts';
-import { createStage, maxLagMs, type Sidecar, type Stage } from './stage.ts';
+import { createStage, maxLagMs, type Sidecar, type Stage, wideWindowMs } from './stage.ts';
 
 let stage: Stage;
 beforeEach(() => {
@@ -49,6 +51,158 @@ describe('the whole fleet, S14', () => {
     expect(asked.reached).toBeUndefined();
     await stage.until(() => asked.reached !== undefined, 2 * maxLagMs);
     expect(asked.reached).toMatchObject({ reach: 'fleet' });
+  });
+});
+
+const isEntry = ({ bytes }: { readonly bytes: Uint8Array }): boolean => Buffer.from(bytes).includes('"kind":"entry"');
+
+/** A journal with a hand on what is read from it. */
+function watched(more: (inner: Journal) => Partial<Journal>): Journal {
+  const inner = createMemoryJournal({ clock: stage.clock });
+  const mine = more(inner);
+  return new Proxy(inner, {
+    get: (target, name: keyof Journal) => {
+      const value: unknown = mine[name] ?? target[name];
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+describe('who has missed something, S13', () => {
+  /** Two that are sound, the second with a place behind which the log is trimmed, and with what it has missed. */
+  const trimmedBehind = async (): Promise<readonly [Sidecar, Sidecar]> => {
+    const [one, two] = [await stage.start('one'), await stage.start('two')];
+    await sound(one, two);
+    await stage.clock.advance(2_000);
+    await two.stop();
+    await one.revoke('alice');
+    await stage.clock.advance(2_000);
+    stage.log.trim((stage.log.records.at(-1)?.position ?? 0) + 1);
+    await stage.clock.advance(5_000);
+    const again = await stage.start('two', { journal: two.journal });
+    await stage.until(() => again.telemetry.count('sidegate_fleet_gaps_total', { how: 'trimmed' }) === 1);
+    return [one, again];
+  };
+
+  it('says so after a restart too', async () => {
+    const [, two] = await trimmedBehind();
+    stage.log.stop();
+    await stage.clock.advance(2_000);
+    await two.stop();
+    stage.log.start();
+    const again = await stage.start('two', { journal: two.journal });
+    await stage.until(() => again.fleet.isCaughtUp);
+    expect(again.reasons()).toContain('GAP');
+    await sound(again);
+    expect(await again.hasKilled('alice')).toBe(true);
+  });
+
+  it('says so until those who are to tell what is theirs could hear of it', async () => {
+    const [, two] = await trimmedBehind();
+    stage.log.stop();
+    await stage.clock.advance(6 * wideWindowMs);
+    stage.log.start();
+    await stage.until(() => !two.reasons().includes('FLEET_BEHIND'));
+    expect(two.reasons()).toEqual(['GAP']);
+    await sound(two);
+    expect(await two.hasKilled('alice')).toBe(true);
+  });
+
+  it('is told also where the connection ends in the middle of that', async () => {
+    let isArmed = false;
+    const journal = watched((inner) => ({
+      read: (after, limit) => {
+        if (after === 0 && isArmed) stage.log.hang();
+        return inner.read(after, limit);
+      },
+    }));
+    const one = await stage.start('one', { journal });
+    await sound(one);
+    await one.revoke('alice');
+    await stage.clock.advance(2_000);
+    isArmed = true;
+    stage.log.append(sealed({ asks: 'q' }));
+    await stage.clock.advance(3_000);
+    expect(stage.log.records.filter(isEntry)).toHaveLength(1);
+    isArmed = false;
+    stage.log.start();
+    await stage.until(() => stage.log.records.filter(isEntry).length === 2, 5_000);
+  });
+
+  it('is told by one that was restarted meanwhile', async () => {
+    let isArmed = false;
+    const journal = watched((inner) => ({
+      read: (after, limit) => {
+        if (after === 0 && isArmed) stage.log.hang();
+        return inner.read(after, limit);
+      },
+    }));
+    const one = await stage.start('one', { journal });
+    await sound(one);
+    await one.revoke('alice');
+    await stage.clock.advance(2_000);
+    isArmed = true;
+    stage.log.append(sealed({ asks: 'q' }));
+    await stage.clock.advance(1_000);
+    isArmed = false;
+    await one.stop();
+    // The question is not there to be read any more.
+    stage.log.trim((stage.log.records.at(-1)?.position ?? 0) + 1);
+    stage.log.start();
+    await stage.start('one', { journal });
+    await stage.until(() => stage.log.records.filter(isEntry).length === 1, 5_000);
+  });
+
+  it('holds up nobody who ends', async () => {
+    let end: (() => void) | undefined;
+    const journal = watched((inner) => ({
+      read: (after, limit) => {
+        if (after === 0) end?.();
+        return inner.read(after, limit);
+      },
+    }));
+    const one = await stage.start('one', { journal });
+    await sound(one);
+    await Promise.all(Array.from({ length: 1_000 }, (_, n) => one.revoke(`user ${n}`)));
+    await stage.clock.advance(3_000);
+    const told = stage.log.records.filter(isEntry).length;
+    let stopping: Promise<void> | undefined;
+    end = () => {
+      stopping ??= one.stop();
+    };
+    stage.log.append(sealed({ asks: 'q' }));
+    await stage.clock.advance(1_000);
+    expect(stopping).toBeDefined();
+    expect(stage.log.records.filter(isEntry).length - told).toBeLessThan(300);
+  });
+});
+
+describe('a sign of life', () => {
+  it('that stood beside entries when the connection ended is looked at over the next one', async () => {
+    let held: Promise<void> | undefined;
+    const journal = watched((inner) => ({
+      find: async (id) => {
+        await held;
+        return await inner.find(id);
+      },
+    }));
+    const one = await stage.start('one', { journal });
+    await sound(one);
+    await one.revoke('alice');
+    await stage.clock.advance(1_000);
+    const [entry] = stage.log.records.filter(isEntry);
+    let letGo = (): void => undefined;
+    held = new Promise((resolve) => {
+      letGo = resolve;
+    });
+    stage.log.append(sealed());
+    stage.log.append(entry?.bytes ?? Buffer.alloc(0));
+    await stage.clock.advance(20);
+    stage.log.cut();
+    await stage.clock.advance(0);
+    letGo();
+    await stage.clock.advance(3_000);
+    expect(one.fleet.status().members.map(({ name }) => name)).toEqual(['other']);
   });
 });
 
