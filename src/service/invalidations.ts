@@ -44,7 +44,10 @@ export interface Request {
 }
 
 /** What an entry's id is made of, where it is to be the same wherever the same news are told; no idempotency goes with it. */
-export type Naming = Pick<Request, 'caller' | 'requestId'>;
+export interface Naming extends Pick<Request, 'caller' | 'requestId'> {
+  /** Named after the first of several that it stands for: where another sidecar has told that one, it is not all that these say. */
+  readonly standsForMore?: boolean;
+}
 
 /** Appended, durable and applied here. */
 export interface Appended {
@@ -318,14 +321,23 @@ export class Invalidations {
     };
     // News that another sidecar has heard, and told the fleet of, before we did.
     const told = draft.atMs === undefined || request === undefined ? undefined : await this.journal.find(entry.id);
-    if (told?.entry.from !== undefined && saysTheSame(told.entry, entry)) return { placed: told, atMs };
+    if (told?.entry.from !== undefined && saysTheSame(told.entry, entry)) {
+      const isAll = request === undefined || !('standsForMore' in request) || !request.standsForMore;
+      if (isAll) return { placed: told, atMs };
+      const fresh = { ...entry, id: entryIdOf({ ...name, requestId: freshRequestId() }, draft.atMs ?? atMs) };
+      return { placed: await this.#keep(fresh, undefined), atMs };
+    }
     const once = request && 'body' in request && request.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
+    return { placed: await this.#keep(entry, once), atMs };
+  }
+
+  async #keep(entry: Entry, once: Parameters<Journal['append']>[1]): Promise<PlacedEntry> {
     const placed = await this.journal.append(entry, once).catch((error: unknown) => {
       this.#sayFailure();
       throw error;
     });
     this.#appended.wake();
-    return { placed, atMs };
+    return placed;
   }
 
   /** Of news the same wherever they are told; of what is asked for here another one than wherever else the same is asked for (S14). */

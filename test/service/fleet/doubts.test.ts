@@ -225,3 +225,27 @@ describe('an entry of a fleet, S14', () => {
     await stage.until(all(sidecars, 'bob'), 5_000);
   });
 });
+
+describe('a REFRESH by news that all hear, S6', () => {
+  it('stands for what was heard after another sidecar had told the first of them', async () => {
+    const [one, two] = [await stage.start('one'), await stage.start('two')];
+    await sound(one, two);
+    const selector = { kind: 'fit' as const, issuer: 'central', conditions: [{ dimension: 'user' as const, value: 'alice' }] };
+    const common = { effect: 'REFRESH' as const, selector, lifeMs: 602_000, origin: { source: 'central/bus' } };
+    const { signal } = new AbortController();
+    const announce = (sidecar: Sidecar, message: number) => {
+      const naming = { caller: 'news/central', requestId: `message ${message} 0` };
+      return sidecar.invalidations.announce({ ...common, atMs: message }, signal, naming);
+    };
+    void announce(two, 1);
+    await stage.clock.advance(200);
+    void announce(one, 2);
+    void announce(two, 2);
+    // The first of them has told the second message by now.
+    await stage.clock.advance(1_000);
+    const before = two.invalidations.applied;
+    const third = announce(two, 3);
+    await stage.clock.advance(2_000);
+    expect((await third).asOf.revision).toBeGreaterThan(before);
+  });
+});
