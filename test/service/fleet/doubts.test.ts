@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Presence, recordKeyOf, sealRecord } from '../../../src/core/fleet-record.ts';
 import type { Revision } from '../../../src/core/invalidation.ts';
+import { revision } from '../../../src/core/invalidation.ts';
 import { createMemoryJournal } from '../../../src/journal/memory.ts';
 import type { Journal } from '../../../src/ports.ts';
 import type { Reached } from '../../../src/service/fleet/fleet.ts';
@@ -223,6 +224,35 @@ describe('an entry of a fleet, S14', () => {
     await Promise.all([ask(one, 'alice'), ask(two, 'bob')]);
     await stage.until(all(sidecars, 'alice'), 5_000);
     await stage.until(all(sidecars, 'bob'), 5_000);
+  });
+});
+
+describe('how far an entry has gone where the journal ends above it', () => {
+  it.each(['restored', 'compacted'])('%s: it is told when it is told', async (how) => {
+    const first = await stage.start('one');
+    await sound(first);
+    const { asOf } = await first.revoke('alice');
+    if (how === 'restored') await first.journal.skipTo(revision(asOf.revision + 1_000_000));
+    else {
+      stage.log.stop();
+      await first.revoke('bob', { lifeMs: 1_000 });
+      await stage.clock.advance(3_000);
+      await first.journal.compact({ nowMs: stage.clock.nowMs(), floorMs: 0 });
+    }
+    await stage.clock.advance(3_000);
+    await first.stop();
+    stage.log.start();
+    const one = await stage.start('one', { journal: first.journal });
+    await sound(one);
+    const leaving = new AbortController();
+    let reached: Reached | undefined;
+    // As the cursor of whoever asks for the same once more.
+    void one.fleet.reach(one.invalidations.applied, 'shared', leaving.signal).then((it) => {
+      reached = it;
+    });
+    await stage.clock.advance(1_000);
+    expect(reached).toMatchObject({ reach: 'shared' });
+    expect(one.fleet.status().outbox.count).toBe(0);
   });
 });
 
