@@ -22,6 +22,7 @@ export interface MendingParts {
   readonly random: () => number;
   /** Of the log, for each issuer. */
   readonly standings: readonly Pick<SourceStanding, 'gapUntil'>[];
+  readonly maxLagMs: number;
   readonly wideWindowMs: number;
   readonly refreshLifeMs: number;
   /** The others have not heard yet that they are to tell what is theirs once more. */
@@ -176,8 +177,8 @@ export class Mending {
   #isDoubtful(): boolean {
     if (this.#hasHole || !this.isWhole) return true;
     const present = this.#parts.members.present();
-    const isThere = (journal: string): boolean => present.some((member) => member.journal === journal);
-    for (const journal of this.#awaited) if (!isThere(journal)) this.#awaited.delete(journal);
+    const there = new Set(present.map(({ journal }) => journal));
+    for (const journal of this.#awaited) if (!there.has(journal)) this.#awaited.delete(journal);
     return this.#awaited.size > 0 || present.some(({ isWhole }) => !isWhole);
   }
 
@@ -194,8 +195,10 @@ export class Mending {
     }
   }
 
+  /** For so long that whoever is stopped meanwhile is either within it or behind, when it goes on. */
   #sayGap(): void {
-    const untilMs = this.#parts.clock.monotonicMs() + 3 * lookMs;
+    const { clock, maxLagMs } = this.#parts;
+    const untilMs = clock.monotonicMs() + maxLagMs + 3 * lookMs;
     for (const standing of this.#parts.standings) standing.gapUntil(untilMs);
   }
 

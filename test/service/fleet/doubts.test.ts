@@ -178,6 +178,19 @@ describe('who has missed something, S13', () => {
   });
 });
 
+describe('a hole in the log, S13', () => {
+  it('is still there for a process that was stopped, before its first answer', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    stage.log.append(Buffer.concat([Buffer.from('SGF1'), Buffer.alloc(100, 7)]));
+    await stage.until(() => one.reasons().includes('GAP'));
+    await stage.clock.advance(maxLagMs);
+    // As SIGSTOP: no timer is called, and both clocks go on.
+    stage.clock.jump(maxLagMs / 2);
+    expect(one.reasons()).toContain('GAP');
+  });
+});
+
 describe('a sign of life', () => {
   it('that stood beside entries when the connection ended is looked at over the next one', async () => {
     let held: Promise<void> | undefined;
