@@ -118,8 +118,8 @@ export class Publishing {
   }
 
   /**
-   * Everything that lives in the journal and is `wanted`, whoever made it, once more. Rejects where the log does not take it, and with the
-   * signal's reason.
+   * Everything that lives in the journal and is `wanted`, whoever made it, once more; but nothing of another version that is understood in
+   * part: under its id it would stand in the way of the whole one. Rejects where the log does not take it, and with the signal's reason.
    */
   async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
     const { journal, key } = this.#parts;
@@ -127,7 +127,7 @@ export class Publishing {
     for (let at = revision(0); ; ) {
       signal.throwIfAborted();
       const batch = await journal.read(at, readBatch);
-      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && wanted(entry));
+      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && !entry.inPart && wanted(entry));
       await Promise.all(again.map(({ entry }) => link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }))));
       count += again.length;
       const last = batch.at(-1);

@@ -292,3 +292,25 @@ describe('a REFRESH by news that all hear, S6', () => {
     expect((await third).asOf.revision).toBeGreaterThan(before);
   });
 });
+
+describe('an entry of another version, S3', () => {
+  it('is told once more by nobody who understands only a part of it, for the whole one has the same id', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    const selector = { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'user', value: 'alice' }] };
+    const times = { learnedAtMs: stage.clock.nowMs(), forgetAtMs: stage.clock.nowMs() + 86_400_000 };
+    const entry = { v: 2, id: 'e', effect: 'UNHEARD_OF', selector, ...times, keyId: 'k1', origin: { source: 'rpc' }, from: 'other' };
+    stage.log.append(sealRecord(recordKeyOf(usualKey), { kind: 'entry', entry: entry as never }));
+    await stage.until(() => one.invalidations.inPart === 1);
+    await one.revoke('bob');
+    await stage.clock.advance(1_000);
+    await one.stop();
+    stage.log.recreate();
+    const again = await stage.start('one', { journal: one.journal });
+    await sound(again);
+    await stage.until(() => again.telemetry.count('sidegate_fleet_gaps_total', { how: 'anew' }) === 1);
+    await sound(again);
+    const told = stage.log.records.filter(isEntry).map(({ bytes }) => Buffer.from(bytes).toString('latin1'));
+    expect([told.length, told.some((text) => text.includes('bob'))]).toEqual([1, true]);
+  });
+});
