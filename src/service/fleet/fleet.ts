@@ -36,6 +36,8 @@ export interface FleetParts {
   readonly maxLagMs: number;
   readonly wideWindowMs: number;
   readonly refreshLifeMs: number;
+  /** How long an entry may matter. */
+  readonly retentionMs: number;
   /** Whatever runs or waits then ends. */
   readonly stop: AbortSignal;
 }
@@ -107,6 +109,7 @@ export class Fleet {
       clock,
       telemetry,
       leaseMs: 2 * maxLagMs,
+      retentionMs: parts.retentionMs,
       listener,
     });
     telemetry.gauge('sidegate_fleet_members', {}, () => this.#members.count);

@@ -109,6 +109,29 @@ describe('who has missed something, S13', () => {
     expect(await two.hasKilled('alice')).toBe(true);
   });
 
+  it('is told what a log has forgotten before it was there at all', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    await one.revoke('alice');
+    await stage.clock.advance(10_000);
+    stage.log.trim(stage.log.records.at(-1)?.position ?? 0);
+    const two = await stage.start('two');
+    await stage.until(() => two.fleet.isCaughtUp);
+    expect(two.reasons()).toEqual(['GAP']);
+    await sound(two);
+    expect(await two.hasKilled('alice')).toBe(true);
+  });
+
+  it('has missed nothing in a log that is as old as anything that still matters, nor in one that has just begun', async () => {
+    const young = await stage.start('young');
+    await sound(young);
+    stage.log.append(sealed({ atMs: stage.clock.nowMs() - 86_390_000 }));
+    stage.log.trim(stage.log.records.at(-1)?.position ?? 0);
+    const two = await stage.start('two');
+    await sound(two);
+    expect([young, two].map(({ telemetry }) => telemetry.count('sidegate_fleet_gaps_total', { how: 'trimmed' }))).toEqual([0, 0]);
+  });
+
   it('is told also where the connection ends in the middle of that', async () => {
     let isArmed = false;
     const journal = watched((inner) => ({

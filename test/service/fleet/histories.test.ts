@@ -47,6 +47,7 @@ class World {
   readonly journals = new Map<string, Sidecar['journal']>();
   readonly acknowledged: Acknowledged[] = [];
   #users = 0;
+  readonly #frozen = new Set<string>();
 
   async start(name: string): Promise<void> {
     if (this.members.has(name)) return;
@@ -59,6 +60,23 @@ class World {
   async stop(name: string): Promise<void> {
     await this.members.get(name)?.stop();
     this.members.delete(name);
+    this.#frozen.delete(name);
+  }
+
+  freeze(name: string): void {
+    this.members.get(name)?.engine.freeze();
+    this.#frozen.add(name);
+  }
+
+  thaw(name: string): void {
+    this.members.get(name)?.engine.thaw();
+    this.#frozen.delete(name);
+  }
+
+  /** Not under a reading that stands still: positions have gaps that mean nothing, so nobody would notice. */
+  trim(): void {
+    const { log } = this.stage;
+    if (this.#frozen.size === 0) log.trim((log.records.at(-1)?.position ?? 0) - 5);
   }
 
   /** Without a word to the others. */
@@ -130,15 +148,15 @@ async function play(steps: readonly Step[]): Promise<void> {
     else if (one.kind === 'revoke') await world.revoke(names[one.at] ?? 'one');
     else if (one.kind === 'reach') await world.revoke(names[one.at] ?? 'one', true);
     else if (one.kind === 'kill') await world.kill(names[one.at] ?? 'one');
-    else if (one.kind === 'freeze') world.members.get(names[one.at] ?? 'one')?.engine.freeze();
-    else if (one.kind === 'thaw') world.members.get(names[one.at] ?? 'one')?.engine.thaw();
+    else if (one.kind === 'freeze') world.freeze(names[one.at] ?? 'one');
+    else if (one.kind === 'thaw') world.thaw(names[one.at] ?? 'one');
     else if (one.kind === 'stop') await world.stop(names[one.at] ?? 'one');
     else if (one.kind === 'start') await world.start(names[one.at] ?? 'one');
     else if (one.kind === 'cut') log.cut();
     else if (one.kind === 'hang') log.hang();
     else if (one.kind === 'down') log.stop();
     else if (one.kind === 'up') log.start();
-    else if (one.kind === 'trim') log.trim((log.records.at(-1)?.position ?? 0) - 5);
+    else if (one.kind === 'trim') world.trim();
     else {
       log.recreate();
       world.lost();
@@ -148,7 +166,7 @@ async function play(steps: readonly Step[]): Promise<void> {
   log.start();
   for (const name of names) await world.start(name);
   const members = [...world.members.values()];
-  for (const { engine } of members) engine.thaw();
+  for (const name of names) world.thaw(name);
   // What has just happened is noticed within the lag.
   await world.wait(2 * maxLagMs);
   await world.stage.until(() => members.every((member) => member.reasons().length === 0), 240_000);
