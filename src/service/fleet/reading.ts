@@ -71,11 +71,6 @@ export class Reading {
     return this.#places.load();
   }
 
-  /** Whether a run before has read anything. */
-  get hasBegun(): boolean {
-    return this.#places.last !== undefined;
-  }
-
   /**
    * Reads until `signal` aborts; rejects where the log cannot be read, or what it says not be kept. `confirmedMs`: when the log had a record
    * of ours for sure, since this connection stands (monotonic).
