@@ -170,7 +170,21 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const { name } = state;
   const retentionMs = logRetentionMs(config, issuers);
   const engine = adapters.engine(config.fleet, { clock, log: telemetry.log, name, retentionMs });
-  const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, news, journal, shared, engine, name, ...signals });
+  const flows = createFlows({
+    config,
+    clock,
+    telemetry,
+    keys,
+    tagger,
+    issuers,
+    news,
+    journal,
+    shared,
+    engine,
+    retentionMs,
+    name,
+    ...signals,
+  });
   await flows.invalidations.load();
   await flows.forwarding.load();
   await flows.fleet?.load();
