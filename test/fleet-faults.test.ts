@@ -11,8 +11,8 @@ import { describeWithRabbitmq } from './fakes/rabbitmq.ts';
 
 /** The whole matrix is `npm run faults`; these are the ones that a broker's restart and a host's are made of. */
 const few: readonly (Cell & { readonly faultMs: number })[] = [
-  { subject: 'engine', kind: 'killed', faultMs: 5_000 },
-  { subject: 'engine', kind: 'hanging', faultMs: 5_500 },
+  { subject: 'engine', kind: 'killed', faultMs: 6_000 },
+  { subject: 'engine', kind: 'hanging', faultMs: 6_000 },
   { subject: 'sidecar', kind: 'killed', faultMs: 1_000 },
   { subject: 'sidecar', kind: 'stopped', faultMs: 4_000 },
 ];
@@ -44,11 +44,11 @@ describeWithRabbitmq('a fleet', () => {
       for (const { seen } of results.values()) {
         expect(seen.revoked).toBeGreaterThan(5);
         expect(seen.lasts).toBe(3 * seen.revoked);
-        expect(seen.afterHere).toBeGreaterThan(20);
+        expect(seen.afterHere).toBeGreaterThan(10);
         expect(seen.watched).toBeGreaterThanOrEqual(3 * seen.revoked);
       }
-      expect(results.get('engine killed')?.seen.whileApart).toBeGreaterThan(10);
-      expect(results.get('engine hanging')?.seen.whileApart).toBeGreaterThan(10);
+      expect(results.get('engine killed')?.seen.whileApart).toBeGreaterThan(0);
+      expect(results.get('engine hanging')?.seen.whileApart).toBeGreaterThan(0);
       expect(results.get('sidecar killed')?.seen.afterElsewhere).toBeGreaterThan(0);
     } finally {
       await stage.close();
