@@ -457,7 +457,47 @@ describe('the shared tier', () => {
     ['on another host, with tls', shared({ servers: ['10.0.0.7:1'], tls: {} }), []],
     ['that is not used', shared({}, { enabled: false }), ['caching.shared.servers']],
   ])('%s warns where it should', (_, document, fields) => {
-    expect(warned(load(document))).toEqual(fields);
+    const fleet = { engine: 'rabbitmq', rabbitmq: { transport_url_file: 'secret' } };
+    expect(warned(load({ ...document, fleet }))).toEqual(fields);
+  });
+
+  it('warns where what is revoked at one sidecar is not told to the others', () => {
+    expect(warned(load(shared({})))).toEqual(['fleet.engine']);
+    expect(warned(load({}))).toEqual([]);
+  });
+});
+
+describe('a fleet', () => {
+  const rabbitmq = { transport_url_file: 'secret' };
+  const jetstream = { servers: ['nats-0:4222'] };
+  const keys = { deployment_key_dir: 'keys' };
+
+  it.each<[string, object, readonly string[]]>([
+    ['over RabbitMQ', { ...keys, fleet: { engine: 'rabbitmq', rabbitmq } }, []],
+    ['over JetStream', { ...keys, fleet: { engine: 'jetstream', jetstream, rabbitmq } }, []],
+    ['that is none', { fleet: { engine: 'none', rabbitmq, jetstream } }, []],
+    [
+      'without its engine',
+      { ...keys, fleet: { engine: 'jetstream', rabbitmq } },
+      ['fleet.jetstream: is missing: fleet.engine is jetstream'],
+    ],
+    [
+      'without a deployment key',
+      { fleet: { engine: 'rabbitmq', rabbitmq } },
+      ['deployment_key_dir: is needed by fleet: what sidecars tell each other is authenticated with the key that they share'],
+    ],
+    [
+      'without a port',
+      { ...keys, fleet: { engine: 'jetstream', jetstream: { servers: ['nats-0'] } } },
+      ['fleet.jetstream.servers[0]: must be a host and a port, such as memcached-0.region-two:11211 or 10.0.0.7:11211'],
+    ],
+    [
+      'with a name that needs escapes',
+      { ...keys, fleet: { engine: 'rabbitmq', rabbitmq: { ...rabbitmq, stream: 'side.gate' } } },
+      ['fleet.rabbitmq.stream: must be a name of 1 to 64 letters, digits, "_" and "-"'],
+    ],
+  ])('%s', (_, document, messages) => {
+    expect(said(load(document))).toEqual(messages);
   });
 });
 

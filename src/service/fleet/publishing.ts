@@ -90,9 +90,12 @@ export class Publishing {
     try {
       while (!over.signal.aborted) {
         const seen = invalidations.changed.version;
+        const { applied } = invalidations;
         const batch = await journal.read(this.#read, readBatch);
         for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, link, over);
-        this.#read = batch.at(-1)?.revision ?? this.#read;
+        const last = batch.at(-1)?.revision ?? this.#read;
+        // Above the last of them there may be holes.
+        this.#read = batch.length < readBatch ? revision(Math.max(last, applied)) : last;
         this.#progress.wake();
         if (this.#open.size >= mostOpen) await this.#room(over.signal);
         else if (batch.length < readBatch) await invalidations.changed.wait(seen, over.signal);
