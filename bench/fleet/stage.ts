@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type MemcachedProcess, startMemcachedProcess } from '../../test/fakes/memcached-process.ts';
 import { type ScriptedKeystone, startScriptedKeystone } from '../servers/scripted-keystone.ts';
-import { newKeyDir, type SidecarProcess, sidecarProcess } from '../servers/sidecar-process.ts';
+import { newKeyDir, type SidecarProcess, sidecarProcess, socketOf } from '../servers/sidecar-process.ts';
 import { type EngineName, type EngineServer, startEngine } from './engines.ts';
 import { openWay, type Way } from './way.ts';
 
@@ -18,11 +18,15 @@ export interface FleetPlan {
   readonly maxLagMs: number;
   /** Of a call, by its caller; a question to Keystone may take the most of it. */
   readonly deadlineMs: number;
+  /** Of the sidecars; absent: three. */
+  readonly names?: readonly string[];
 }
 
 /** One sidecar, and what lies between it and the log. */
 export interface Member {
   readonly sidecar: SidecarProcess;
+  /** `unix:///path`: whoever comes this way may revoke by selector. */
+  readonly socket: string;
   readonly toEngine: Way;
 }
 
@@ -34,6 +38,8 @@ export interface FleetStage {
   readonly toMemcached: Way;
   readonly toKeystone: Way;
   readonly members: readonly Member[];
+  /** Of the deployment. */
+  readonly keyDir: string;
   close(): Promise<void>;
 }
 
@@ -58,7 +64,7 @@ export async function startFleet(plan: FleetPlan): Promise<FleetStage> {
     const toKeystone = kept(await openWay(keystone.port));
     const keyDir = newKeyDir(dir, 'keys');
     const members: Member[] = [];
-    for (const name of ['red', 'green', 'blue']) {
+    for (const name of plan.names ?? ['red', 'green', 'blue']) {
       const toEngine = kept(await openWay(engine.port));
       const own = join(dir, name);
       mkdirSync(own);
@@ -73,13 +79,14 @@ export async function startFleet(plan: FleetPlan): Promise<FleetStage> {
         caching: ['  token: { time: 300s, jitter: 0 }', '  unknown: { time: 1s }', '  wide_window: 1s'].join('\n'),
         calls: `{ deadline: ${plan.deadlineMs * 0.8}ms, concurrency: 32, queue: 1024, attempts: 1 }`,
         tellsKeystone: false,
+        hasSocket: true,
         settings: `max_lag: ${plan.maxLagMs}ms\n${engine.settings(own, toEngine.port)}`,
       });
       cleanup.push(() => sidecar.end('SIGKILL'));
-      members.push({ sidecar, toEngine });
+      members.push({ sidecar, socket: `unix://${socketOf({ dir: own })}`, toEngine });
     }
     await Promise.all(members.map(({ sidecar }) => sidecar.start()));
-    return { engine, memcached, keystone, toMemcached, toKeystone, members, close };
+    return { engine, memcached, keystone, toMemcached, toKeystone, members, keyDir, close };
   } catch (error) {
     await close();
     throw error;
