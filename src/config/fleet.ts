@@ -8,7 +8,7 @@ import type { FleetConfig } from './types.ts';
 import { parseServer } from './units.ts';
 
 const fleet = mapping({
-  engine: choice(['none', 'rabbitmq', 'jetstream']).default('none'),
+  engine: choice(['none', 'rabbitmq', 'jetstream', 'local', 'follow']).default('none'),
   rabbitmq: mapping({ transport_url_file: path(), stream: logName().default('sidegate'), tls: serverTls().prefault({}) })
     .nullable()
     .default(null),
@@ -21,12 +21,15 @@ const fleet = mapping({
   })
     .nullable()
     .default(null),
+  follow: mapping({ address: server(), tls: serverTls().prefault({}) })
+    .nullable()
+    .default(null),
 }).prefault({});
 
 /** `fleet`. */
 export const fleetSection: Section<FleetConfig> = section(fleet, read);
 
-function read({ engine, rabbitmq, jetstream }: z.output<typeof fleet>, files: Files): FleetConfig {
+function read({ engine, rabbitmq, jetstream, follow }: z.output<typeof fleet>, files: Files): FleetConfig {
   if (engine === 'rabbitmq' && rabbitmq !== null) {
     const transportUrl = files.secret(rabbitmq.transport_url_file);
     return { kind: 'rabbitmq', transportUrl, stream: rabbitmq.stream, tls: serverTlsOf(rabbitmq.tls, files) };
@@ -42,14 +45,23 @@ function read({ engine, rabbitmq, jetstream }: z.output<typeof fleet>, files: Fi
       tls: tls === null ? undefined : serverTlsOf(tls, files),
     };
   }
-  return engine === 'none' ? { kind: 'none' } : { kind: 'missing', engine };
+  const address = follow === null ? undefined : parseServer(follow.address);
+  if (engine === 'follow' && follow !== null && address) return { kind: 'follow', address, tls: serverTlsOf(follow.tls, files) };
+  return engine === 'none' || engine === 'local' ? { kind: engine } : { kind: 'missing', engine };
 }
 
 /** What must not be. */
-export function fleetRules({ fleet: it, deploymentKeys }: Parts): readonly Finding[] {
+export function fleetRules({ fleet: it, deploymentKeys, journal }: Parts): readonly Finding[] {
   if (!it || it.kind === 'none') return [];
   const found: Finding[] = [];
   if (it.kind === 'missing') found.push({ path: ['fleet', it.engine], message: `is missing: fleet.engine is ${it.engine}` });
+  if (it.kind === 'follow' && (it.tls.certFile === undefined || it.tls.keyFile === undefined)) {
+    const message = 'must have cert_file and key_file: whom we follow knows us by our certificate';
+    found.push({ path: ['fleet', 'follow', 'tls'], message });
+  }
+  if (it.kind === 'local' && journal && journal.dir === undefined) {
+    found.push({ path: ['journal', 'dir'], message: 'is needed by fleet.engine local: its log is kept there' });
+  }
   if (deploymentKeys && deploymentKeys.dir === undefined) {
     const message = 'is needed by fleet: what sidecars tell each other is authenticated with the key that they share';
     found.push({ path: ['deployment_key_dir'], message });

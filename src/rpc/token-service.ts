@@ -40,6 +40,7 @@ import { dateFromMs, msFromDate, msFromDuration } from '../wire/time.ts';
 import { rejectUnknownFields } from '../wire/unknown-fields.ts';
 import { AnswerWriter, messageOf } from './answer.ts';
 import { type Call, type GrpcAdapter, methodWith } from './grpc.ts';
+import { asBuffer, orThrow, reader, writer } from './messages.ts';
 import { outcomeOf, ValidateMeter } from './validate-meter.ts';
 import { askedFor, type ReadQuestion, readValidateRequest } from './validate-request.ts';
 import { WatchWriter } from './watch-writer.ts';
@@ -397,12 +398,6 @@ class TokenService {
   }
 }
 
-/** The request, where it could be read. */
-function orThrow<Message>(request: Message | SidecarError): Message {
-  if (request instanceof SidecarError) throw request;
-  return request;
-}
-
 /** Before anything of them is written down. */
 function requireShort(texts: readonly string[]): void {
   for (const text of texts) {
@@ -412,22 +407,4 @@ function requireShort(texts: readonly string[]): void {
 
 function invalid(reason: string, message: string): SidecarError {
   return new SidecarError('INVALID_ARGUMENT', message, { reason });
-}
-
-function reader<Message>(codec: { readonly decode: (bytes: Uint8Array) => Message }): (bytes: Buffer) => Message | SidecarError {
-  return (bytes) => {
-    try {
-      return codec.decode(bytes);
-    } catch (error) {
-      return new SidecarError('INVALID_ARGUMENT', 'the request cannot be read', { reason: 'MESSAGE_MALFORMED', cause: error });
-    }
-  };
-}
-
-function writer<Message>(codec: { readonly encode: (message: Message) => { finish(): Uint8Array } }): (message: Message) => Buffer {
-  return (message) => asBuffer(codec.encode(message).finish());
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
