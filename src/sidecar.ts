@@ -171,7 +171,7 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const { name } = state;
   const retentionMs = logRetentionMs(config, issuers);
   const log = adapters.engine(config.fleet, { clock, log: telemetry.log, name, retentionMs, journalDir: config.journal.dir });
-  const lending = new Lending({ engine: log, clock, draining: draining.signal });
+  const lending = new Lending({ engine: log, clock, telemetry, draining: draining.signal });
   const { engine } = lending;
   const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, news, journal, shared, engine, name, ...signals });
   await flows.invalidations.load();

@@ -70,7 +70,15 @@ export function fleetRules({ fleet: it, deploymentKeys, journal }: Parts): reado
 }
 
 /** What may be, but is probably not meant. */
-export function fleetDoubts({ fleet: it, caching }: Parts): readonly Finding[] {
+export function fleetDoubts({ fleet: it, caching, callers }: Parts): readonly Finding[] {
+  // An unreadable line may be the one that is missed.
+  const mayBeFollowed = callers.some((line) => !line || line.may.includes('fleet'));
+  if (it?.kind === 'local' && !mayBeFollowed) {
+    return [{ path: ['fleet', 'engine'], message: 'is local, and nobody may follow: no line of callers holds fleet' }];
+  }
+  if (it?.kind === 'none' && callers.some((line) => line?.may.includes('fleet'))) {
+    return [{ path: ['fleet', 'engine'], message: 'is none, and a line of callers holds fleet: there is nothing to follow' }];
+  }
   if (it?.kind !== 'none' || !caching || caching.shared.servers.length === 0) return [];
   const message = 'is none, and a tier is shared: what is revoked at one sidecar is told to the others by their authority alone';
   return [{ path: ['fleet', 'engine'], message }];

@@ -38,13 +38,12 @@ export interface UpstreamConnection {
   append(records: readonly Uint8Array[]): Promise<void>;
 }
 
-const connectMs = 5_000;
-/** For any one append: an upstream that hangs is given up by then. */
+/** For any one append, and to connect: an upstream that hangs is given up by then. */
 const appendMs = 5_000;
 /** RFC 6066 §3: an address is not sent as a name. The library sends one always, so it gets one that is nobody's (RFC 2606). */
 const noName = 'address.invalid';
 
-/** Connects, and asks whether the log is there. Rejects with a SidecarError, within some 10 s. */
+/** Connects, and asks whether the log is there. Rejects with a SidecarError, within some 5 s. */
 export async function connectToUpstream(identity: UpstreamIdentity, signal: AbortSignal): Promise<UpstreamConnection> {
   const { host, port } = identity.address;
   const shown = host.includes(':') ? `[${host}]` : host;
@@ -78,7 +77,7 @@ export async function connectToUpstream(identity: UpstreamIdentity, signal: Abor
   signal.addEventListener('abort', leave, { once: true });
   try {
     if (signal.aborted) leave();
-    await ready(client, ended.signal);
+    // Fails at once where no connection can be had, and says why.
     await connection.append([]);
     return connection;
   } catch (cause) {
@@ -105,21 +104,6 @@ async function credentialsOf({ address, tls }: UpstreamIdentity, upstream: strin
 
 function bytesOf(text: string | undefined): Buffer | undefined {
   return text === undefined ? undefined : Buffer.from(text);
-}
-
-function ready(client: FleetServiceClient, ended: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const leave = (): void => reject(ended.reason);
-    ended.addEventListener('abort', leave, { once: true });
-    if (ended.aborted) leave();
-    else {
-      client.waitForReady(Date.now() + connectMs, (error) => {
-        ended.removeEventListener('abort', leave);
-        if (error) reject(error);
-        else resolve();
-      });
-    }
-  });
 }
 
 function appended(client: FleetServiceClient, records: readonly Uint8Array[], ended: AbortSignal): Promise<void> {

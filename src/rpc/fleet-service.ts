@@ -23,6 +23,9 @@ const path = (method: string): string => `/sidegate.v1.FleetService/${method}`;
 /** In one message; clients take 4 MiB where nothing else is said. A record is never split. */
 const longestMessageBytes = 262_144;
 const mostInMessage = 512;
+/** What one call may append; longer records are nobody's (core/fleet-record). */
+const mostAppended = 1_024;
+const longestRecordBytes = 262_144;
 /** How long a stream's caller is believed. */
 const judgedAgainMs = 5000;
 
@@ -44,7 +47,12 @@ async function append(parts: FleetServiceParts, request: AppendRecordsRequest | 
   const message = orThrow(request);
   rejectUnknownFields(message);
   await require(parts, call);
-  await parts.lending.append(message.records);
+  const { records } = message;
+  if (records.length > mostAppended || records.some(({ length }) => length > longestRecordBytes)) {
+    const limits = `at most ${mostAppended} records are appended at once, of at most ${longestRecordBytes} bytes`;
+    throw new SidecarError('INVALID_ARGUMENT', limits, { reason: 'RECORDS_TOO_LARGE' });
+  }
+  await parts.lending.append(records);
   return {};
 }
 

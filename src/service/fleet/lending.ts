@@ -1,13 +1,14 @@
 // The log of our fleet, for sidecars that follow this one: a wire to it, which keeps nothing and looks into nothing.
 
 import { SidecarError } from '../../core/errors.ts';
-import type { Clock, Engine, LogLink, LogRecord } from '../../ports.ts';
+import type { Clock, Engine, LogLink, LogRecord, Telemetry } from '../../ports.ts';
 
 /** What lending needs. */
 export interface LendingParts {
   /** Of our own fleet; undefined: there is none. */
   readonly engine: Engine | undefined;
   readonly clock: Clock;
+  readonly telemetry: Pick<Telemetry, 'gauge'>;
   /** Aborts when the sidecar drains: followers are to go elsewhere, or come again. */
   readonly draining: AbortSignal;
 }
@@ -23,22 +24,24 @@ export class Lending {
   /** As our own fleet is to run it: what it appends over, followers append over too. */
   readonly engine: Engine | undefined;
   readonly #parts: LendingParts;
+  /** What ends each reading. One listener for all: a signal looks through those it has whenever one is added. */
+  readonly #ends = new Set<() => void>();
   #link: LogLink | undefined;
   #followers = 0;
 
   constructor(parts: LendingParts) {
-    const { engine } = parts;
+    const { engine, telemetry, draining } = parts;
     this.#parts = parts;
+    const drain = (): void => {
+      for (const end of this.#ends) end();
+    };
+    draining.addEventListener('abort', drain, { once: true });
+    telemetry.gauge('sidegate_fleet_followers', {}, () => this.#followers);
     this.engine = engine && {
       name: engine.name,
       health: () => engine.health(),
       run: (session, signal) => engine.run((link) => this.#over(link, session), signal),
     };
-  }
-
-  /** How many read. */
-  get count(): number {
-    return this.#followers;
   }
 
   /**
@@ -66,10 +69,9 @@ export class Lending {
     const { clock, draining } = this.#parts;
     const over = new AbortController();
     const end = (): void => over.abort();
-    for (const ending of [signal, draining]) {
-      ending.addEventListener('abort', end, { once: true });
-      if (ending.aborted) end();
-    }
+    this.#ends.add(end);
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted || draining.aborted) end();
     const handing = new Handing();
     const engine = make();
     const running = engine.run(async (link) => {
@@ -99,7 +101,8 @@ export class Lending {
       if (draining.aborted) throw unavailable('the sidecar is draining', 'DRAINING');
       throw handing.failure ?? this.#away(engine);
     } finally {
-      for (const ending of [signal, draining]) ending.removeEventListener('abort', end);
+      this.#ends.delete(end);
+      signal.removeEventListener('abort', end);
       end();
       await Promise.all([running, late]);
       this.#followers -= 1;
