@@ -40,6 +40,8 @@ export interface FlowParts {
   readonly shared: SharedCache | undefined;
   /** What carries entries between sidecars, where something does; and what they know this one by. */
   readonly engine: Engine | undefined;
+  /** How long an entry may matter, and a log has to hold it. */
+  readonly retentionMs: number;
   readonly name: string;
   /** Aborts when the sidecar drains. */
   readonly draining: AbortSignal;
@@ -159,6 +161,7 @@ export function createFlows(parts: FlowParts): Flows {
       maxLagMs: config.maxLagMs,
       wideWindowMs: caching.wideWindowMs,
       refreshLifeMs: lifeMs,
+      retentionMs: parts.retentionMs,
       stop: parts.stopping,
     });
   const facts = new FactsStore({

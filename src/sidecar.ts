@@ -173,7 +173,21 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const log = adapters.engine(config.fleet, { clock, log: telemetry.log, name, retentionMs, journalDir: config.journal.dir });
   const lending = new Lending({ engine: log, clock, telemetry, draining: draining.signal });
   const { engine } = lending;
-  const flows = createFlows({ config, clock, telemetry, keys, tagger, issuers, news, journal, shared, engine, name, ...signals });
+  const flows = createFlows({
+    config,
+    clock,
+    telemetry,
+    keys,
+    tagger,
+    issuers,
+    news,
+    journal,
+    shared,
+    engine,
+    retentionMs,
+    name,
+    ...signals,
+  });
   await flows.invalidations.load();
   await flows.forwarding.load();
   await flows.fleet?.load();

@@ -46,6 +46,7 @@ async function stageOf(): Promise<Stage> {
     journal,
     shared: undefined,
     engine: undefined,
+    retentionMs: 0,
     name: 'a',
   };
   const flows = createFlows({ ...parts, news: [], draining: draining.signal, stopping: draining.signal });

@@ -68,6 +68,7 @@ export async function startReplayed({ clock, keystone, shared, sources: which, c
     journal,
     shared,
     engine: undefined,
+    retentionMs: 0,
     name: 'replayed',
     draining: ending.signal,
     stopping: ending.signal,

@@ -20,8 +20,10 @@ export interface PublishingParts {
 /** An entry on its way. */
 interface Open {
   readonly entry: Entry;
-  /** Ends its wait: another sidecar has told the same. */
-  readonly brought: AbortController;
+  /** Ends its wait. */
+  readonly over: AbortController;
+  /** Another sidecar has told the same. */
+  isBrought: boolean;
 }
 
 const note = 'fleet-published';
@@ -67,7 +69,11 @@ export class Publishing {
 
   /** The log has these already. */
   brought(ids: ReadonlySet<string>): void {
-    for (const { entry, brought } of this.#open.values()) if (ids.has(entry.id)) brought.abort();
+    for (const open of this.#open.values()) {
+      if (!ids.has(open.entry.id)) continue;
+      open.isBrought = true;
+      open.over.abort();
+    }
   }
 
   /** Entries that wait, about; and when the oldest was learned, by the wall clock. */
@@ -90,9 +96,12 @@ export class Publishing {
     try {
       while (!over.signal.aborted) {
         const seen = invalidations.changed.version;
+        const { applied } = invalidations;
         const batch = await journal.read(this.#read, readBatch);
         for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, link, over);
-        this.#read = batch.at(-1)?.revision ?? this.#read;
+        const last = batch.at(-1)?.revision ?? this.#read;
+        // Above the last of them there may be holes.
+        this.#read = batch.length < readBatch ? revision(Math.max(last, applied)) : last;
         this.#progress.wake();
         if (this.#open.size >= mostOpen) await this.#room(over.signal);
         else if (batch.length < readBatch) await invalidations.changed.wait(seen, over.signal);
@@ -102,18 +111,23 @@ export class Publishing {
     } finally {
       signal.removeEventListener('abort', end);
       over.abort();
+      for (const open of this.#open.values()) open.over.abort();
       await noting;
     }
     if (!signal.aborted) throw over.signal.reason;
   }
 
-  /** Everything that lives in the journal and is `wanted`, whoever made it, once more. Rejects where the log does not take it. */
-  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean): Promise<number> {
+  /**
+   * Everything that lives in the journal and is `wanted`, whoever made it, once more; but nothing of another version that is understood in
+   * part: under its id it would stand in the way of the whole one. Rejects where the log does not take it, and with the signal's reason.
+   */
+  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
     const { journal, key } = this.#parts;
     let count = 0;
     for (let at = revision(0); ; ) {
+      signal.throwIfAborted();
       const batch = await journal.read(at, readBatch);
-      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && wanted(entry));
+      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && !entry.inPart && wanted(entry));
       await Promise.all(again.map(({ entry }) => link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }))));
       count += again.length;
       const last = batch.at(-1);
@@ -129,7 +143,7 @@ export class Publishing {
   }
 
   #begin({ revision: at, entry }: PlacedEntry, link: LogLink, over: AbortController): void {
-    const open: Open = { entry, brought: new AbortController() };
+    const open: Open = { entry, over: new AbortController(), isBrought: false };
     this.#open.set(at, open);
     this.#tell(open, link, over.signal).then(
       () => {
@@ -141,12 +155,12 @@ export class Publishing {
     );
   }
 
-  async #tell({ entry, brought }: Open, link: LogLink, signal: AbortSignal): Promise<void> {
+  async #tell(open: Open, link: LogLink, signal: AbortSignal): Promise<void> {
     const { clock, random, key } = this.#parts;
+    const { entry } = open;
     if (isNews(entry)) {
-      const either = AbortSignal.any([signal, brought.signal]);
-      await clock.delay(random() * longestNewsWaitMs, either).catch(() => undefined);
-      if (brought.signal.aborted) return;
+      await clock.delay(random() * longestNewsWaitMs, open.over.signal).catch(() => undefined);
+      if (open.isBrought) return;
     }
     signal.throwIfAborted();
     await link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }));

@@ -1,6 +1,7 @@
 // Journals that exchange their entries: what one has told everybody has, whatever happens to the log, and what nobody knows is said.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { revision } from '../../../src/core/invalidation.ts';
 import { createMemoryJournal } from '../../../src/journal/memory.ts';
 import { createStage, maxLagMs, type Sidecar, type Stage } from './stage.ts';
 
@@ -120,6 +121,21 @@ describe('S14 a journal that is not what it was', () => {
     const said = 'another sidecar runs with a copy of this journal: give each a volume of its own';
     expect([one, twin].flatMap(({ telemetry }) => telemetry.lines.map(({ message }) => message))).toContain(said);
   });
+});
+
+it('revisions that nobody has wait for nobody', async () => {
+  const one = await stage.start('one');
+  await sound(one);
+  await one.revoke('alice');
+  await stage.clock.advance(2_000);
+  await one.stop();
+  // As after a copy that was restored, or when the newest entries have been forgotten.
+  await one.journal.skipTo(revision(1_000_000));
+  const again = await stage.start('one', { journal: one.journal });
+  await sound(again);
+  expect([again.invalidations.applied, again.fleet.status().outbox.count]).toEqual([1_000_000, 0]);
+  const { reach } = await again.fleet.reach(again.invalidations.applied, 'shared', AbortSignal.timeout(10_000));
+  expect(reach).toBe('shared');
 });
 
 describe('S10 news that all members hear', () => {

@@ -50,6 +50,7 @@ export interface Stage {
 
 export const maxLagMs = 10_000;
 export const wideWindowMs = 5_000;
+const retentionMs = 86_400_000;
 
 /** Nobody is there yet. */
 export function createStage(): Stage {
@@ -84,6 +85,7 @@ export function createStage(): Stage {
       maxLagMs,
       wideWindowMs,
       refreshLifeMs: times.refreshLifeMs,
+      retentionMs,
       stop: end.signal,
     });
     await fleet.load();
