@@ -3,7 +3,7 @@
 import type * as z from 'zod';
 import { choice, count, type Files, list, logName, mapping, path, type Section, section, server } from './leaves.ts';
 import type { Finding, Parts } from './rules.ts';
-import { serverTls, serverTlsOf } from './server-tls.ts';
+import { mutualTls, serverTls, serverTlsOf } from './server-tls.ts';
 import type { FleetConfig } from './types.ts';
 import { parseServer } from './units.ts';
 
@@ -21,9 +21,7 @@ const fleet = mapping({
   })
     .nullable()
     .default(null),
-  follow: mapping({ address: server(), tls: serverTls().prefault({}) })
-    .nullable()
-    .default(null),
+  follow: mapping({ address: server(), tls: mutualTls() }).nullable().default(null),
 }).prefault({});
 
 /** `fleet`. */
@@ -55,10 +53,6 @@ export function fleetRules({ fleet: it, deploymentKeys, journal }: Parts): reado
   if (!it || it.kind === 'none') return [];
   const found: Finding[] = [];
   if (it.kind === 'missing') found.push({ path: ['fleet', it.engine], message: `is missing: fleet.engine is ${it.engine}` });
-  if (it.kind === 'follow' && (it.tls.certFile === undefined || it.tls.keyFile === undefined)) {
-    const message = 'must have cert_file and key_file: whom we follow knows us by our certificate';
-    found.push({ path: ['fleet', 'follow', 'tls'], message });
-  }
   if (it.kind === 'local' && journal && journal.dir === undefined) {
     found.push({ path: ['journal', 'dir'], message: 'is needed by fleet.engine local: its log is kept there' });
   }

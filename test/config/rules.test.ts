@@ -483,7 +483,7 @@ describe('a fleet', () => {
     [
       'as nobody',
       { ...keys, fleet: { engine: 'follow', follow: { address: 'hub:8443', tls: { cert_file: 'secret' } } } },
-      ['fleet.follow.tls: must have cert_file and key_file: whom we follow knows us by our certificate'],
+      ['fleet.follow.tls.key_file: is missing: it must be a path of 1 to 4096 characters'],
     ],
     [
       'without its engine',
