@@ -14,6 +14,7 @@ import { systemClock } from '../src/sidecar.ts';
 import { type CertificateFiles, callerPair, certificateFiles, createCa } from './fakes/certificates.ts';
 import { createFakeIssuer } from './fakes/issuer.ts';
 import { describeWithNats, type Nats, startNats } from './fakes/nats.ts';
+import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from './fakes/rabbitmq.ts';
 import { startSidecar, type TestSidecar, testCallers } from './fakes/sidecar.ts';
 import { journalWith } from './rpc/watch-stage.ts';
 
@@ -148,17 +149,37 @@ describe('a fleet without a broker', () => {
   }, 180_000);
 });
 
-describeWithNats('a fleet of which an edge has no broker', () => {
+describeWithNats('JetStream', () => {
   let nats: Nats;
   beforeAll(async () => {
     nats = await startNats();
   }, 60_000);
   afterAll(() => nats?.close());
 
-  it('is one fleet: the edge follows a member, and is one', async () => {
+  edgeOf('NATS', () => {
     const servers = [{ host: nats.host, port: nats.port }];
-    const jetstream: FleetConfig = { kind: 'jetstream', servers, stream: 'tree', replicas: 1, credentials: undefined, tls: undefined };
-    const [one, two] = await Promise.all([start('one', jetstream), start('two', jetstream)]);
+    return { kind: 'jetstream', servers, stream: 'tree', replicas: 1, credentials: undefined, tls: undefined };
+  });
+});
+
+describeWithRabbitmq('RabbitMQ', () => {
+  let rabbitmq: Rabbitmq;
+  beforeAll(async () => {
+    rabbitmq = await startRabbitmq();
+  }, 240_000);
+  afterAll(() => rabbitmq?.close(), 60_000);
+
+  edgeOf('RabbitMQ', () => {
+    const transportUrl = secretFile(files.put('transport-url', rabbitmq.transportUrl));
+    const tls = { caFile: undefined, certFile: undefined, keyFile: undefined, serverName: undefined };
+    return { kind: 'rabbitmq', transportUrl, stream: 'tree', tls };
+  });
+});
+
+/** Of the fleet that `config` gives two sidecars. */
+function edgeOf(broker: string, config: () => FleetConfig): void {
+  it(`an edge without an account at ${broker} follows a member, and is one`, async () => {
+    const [one, two] = await Promise.all([start('one', config()), start('two', config())]);
     const edge = await start('edge', following(portOf(one)));
     await serves(one, two, edge);
     await expect.poll(() => degradedBy(edge), patience).toEqual([]);
@@ -169,4 +190,4 @@ describeWithNats('a fleet of which an edge has no broker', () => {
     await two.revoke({ target: { $case: 'token', value: 'u' } });
     await expect.poll(() => reasonOf(edge, 'u'), patience).toBe(InactiveReason.REVOKED);
   }, 120_000);
-});
+}

@@ -46,7 +46,7 @@ export function fleetService(parts: FleetServiceParts, adapter: GrpcAdapter): Un
 async function append(parts: FleetServiceParts, request: AppendRecordsRequest | SidecarError, call: Call): Promise<AppendRecordsResponse> {
   const message = orThrow(request);
   rejectUnknownFields(message);
-  await require(parts, call);
+  await requireAllowed(parts, call);
   const { records } = message;
   if (records.length > mostAppended || records.some(({ length }) => length > longestRecordBytes)) {
     const limits = `at most ${mostAppended} records are appended at once, of at most ${longestRecordBytes} bytes`;
@@ -63,13 +63,13 @@ async function* read(
 ): AsyncGenerator<ReadRecordsResponse> {
   const message = orThrow(request);
   rejectUnknownFields(message);
-  await require(parts, call);
+  await requireAllowed(parts, call);
   const { monotonicMs, lending } = parts;
   let judgedMs = monotonicMs();
   for await (const batch of lending.read(positionIn(message), call.signal())) {
     // What the caller may do ends with its certificate, also in the middle of a stream.
     if (monotonicMs() - judgedMs > judgedAgainMs) {
-      await require(parts, call);
+      await requireAllowed(parts, call);
       judgedMs = monotonicMs();
     }
     yield* messagesOf(batch);
@@ -98,7 +98,7 @@ function positionIn({ from }: ReadRecordsRequest): number | undefined {
 }
 
 /** A refusal is written down. */
-async function require({ callers, telemetry }: FleetServiceParts, call: Call): Promise<void> {
+async function requireAllowed({ callers, telemetry }: FleetServiceParts, call: Call): Promise<void> {
   if (callers.allows(call, 'fleet')) return;
   try {
     await callers.authorise(call, 'fleet', call.signal());
