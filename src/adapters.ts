@@ -1,5 +1,6 @@
 // The catalogue: which file serves which kind of the configuration. A new one is one line here.
 
+import { join } from 'node:path';
 import type {
   CachingConfig,
   ClientAuth as ClientAuthConfig,
@@ -13,7 +14,9 @@ import type {
 } from './config/types.ts';
 import type { LifeRules } from './core/decision.ts';
 import type { DeploymentKey } from './core/tag.ts';
+import { createFollow } from './fleet/follow.ts';
 import { createJetstream } from './fleet/jetstream.ts';
+import { createLocalLog } from './fleet/local-log.ts';
 import { createRabbitmqStream } from './fleet/rabbitmq-stream.ts';
 import { createJwtFormat } from './formats/jwt.ts';
 import { createKeystoneFormat } from './formats/keystone.ts';
@@ -85,6 +88,8 @@ export interface EngineDeps {
   readonly name: string;
   /** For how long a record may matter to somebody, in milliseconds. */
   readonly retentionMs: number;
+  /** Where the journal is; undefined: in memory. */
+  readonly journalDir: string | undefined;
 }
 
 /** What a shared tier needs of the world. */
@@ -112,15 +117,26 @@ export const adapters: Adapters = {
   journal: (dir, deps) => (dir === undefined ? Promise.resolve(createMemoryJournal(deps)) : openLevelJournal({ dir, ...deps })),
 };
 
-function engine(config: FleetConfig, { clock, log, name, retentionMs }: EngineDeps): Engine | undefined {
+function engine(config: FleetConfig, { clock, log, name, retentionMs, journalDir }: EngineDeps): Engine | undefined {
   const connectionName = `sidegate ${name} fleet`;
-  if (config.kind === 'rabbitmq') return createRabbitmqStream({ ...config, connectionName, retentionMs }, { clock, log });
+  if (config.kind === 'rabbitmq') {
+    return shareable(() => createRabbitmqStream({ ...config, connectionName, retentionMs }, { clock, log }));
+  }
   if (config.kind === 'jetstream') {
     const scheme = config.tls === undefined ? 'nats' : 'tls';
     const servers = config.servers.map(({ host, port }) => `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`);
-    return createJetstream({ ...config, servers, connectionName, retentionMs }, { clock });
+    return shareable(() => createJetstream({ ...config, servers, connectionName, retentionMs }, { clock }));
+  }
+  if (config.kind === 'follow') return shareable(() => createFollow(config, { clock }));
+  if (config.kind === 'local' && journalDir !== undefined) {
+    return createLocalLog({ dir: join(journalDir, 'fleet-log'), retentionMs }, { clock, log });
   }
   return undefined;
+}
+
+/** Who follows this sidecar has a connection of his own to the log. */
+function shareable(make: () => Engine): Engine {
+  return { ...make(), another: make };
 }
 
 function jwtIssuer(config: JwtIssuer, { clock, log, caching, limits }: AdapterDeps): OpenIssuer {

@@ -311,7 +311,7 @@ export interface LogLink {
  * unless it is authenticated.
  */
 export interface Engine {
-  /** `rabbitmq`, `jetstream` or `follow`. */
+  /** `rabbitmq`, `jetstream`, `local` or `follow`. */
   readonly name: string;
   /**
    * Gives every connection that stands to `session`, one at a time, with the log made where there was none, until `signal` aborts;
@@ -320,6 +320,8 @@ export interface Engine {
   run(session: (link: LogLink) => Promise<void>, signal: AbortSignal): Promise<void>;
   /** `problem` also where the log is reachable and not as it should be: its retention is shorter than wanted. */
   health(): DependencyHealth;
+  /** One more way to the same log, for somebody who follows this sidecar. Absent: nobody can. */
+  another?(): Engine;
 }
 
 /** Names and values of a metric's labels: names of the configuration and closed lists only; never an id, a user or a token. */

@@ -18,6 +18,7 @@ import { type Operations, startOperations } from './rpc/operations.ts';
 import { Health, type ServerParts } from './rpc/server.ts';
 import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
+import { Lending } from './service/fleet/lending.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
 
@@ -169,7 +170,9 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const signals = { draining: draining.signal, stopping: background.stopping };
   const { name } = state;
   const retentionMs = logRetentionMs(config, issuers);
-  const engine = adapters.engine(config.fleet, { clock, log: telemetry.log, name, retentionMs });
+  const log = adapters.engine(config.fleet, { clock, log: telemetry.log, name, retentionMs, journalDir: config.journal.dir });
+  const lending = new Lending({ engine: log, clock, telemetry, draining: draining.signal });
+  const { engine } = lending;
   const flows = createFlows({
     config,
     clock,
@@ -190,7 +193,7 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   await flows.fleet?.load();
   opened.keep(background, 'background', () => background.close());
   runFlows(flows, background);
-  const served = serverParts(parts, state, { flows, tagger });
+  const served = serverParts(parts, state, { flows, tagger, lending });
   const { socket, tcp, remote, ...faces } = await openListeners(parts, served, health);
   measure(flows, telemetry, clock);
   const tellHealth = (name: string, isWell: boolean): void => health.set(name, isWell);
@@ -303,9 +306,10 @@ function logRetentionMs({ limits, caching }: Config, issuers: readonly Issuer[])
 interface Served {
   readonly flows: Flows;
   readonly tagger: Tagger;
+  readonly lending: Lending;
 }
 
-function serverParts({ config, clock, telemetry }: Parts, state: State, { flows, tagger }: Served): ServerParts {
+function serverParts({ config, clock, telemetry }: Parts, state: State, { flows, tagger, lending }: Served): ServerParts {
   const { caching, limits } = config;
   const { name, startedAtMs } = state;
   const { validator, revoker, watchers, invalidations, facts, catalogs, finder, fleet } = flows;
@@ -328,6 +332,7 @@ function serverParts({ config, clock, telemetry }: Parts, state: State, { flows,
       name,
       status: () => statusOf({ ...flows, name, version: readVersion(), startedAtMs, serving: () => state.isServing, memoryBytes }),
     },
+    lending,
     clock,
     telemetry,
     requestSizeBytes: limits.requestSizeBytes,

@@ -60,7 +60,10 @@ const table: Readonly<Record<string, Permission>> = {
     packages: ['@msgpack/msgpack', 'asn1js', 'jose', 'pkijs', 'undici', 'zod', 'node:*'],
   },
   news: { rooms: ['amqp', 'ports', 'core'], packages: ['zod', 'node:*'] },
-  fleet: { rooms: ['amqp', 'ports', 'core'], packages: ['amqplib', '@nats-io/jetstream', '@nats-io/transport-node', 'node:*'] },
+  fleet: {
+    rooms: ['amqp', 'gen', 'ports', 'core'],
+    packages: ['@grpc/grpc-js', 'amqplib', '@nats-io/jetstream', '@nats-io/transport-node', 'classic-level', 'node:*'],
+  },
   // Connections to RabbitMQ, for whoever has something to read there, or to write.
   amqp: { rooms: ['ports', 'core'], packages: ['amqplib', 'node:*'] },
   upstreams: { rooms: ['keystone', 'ports', 'core'], packages: ['undici', 'zod', 'node:*'] },
@@ -160,12 +163,12 @@ test('the checker has seen every room and every import there is', () => {
   expect(seen.length).toBeGreaterThanOrEqual(lines.length);
 });
 
-test('the server library is known to rpc, client and the generated code alone', () => {
+test('the gRPC library is known to rpc, client, the engine that calls a sidecar, and the generated code alone', () => {
   const knowing = [...sources]
     .filter(([, source]) => importsOf(source).some((name) => name.startsWith('@grpc/')))
     .map(([path]) => roomOf(path));
   expect(knowing.length).toBeGreaterThan(0);
-  expect(new Set(knowing)).toEqual(new Set(['rpc', 'client', 'gen']));
+  expect(new Set(knowing)).toEqual(new Set(['rpc', 'client', 'fleet', 'gen']));
 });
 
 test('no arrow of the table goes up or round', () => {

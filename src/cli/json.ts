@@ -106,6 +106,8 @@ export function eventJson(event: WatchEvent): object | undefined {
           ...cursorJson('earliest', event.earliest),
         },
       };
+    case 'snapshotEnd':
+      return { snapshotEnd: cursorJson('cursor', event.cursor) };
     case 'disconnected':
       return undefined;
   }
@@ -126,6 +128,11 @@ export function statusJson(status: Status): object {
     ...(status.fleet ? { fleet: fleetJson(status.fleet) } : {}),
     upstreamOutboxCount: String(status.upstreamOutboxCount),
     watcherCount: String(status.watcherCount),
+    acknowledgements: status.acknowledgements.map(({ subscription, cursor, acknowledgedAtMs }) => ({
+      subscription,
+      ...cursorJson('cursor', cursor),
+      ...timeJson('acknowledgedAt', acknowledgedAtMs),
+    })),
     serving: status.serving,
     entryCount: String(status.entryCount),
     tiers: status.tiers.map(({ name, ...counts }) => ({ name, ...countsJson(counts) })),

@@ -1,6 +1,6 @@
 // `sidegate watch`: every invalidation as it happens, a line each.
 
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Cursor, formatCursor, type Invalidation, parseCursor, type WatchEvent, type WatchFilter } from '../client/index.ts';
 import { type AskingOptions, askingOptions, openClient, untilInterrupted } from './connection.ts';
 import { exits } from './exit.ts';
@@ -11,6 +11,7 @@ import { bringer, clockTime, concern, span } from './words.ts';
 
 interface Options extends AskingOptions {
   readonly after?: Cursor;
+  readonly snapshot?: boolean;
   readonly user?: readonly string[];
   readonly project?: readonly string[];
   readonly issuer?: readonly string[];
@@ -27,6 +28,9 @@ export function addWatch(program: Command, done: (code: number) => void): void {
     );
   askingOptions(command)
     .option('--after <cursor>', 'from after this position on, JOURNAL:REVISION (default: from now)', parsePosition)
+    .addOption(
+      new Option('--snapshot', 'with everything first that still matters; needs an identity, which the socket gives').conflicts('after'),
+    )
     .option('--user <id>', 'only what may concern one of these users (may be repeated)', parseIds)
     .option('--project <id>', 'only what may concern one of these projects (may be repeated)', parseIds)
     .option('--issuer <name>', 'only what may concern one of these issuers (may be repeated)', parseIds)
@@ -47,8 +51,8 @@ async function watch(options: Options): Promise<number> {
     try {
       const signal = AbortSignal.any([interrupted, output.unread]);
       const teller = new Teller(output);
-      const { after, details = false } = options;
-      for await (const event of client.watch({ signal, filter, details, ...(after ? { after } : {}) })) {
+      const { after, snapshot = false, details = false } = options;
+      for await (const event of client.watch({ signal, filter, details, snapshot, ...(after ? { after } : {}) })) {
         if (output.json) tellJson(event, output);
         else teller.tell(event);
       }
@@ -92,6 +96,9 @@ class Teller {
       }
       case 'reset':
         this.#output.say(`sidegate: RESET ${event.reason}: something is missing; on from ${formatCursor(event.cursor)}`);
+        return;
+      case 'snapshotEnd':
+        this.#output.say(`sidegate: that is everything until now, as of ${formatCursor(event.cursor)}`);
         return;
       case 'disconnected':
         if (this.#state !== 'lost') this.#output.say(lostLine(event.error.message, event.retryInMs));

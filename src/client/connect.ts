@@ -1,7 +1,9 @@
 // The client: the API's calls, in types of our own.
 
 import { performance } from 'node:perf_hooks';
-import type { FindTokenResponse, RefreshResponse, RevokeResponse } from '../gen/sidegate/v1/token_service.ts';
+import type { Cursor } from '../core/invalidation.ts';
+import type { AcknowledgeResponse, FindTokenResponse, RefreshResponse, RevokeResponse } from '../gen/sidegate/v1/token_service.ts';
+import { cursorToMessage } from '../wire/cursor.ts';
 import type { SelectorFields } from '../wire/selector.ts';
 import { type Answer, answerFromMessage, type Invalidated, invalidatedFromMessage, type Revoked, revokedFromMessage } from './answer.ts';
 import { type CallerToken, Channel, type Limits } from './channel.ts';
@@ -53,6 +55,11 @@ export interface Client {
   findToken(target: FindTarget, options?: FindOptions): Promise<Answer | undefined>;
   /** What happens, resumed by itself; see `watch` in the documentation of the protocol. Each iteration is a subscription. */
   watch(options?: WatchOptions): AsyncIterable<WatchEvent>;
+  /**
+   * Says that everything up to `cursor` of a stream of `watch` is done with: `status` of the sidecar tells it. `subscription`: as its latest
+   * `opened` says.
+   */
+  acknowledge(subscription: string, cursor: Cursor, options?: CallOptions): Promise<void>;
   /** Connects now rather than at the first call, so that its time is that of the call alone. Where that fails the next call says why. */
   connected(options?: CallOptions): Promise<void>;
   /** How the sidecar is. */
@@ -107,6 +114,10 @@ export function connect(options: ConnectOptions = {}): Client {
       return reading(read, await channel.unary((stub, ...rest) => stub.findToken(request, ...rest), limits(call)));
     },
     watch: (watching = {}) => follow(watching, () => undefined),
+    async acknowledge(subscription, cursor, call = {}) {
+      const request = { subscription, cursor: cursorToMessage(cursor) };
+      await channel.unary<AcknowledgeResponse>((stub, ...rest) => stub.acknowledge(request, ...rest), limits(call));
+    },
     connected: (call = {}) => channel.connected(limits(call)),
     async status(call = {}) {
       return reading(statusFromMessage, await channel.unary((stub, ...rest) => stub.getStatus({}, ...rest), limits(call)));

@@ -36,7 +36,16 @@ export type {
   ValidateOptions,
 } from './requests.ts';
 
-export type { DependencyStatus, FleetStatus, ForwardingStatus, IssuerDegradation, SourceStatus, Status, TierStatus } from './status.ts';
+export type {
+  AcknowledgementStatus,
+  DependencyStatus,
+  FleetStatus,
+  ForwardingStatus,
+  IssuerDegradation,
+  SourceStatus,
+  Status,
+  TierStatus,
+} from './status.ts';
 export type { Pem, TlsOptions } from './tls.ts';
 
 export type { ResetReason, WatchEvent, WatchFilter, WatchOptions } from './watch.ts';

@@ -30,6 +30,16 @@ export interface Status {
   readonly forwardings: readonly ForwardingStatus[];
   /** The fleet that it belongs to; absent: it is alone. */
   readonly fleet?: FleetStatus;
+  /** Subscribers of Watch that acknowledge. */
+  readonly acknowledgements: readonly AcknowledgementStatus[];
+}
+
+/** How far a subscriber of Watch says that it has come, and when it last said so. */
+export interface AcknowledgementStatus {
+  /** As in the `opened` of its stream. */
+  readonly subscription: string;
+  readonly cursor?: Cursor;
+  readonly acknowledgedAtMs?: number;
 }
 
 /** How current a source of news is. */
@@ -144,6 +154,11 @@ export function statusFromMessage(message: GetStatusResponse): Status {
       ...present('oldestAtMs', msFromDate(one.oldestAt, 'oldest_at')),
     })),
     ...present('fleet', message.fleet && fleetFromMessage(message.fleet)),
+    acknowledgements: message.acknowledgements.map(({ subscription, cursor, acknowledgedAt }) => ({
+      subscription,
+      ...present('cursor', cursorFromMessage(cursor)),
+      ...present('acknowledgedAtMs', msFromDate(acknowledgedAt, 'acknowledged_at')),
+    })),
   };
 }
 

@@ -22,6 +22,11 @@ export interface WatchFilter {
 export interface WatchOptions {
   /** Exclusive. Absent: from now. */
   readonly after?: Cursor;
+  /**
+   * With every invalidation that still matters first, then `snapshotEnd`. Needs an authorised caller; means nothing beside `after`. Where the
+   * stream is cut before its end, or reset later, it comes again as a whole.
+   */
+  readonly snapshot?: boolean;
   readonly filter?: WatchFilter;
   /** The wished time between checkpoints; `opened` says what was granted. */
   readonly checkpointIntervalMs?: number;
@@ -60,6 +65,8 @@ export type WatchEvent =
     }
   /** Something is missing: forget everything; the stream goes on after `cursor`. */
   | { readonly kind: 'reset'; readonly reason: ResetReason; readonly cursor: Cursor; readonly earliest?: Cursor }
+  /** Of a snapshot: it is complete, and stands for everything up to here. What came before it, a checkpoint too, proves nothing. */
+  | { readonly kind: 'snapshotEnd'; readonly cursor: Cursor }
   /** The stream is gone; it is tried again by itself. */
   | { readonly kind: 'disconnected'; readonly error: NoAnswerError; readonly retryInMs: number };
 
@@ -97,6 +104,7 @@ const permanent: ReadonlySet<NoAnswerCode> = new Set<NoAnswerCode>([
  */
 export async function* watch(parts: WatchParts, options: WatchOptions): AsyncGenerator<WatchEvent, void, void> {
   const signal = options.signal ?? new AbortController().signal;
+  const wantsAll = options.snapshot === true && options.after === undefined;
   let after = options.after;
   let failures = 0;
   while (!signal.aborted) {
@@ -104,10 +112,9 @@ export async function* watch(parts: WatchParts, options: WatchOptions): AsyncGen
     try {
       for await (const event of connection(parts, requestFor(options, after), signal)) {
         if (event.kind === 'checkpoint') failures = 0;
-        // From now means from `latest`: a stream that is cut before its first event goes on from there.
-        if (event.kind === 'opened') after ??= event.latest;
-        else if (event.kind !== 'disconnected') after = event.cursor;
+        after = positionAfter(event, after, wantsAll);
         yield event;
+        if (event.kind === 'reset' && wantsAll) break;
       }
     } catch (cause) {
       error = toNoAnswerError(cause);
@@ -121,6 +128,16 @@ export async function* watch(parts: WatchParts, options: WatchOptions): AsyncGen
   }
 }
 
+/** Where a stream that is cut after `event` goes on; undefined: as at the beginning. */
+function positionAfter(event: WatchEvent, after: Cursor | undefined, wantsAll: boolean): Cursor | undefined {
+  if (event.kind === 'disconnected') return after;
+  if (wantsAll && event.kind === 'reset') return undefined;
+  // Nothing that is in the middle of a snapshot is a position.
+  if (wantsAll && after === undefined && event.kind !== 'snapshotEnd') return undefined;
+  // From now means from `latest`: a stream that is cut before its first event goes on from there.
+  return event.kind === 'opened' ? (after ?? event.latest) : event.cursor;
+}
+
 function retryDelayMs(failures: number, retryAfterMs: number | undefined, random: number): number {
   const backoffMs = Math.min(longestBackoffMs, firstBackoffMs * 2 ** Math.min(failures, 10)) * (0.5 + random / 2);
   // Above what was asked for and not around it: all watchers of a restarted sidecar got the same number.
@@ -131,7 +148,7 @@ function retryDelayMs(failures: number, retryAfterMs: number | undefined, random
 function requestFor(options: WatchOptions, after: Cursor | undefined): WatchRequest {
   const { filter, checkpointIntervalMs } = options;
   return {
-    start: after && { $case: 'after', value: cursorToMessage(after) },
+    start: startFor(options, after),
     filter: filter && {
       issuers: [...(filter.issuers ?? [])],
       userIds: [...(filter.userIds ?? [])],
@@ -140,6 +157,11 @@ function requestFor(options: WatchOptions, after: Cursor | undefined): WatchRequ
     checkpointInterval: checkpointIntervalMs === undefined ? undefined : durationFromMs(checkpointIntervalMs),
     includeDetails: options.details ?? false,
   };
+}
+
+function startFor({ snapshot }: WatchOptions, after: Cursor | undefined): WatchRequest['start'] {
+  if (after) return { $case: 'after', value: cursorToMessage(after) };
+  return snapshot ? { $case: 'snapshot', value: true } : undefined;
 }
 
 /** One connection: its events until it ends or fails. */
@@ -229,6 +251,8 @@ function eventsOf({ message }: WatchResponse): WatchEvent[] {
         },
       ];
     }
+    case 'snapshotEnd':
+      return [{ kind: 'snapshotEnd', cursor: required(cursorFromMessage(message.value.cursor)) }];
     default:
       // W14: a case newer than this client.
       return [];

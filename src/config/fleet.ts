@@ -3,12 +3,12 @@
 import type * as z from 'zod';
 import { choice, count, type Files, list, logName, mapping, path, type Section, section, server } from './leaves.ts';
 import type { Finding, Parts } from './rules.ts';
-import { serverTls, serverTlsOf } from './server-tls.ts';
+import { mutualTls, serverTls, serverTlsOf } from './server-tls.ts';
 import type { FleetConfig } from './types.ts';
 import { parseServer } from './units.ts';
 
 const fleet = mapping({
-  engine: choice(['none', 'rabbitmq', 'jetstream']).default('none'),
+  engine: choice(['none', 'rabbitmq', 'jetstream', 'local', 'follow']).default('none'),
   rabbitmq: mapping({ transport_url_file: path(), stream: logName().default('sidegate'), tls: serverTls().prefault({}) })
     .nullable()
     .default(null),
@@ -21,12 +21,13 @@ const fleet = mapping({
   })
     .nullable()
     .default(null),
+  follow: mapping({ address: server(), tls: mutualTls() }).nullable().default(null),
 }).prefault({});
 
 /** `fleet`. */
 export const fleetSection: Section<FleetConfig> = section(fleet, read);
 
-function read({ engine, rabbitmq, jetstream }: z.output<typeof fleet>, files: Files): FleetConfig {
+function read({ engine, rabbitmq, jetstream, follow }: z.output<typeof fleet>, files: Files): FleetConfig {
   if (engine === 'rabbitmq' && rabbitmq !== null) {
     const transportUrl = files.secret(rabbitmq.transport_url_file);
     return { kind: 'rabbitmq', transportUrl, stream: rabbitmq.stream, tls: serverTlsOf(rabbitmq.tls, files) };
@@ -42,14 +43,19 @@ function read({ engine, rabbitmq, jetstream }: z.output<typeof fleet>, files: Fi
       tls: tls === null ? undefined : serverTlsOf(tls, files),
     };
   }
-  return engine === 'none' ? { kind: 'none' } : { kind: 'missing', engine };
+  const address = follow === null ? undefined : parseServer(follow.address);
+  if (engine === 'follow' && follow !== null && address) return { kind: 'follow', address, tls: serverTlsOf(follow.tls, files) };
+  return engine === 'none' || engine === 'local' ? { kind: engine } : { kind: 'missing', engine };
 }
 
 /** What must not be. */
-export function fleetRules({ fleet: it, deploymentKeys }: Parts): readonly Finding[] {
+export function fleetRules({ fleet: it, deploymentKeys, journal }: Parts): readonly Finding[] {
   if (!it || it.kind === 'none') return [];
   const found: Finding[] = [];
   if (it.kind === 'missing') found.push({ path: ['fleet', it.engine], message: `is missing: fleet.engine is ${it.engine}` });
+  if (it.kind === 'local' && journal && journal.dir === undefined) {
+    found.push({ path: ['journal', 'dir'], message: 'is needed by fleet.engine local: its log is kept there' });
+  }
   if (deploymentKeys && deploymentKeys.dir === undefined) {
     const message = 'is needed by fleet: what sidecars tell each other is authenticated with the key that they share';
     found.push({ path: ['deployment_key_dir'], message });
@@ -58,7 +64,15 @@ export function fleetRules({ fleet: it, deploymentKeys }: Parts): readonly Findi
 }
 
 /** What may be, but is probably not meant. */
-export function fleetDoubts({ fleet: it, caching }: Parts): readonly Finding[] {
+export function fleetDoubts({ fleet: it, caching, callers }: Parts): readonly Finding[] {
+  // An unreadable line may be the one that is missed.
+  const mayBeFollowed = callers.some((line) => !line || line.may.includes('fleet'));
+  if (it?.kind === 'local' && !mayBeFollowed) {
+    return [{ path: ['fleet', 'engine'], message: 'is local, and nobody may follow: no line of callers holds fleet' }];
+  }
+  if (it?.kind === 'none' && callers.some((line) => line?.may.includes('fleet'))) {
+    return [{ path: ['fleet', 'engine'], message: 'is none, and a line of callers holds fleet: there is nothing to follow' }];
+  }
   if (it?.kind !== 'none' || !caching || caching.shared.servers.length === 0) return [];
   const message = 'is none, and a tier is shared: what is revoked at one sidecar is told to the others by their authority alone';
   return [{ path: ['fleet', 'engine'], message }];

@@ -144,7 +144,7 @@ function listenRules(listen: ListenConfig, issuers: Parts['issuers']): readonly 
 }
 
 /** Loopback TCP tells nothing of who calls, so what needs an identity cannot be given there. */
-const needsIdentity: readonly Permission[] = ['revoke', 'refresh', 'find', 'details'];
+const needsIdentity: readonly Permission[] = ['revoke', 'refresh', 'find', 'details', 'fleet'];
 
 function callerRules({ callers, issuers }: Parts): readonly Finding[] {
   const found: Finding[] = [];
@@ -159,7 +159,7 @@ function callerRules({ callers, issuers }: Parts): readonly Finding[] {
       found.push({
         path: ['callers', index, 'may'],
         message:
-          'must not hold revoke, refresh, find or details for local callers: they have no identity; use { socket: true }, a certificate or a token_role',
+          'must not hold revoke, refresh, find, details or fleet for local callers: they have no identity; use { socket: true }, a certificate or a token_role',
       });
     }
   }

@@ -96,7 +96,7 @@ const caller = mapping({
       (who.token_role === undefined) === (who.issuer === undefined),
     { error: 'must be { local: true }, { socket: true }, { token_role: …, issuer: … }, { spiffe_id: … } or { certificate_name: … }' },
   ),
-  may: list(choice(['validate', 'watch', 'status', 'revoke', 'refresh', 'find', 'details']), { min: 1, max: 7 }),
+  may: list(choice(['validate', 'watch', 'status', 'revoke', 'refresh', 'find', 'details', 'fleet']), { min: 1, max: 8 }),
 });
 
 /** One of `callers`. */

@@ -20,6 +20,19 @@ export function serverTls(): z.ZodObject<
   });
 }
 
+/** The same where the server knows us by our certificate. */
+export function mutualTls(): z.ZodObject<
+  {
+    readonly ca_file: Optional;
+    readonly server_name: Optional;
+    readonly cert_file: z.ZodType<string>;
+    readonly key_file: z.ZodType<string>;
+  },
+  z.core.$strict
+> {
+  return serverTls().extend({ cert_file: path(), key_file: path() });
+}
+
 /** What they mean. */
 export function serverTlsOf(it: z.output<ReturnType<typeof serverTls>>, files: Files): ServerTlsConfig {
   const secret = (file: string | null) => (file === null ? undefined : files.secret(file));

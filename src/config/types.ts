@@ -29,7 +29,7 @@ export interface Config {
 /** The log through which sidecars exchange what was invalidated. `missing`: named, and not configured, which no valid configuration is. */
 export type FleetConfig =
   | { readonly kind: 'none' }
-  | { readonly kind: 'missing'; readonly engine: 'rabbitmq' | 'jetstream' }
+  | { readonly kind: 'missing'; readonly engine: 'rabbitmq' | 'jetstream' | 'follow' }
   | { readonly kind: 'rabbitmq'; readonly transportUrl: Secret; readonly stream: string; readonly tls: ServerTlsConfig }
   | {
       readonly kind: 'jetstream';
@@ -38,7 +38,10 @@ export type FleetConfig =
       readonly replicas: number;
       readonly credentials: Secret | undefined;
       readonly tls: ServerTlsConfig | undefined;
-    };
+    }
+  /** A log of this sidecar's own, beside its journal, for those who follow it. */
+  | { readonly kind: 'local' }
+  | { readonly kind: 'follow'; readonly address: SharedConfig['servers'][number]; readonly tls: ServerTlsConfig };
 
 /** Where is listened; undefined: not. At least one of `socket`, `tcp` and `remote` is there. */
 export interface ListenConfig {
@@ -86,7 +89,7 @@ export interface Address {
 }
 
 /** What may be granted. Validate and Revoke by possession of the token need no more than to reach a listener that grants `validate`. */
-export type Permission = 'validate' | 'watch' | 'status' | 'revoke' | 'refresh' | 'find' | 'details';
+export type Permission = 'validate' | 'watch' | 'status' | 'revoke' | 'refresh' | 'find' | 'details' | 'fleet';
 
 /** Who may do what. */
 export interface CallerRule {

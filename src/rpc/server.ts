@@ -7,6 +7,7 @@ import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
 import { SidecarError } from '../core/errors.ts';
 import type { Clock, Telemetry } from '../ports.ts';
+import { type FleetServiceParts, fleetService, fleetServiceDefinition } from './fleet-service.ts';
 import { GrpcAdapter } from './grpc.ts';
 import { listenRemotely, type RemoteAddress } from './remote-listener.ts';
 import { StreamsBeside } from './streams-beside.ts';
@@ -29,6 +30,7 @@ export interface TcpAddress {
 /** What a server needs. */
 export interface ServerParts {
   readonly service: TokenServiceParts;
+  readonly lending: FleetServiceParts['lending'];
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly requestSizeBytes: number;
@@ -80,6 +82,7 @@ export async function listen(address: SocketAddress | TcpAddress | RemoteAddress
   });
   const adapter = new GrpcAdapter({ ...parts, listener: address.kind });
   server.addService(tokenServiceDefinition, tokenService(parts.service, adapter));
+  server.addService(fleetServiceDefinition, fleetService({ ...parts.service, lending: parts.lending }, adapter));
   const beside = new StreamsBeside(server);
   health.addTo(beside);
   new ReflectionService(loadSync(parts.protoFile, { includeDirs: [dirname(dirname(dirname(parts.protoFile)))] })).addToServer(beside);

@@ -90,6 +90,11 @@ export async function statusOf(parts: StatusParts): Promise<GetStatusResponse> {
       },
       ...(tier ? [{ name: 'shared', lookupCount: BigInt(tier.lookups), hitCount: BigInt(tier.hits) }] : []),
     ],
+    acknowledgements: parts.watchers.acknowledged.map(({ subscription, cursor, atMs }) => ({
+      subscription,
+      cursor: cursorToMessage(cursor),
+      acknowledgedAt: dateFromMs(atMs),
+    })),
     degradations: degraded.map((one) => ({ issuer: one.issuer, reasons: [...one.reasons], since: dateFromMs(one.sinceMs) })),
   });
 }

@@ -6,6 +6,8 @@ import type { PlacedEntry } from '../core/invalidation.ts';
 import type { Selector } from '../core/selector.ts';
 import type { Tagger } from '../core/tag.ts';
 import {
+  AcknowledgeRequest,
+  AcknowledgeResponse,
   FindTokenRequest,
   FindTokenResponse,
   Forward,
@@ -38,6 +40,7 @@ import { dateFromMs, msFromDate, msFromDuration } from '../wire/time.ts';
 import { rejectUnknownFields } from '../wire/unknown-fields.ts';
 import { AnswerWriter, messageOf } from './answer.ts';
 import { type Call, type GrpcAdapter, methodWith } from './grpc.ts';
+import { asBuffer, orThrow, reader, writer } from './messages.ts';
 import { outcomeOf, ValidateMeter } from './validate-meter.ts';
 import { askedFor, type ReadQuestion, readValidateRequest } from './validate-request.ts';
 import { WatchWriter } from './watch-writer.ts';
@@ -83,6 +86,7 @@ export const tokenServiceDefinition: ServiceDefinition = {
   revoke: methodWith(path('Revoke'), reader(RevokeRequest), writer(RevokeResponse)),
   refresh: methodWith(path('Refresh'), reader(RefreshRequest), writer(RefreshResponse)),
   watch: methodWith(path('Watch'), reader(WatchRequest), asBuffer, true),
+  acknowledge: methodWith(path('Acknowledge'), reader(AcknowledgeRequest), writer(AcknowledgeResponse)),
   findToken: methodWith(path('FindToken'), reader(FindTokenRequest), asBuffer),
   getStatus: methodWith(path('GetStatus'), reader(GetStatusRequest), writer(GetStatusResponse)),
 };
@@ -95,6 +99,7 @@ export function tokenService(parts: TokenServiceParts, adapter: GrpcAdapter): Un
     revoke: adapter.unary('Revoke', (request: RevokeRequest | SidecarError, call) => service.revoke(request, call)),
     refresh: adapter.unary('Refresh', (request: RefreshRequest | SidecarError, call) => service.refresh(request, call)),
     watch: adapter.serverStream('Watch', (request: WatchRequest | SidecarError, call) => service.watch(request, call)),
+    acknowledge: adapter.unary('Acknowledge', (request: AcknowledgeRequest | SidecarError, call) => service.acknowledge(request, call)),
     findToken: adapter.unary('FindToken', (request: FindTokenRequest | SidecarError, call) => service.findToken(request, call)),
     getStatus: adapter.unary('GetStatus', (request: GetStatusRequest | SidecarError, call) => service.getStatus(request, call)),
   };
@@ -196,21 +201,35 @@ class TokenService {
     rejectUnknownFields(message);
     const signal = call.signal();
     await this.#require('watch', call);
-    if (message.includeDetails) await this.#require('details', call);
-    const after = cursorFromMessage(message.start?.value);
-    const intervalMs = msFromDuration(message.checkpointInterval, 'checkpoint_interval');
-    const messages = this.#parts.watchers.watch({ after, filter: message.filter, checkpointIntervalMs: intervalMs }, signal);
+    const { start, filter } = message;
+    const snapshot = start?.$case === 'snapshot' && start.value;
+    const isDetailed = message.includeDetails || snapshot;
+    if (isDetailed) await this.#require('details', call);
+    const after = start?.$case === 'after' ? cursorFromMessage(start.value) : undefined;
+    const checkpointIntervalMs = msFromDuration(message.checkpointInterval, 'checkpoint_interval');
+    const owner = Callers.actorOf(call).id;
+    const messages = this.#parts.watchers.watch({ after, snapshot, filter, checkpointIntervalMs, owner }, signal);
     let judgedMs = this.#parts.monotonicMs();
     for await (const one of messages) {
       // What the caller may do ends with its token or its certificate, also in the middle of a stream.
       if ((call.bearer !== undefined || call.peer !== undefined) && this.#parts.monotonicMs() - judgedMs > judgedAgainMs) {
         await this.#require('watch', call);
-        if (message.includeDetails) await this.#require('details', call);
+        if (isDetailed) await this.#require('details', call);
         judgedMs = this.#parts.monotonicMs();
       }
       if (one.kind === 'batch') yield* this.#watchWriter.batches(one.entries, message.includeDetails);
       else yield this.#watchWriter.control(one);
     }
+  }
+
+  async acknowledge(request: AcknowledgeRequest | SidecarError, call: Call): Promise<AcknowledgeResponse> {
+    const message = orThrow(request);
+    rejectUnknownFields(message);
+    await this.#require('watch', call);
+    const cursor = cursorFromMessage(message.cursor);
+    if (cursor === undefined) throw invalid('CURSOR_MISSING', 'there is no cursor in the request');
+    this.#parts.watchers.acknowledge(message.subscription, cursor, Callers.actorOf(call).id);
+    return {};
   }
 
   async findToken(request: FindTokenRequest | SidecarError, call: Call): Promise<Uint8Array> {
@@ -384,12 +403,6 @@ class TokenService {
   }
 }
 
-/** The request, where it could be read. */
-function orThrow<Message>(request: Message | SidecarError): Message {
-  if (request instanceof SidecarError) throw request;
-  return request;
-}
-
 /** Before anything of them is written down. */
 function requireShort(texts: readonly string[]): void {
   for (const text of texts) {
@@ -399,22 +412,4 @@ function requireShort(texts: readonly string[]): void {
 
 function invalid(reason: string, message: string): SidecarError {
   return new SidecarError('INVALID_ARGUMENT', message, { reason });
-}
-
-function reader<Message>(codec: { readonly decode: (bytes: Uint8Array) => Message }): (bytes: Buffer) => Message | SidecarError {
-  return (bytes) => {
-    try {
-      return codec.decode(bytes);
-    } catch (error) {
-      return new SidecarError('INVALID_ARGUMENT', 'the request cannot be read', { reason: 'MESSAGE_MALFORMED', cause: error });
-    }
-  };
-}
-
-function writer<Message>(codec: { readonly encode: (message: Message) => { finish(): Uint8Array } }): (message: Message) => Buffer {
-  return (message) => asBuffer(codec.encode(message).finish());
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -102,6 +102,7 @@ function controlOf(message: Exclude<WatchMessage, { kind: 'batch' }>, sidecar: s
     const { reason, cursor, earliest } = message;
     return { $case: 'reset', value: { reason: ResetReason[reason], cursor: cursorToMessage(cursor), earliest: cursorToMessage(earliest) } };
   }
+  if (message.kind === 'snapshot end') return { $case: 'snapshotEnd', value: { cursor: cursorToMessage(message.cursor) } };
   return {
     $case: 'checkpoint',
     value: {

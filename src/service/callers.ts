@@ -4,7 +4,7 @@ import { SidecarError } from '../core/errors.ts';
 import type { Validator } from './validator.ts';
 
 /** What may be allowed. Revoke by possession needs no line. */
-export type Act = 'validate' | 'watch' | 'status' | 'revoke' | 'refresh' | 'find' | 'details';
+export type Act = 'validate' | 'watch' | 'status' | 'revoke' | 'refresh' | 'find' | 'details' | 'fleet';
 
 /** One line of the configuration. */
 export interface CallerLine {

@@ -6,6 +6,7 @@ import type { Selector } from '../core/selector.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Degradations } from './degradation.ts';
 import type { Invalidations } from './invalidations.ts';
+import { Snapshots } from './snapshots.ts';
 import type { SourceState } from './source-standing.ts';
 
 /** What passes: an invalidation that may concern a value of each list that is set (W11). */
@@ -19,8 +20,19 @@ export interface WatchFilter {
 export interface Subscription {
   /** Exclusive; absent: from now. */
   readonly after?: Cursor | undefined;
+  /** With everything that lives in the journal; `after` means nothing then. */
+  readonly snapshot?: boolean | undefined;
   readonly filter?: WatchFilter | undefined;
   readonly checkpointIntervalMs?: number | undefined;
+  /** Whose it is: who may acknowledge. */
+  readonly owner?: string | undefined;
+}
+
+/** How far a subscriber says that it has come. */
+export interface Acknowledged {
+  readonly subscription: string;
+  readonly cursor: Cursor;
+  readonly atMs: number;
 }
 
 export type ResetReason = 'COMPACTED' | 'OTHER_JOURNAL' | 'SLOW_CONSUMER' | 'AHEAD' | 'KEYS_CHANGED';
@@ -44,7 +56,8 @@ export type WatchMessage =
       readonly degradedIssuers: readonly string[];
       readonly sources: readonly SourceState[];
     }
-  | { readonly kind: 'reset'; readonly reason: ResetReason; readonly cursor: Cursor; readonly earliest: Cursor };
+  | { readonly kind: 'reset'; readonly reason: ResetReason; readonly cursor: Cursor; readonly earliest: Cursor }
+  | { readonly kind: 'snapshot end'; readonly cursor: Cursor };
 
 /** What watching needs. */
 export interface WatchParts {
@@ -65,23 +78,49 @@ interface Proof {
   readonly degradedIssuers: readonly string[];
 }
 
+/** What is sent of the journal before anything else. */
+interface Snapshot {
+  readonly head: Revision;
+  /** Of the moment when `head` was the newest. */
+  readonly proof: Proof;
+  readonly intervalMs: number;
+  readonly filter: WatchFilter | undefined;
+}
+
+/** Of those that acknowledge, so many are told about. */
+const mostAcknowledged = 1_000;
 /** Entries in one message at the most; a slow reader gets them full, a fast one gets what there is. */
 const batchLimit = 256;
+/** Of a snapshot: small, and a pause after each, so that whoever asks for a million entries holds up no Validate. */
+const snapshotBatch = 128;
+const snapshotPauseMs = 1;
 const shortestIntervalMs = 100;
 const longestIntervalMs = 60_000;
+
+/** A stream that is open. */
+interface Open {
+  readonly owner: string | undefined;
+  /** Everything up to here has been sent. */
+  sent: Revision;
+  acknowledged: Acknowledged | undefined;
+}
 
 /** All subscriptions of this sidecar. They share the ring; each has a cursor and nothing else. */
 export class Watchers {
   readonly #parts: WatchParts;
   readonly #lag: { observe(value: number): void };
+  readonly #snapshots: Snapshots;
   /** What ends the waits of each stream. One listener for all: a signal looks through those it has whenever one is added. */
   readonly #stops = new Set<() => void>();
+  /** Those that are open, by their names. */
+  readonly #open = new Map<string, Open>();
   #count = 0;
   #made = 0;
 
   constructor(parts: WatchParts) {
     this.#parts = parts;
     this.#lag = parts.telemetry.histogram('sidegate_watch_lag_revisions');
+    this.#snapshots = new Snapshots(parts.clock);
     const drain = (): void => {
       for (const stop of this.#stops) stop();
     };
@@ -92,9 +131,32 @@ export class Watchers {
     return this.#count;
   }
 
+  /** Of those that have told. */
+  get acknowledged(): readonly Acknowledged[] {
+    return [...this.#open.values()].flatMap(({ acknowledged }) => acknowledged ?? []).slice(0, mostAcknowledged);
+  }
+
+  /**
+   * Notes that the subscriber is done with everything up to `cursor`. Throws FAILED_PRECONDITION / NO_SUCH_SUBSCRIPTION where no such stream of
+   * its owner is open, INVALID_ARGUMENT / CURSOR_NOT_SENT where it is of another journal, or beyond what was sent.
+   */
+  acknowledge(subscription: string, cursor: Cursor, owner: string): void {
+    const { invalidations, clock } = this.#parts;
+    const open = this.#open.get(subscription);
+    if (open === undefined || open.owner !== owner) {
+      throw new SidecarError('FAILED_PRECONDITION', 'no such subscription of this caller is open', { reason: 'NO_SUCH_SUBSCRIPTION' });
+    }
+    if (cursor.journal !== invalidations.journal.id || cursor.revision > open.sent) {
+      throw new SidecarError('INVALID_ARGUMENT', 'the stream has not sent so far yet', { reason: 'CURSOR_NOT_SENT' });
+    }
+    if (open.acknowledged && cursor.revision < open.acknowledged.cursor.revision) return;
+    open.acknowledged = { subscription, cursor, atMs: clock.nowMs() };
+  }
+
   /**
    * The stream of one subscriber, until `signal` aborts. Pulled: what the reader does not take is not made.
-   * Throws RESOURCE_EXHAUSTED / TOO_MANY_WATCHERS; after the last checkpoint of a drain UNAVAILABLE / DRAINING (W12).
+   * Throws RESOURCE_EXHAUSTED / TOO_MANY_WATCHERS, and as `Snapshots`; after the last checkpoint of a drain, or in the middle of a
+   * snapshot, UNAVAILABLE / DRAINING (W12).
    */
   async *watch(subscription: Subscription, signal: AbortSignal): AsyncGenerator<WatchMessage, void, void> {
     const { maxWatchers } = this.#parts;
@@ -111,10 +173,17 @@ export class Watchers {
     this.#stops.add(end);
     signal.addEventListener('abort', end, { once: true });
     if (signal.aborted || this.#parts.draining.aborted) end();
+    const name = `w${this.#made}`;
+    const open: Open = { owner: subscription.owner, sent: revision(0), acknowledged: undefined };
+    this.#open.set(name, open);
     try {
-      yield* this.#follow(subscription, `w${this.#made}`, { signal, stop: stop.signal });
+      for await (const message of this.#follow(subscription, name, { signal, stop: stop.signal })) {
+        open.sent = sentWith(message) ?? open.sent;
+        yield message;
+      }
     } finally {
       this.#count -= 1;
+      this.#open.delete(name);
       this.#stops.delete(end);
       signal.removeEventListener('abort', end);
     }
@@ -134,8 +203,14 @@ export class Watchers {
     let goal = { revision: latest.revision, proof: this.#proof() };
     yield { kind: 'opened', earliest: this.#earliest(), latest, checkpointIntervalMs: intervalMs, subscription: name, proofLifetimeMs };
 
-    let at = subscription.after?.revision ?? latest.revision;
-    const refused = subscription.after && this.#whyNot(subscription.after);
+    const after = subscription.snapshot ? undefined : subscription.after;
+    if (subscription.snapshot) {
+      yield* this.#snapshot({ head: latest.revision, proof: goal.proof, intervalMs, filter: subscription.filter }, stop);
+      if (signal.aborted) return;
+      yield { kind: 'snapshot end', cursor: latest };
+    }
+    let at = after?.revision ?? latest.revision;
+    const refused = after && this.#whyNot(after);
     if (refused) {
       at = invalidations.applied;
       yield this.#reset(refused, at);
@@ -159,7 +234,7 @@ export class Watchers {
         nextCheckpointMs = clock.monotonicMs() + intervalMs;
         told = at;
         yield this.#checkpoint(at, proven);
-        if (last) throw new SidecarError('UNAVAILABLE', 'the sidecar is draining', { reason: 'DRAINING', retryAfterMs: 1000 });
+        if (last) throw isDraining();
       } else if (at < applied) {
         this.#lag.observe(applied - at);
         const entries = await this.#read(at);
@@ -174,6 +249,31 @@ export class Watchers {
       } else {
         await this.#idle(seen, remainingMs, stop);
       }
+    }
+  }
+
+  /** Everything that lives up to `head`, in order (W4). What ends before it is sent can concern nobody. */
+  async *#snapshot({ head, proof, intervalMs, filter }: Snapshot, stop: AbortSignal): AsyncGenerator<WatchMessage, void, void> {
+    const { invalidations, clock, draining } = this.#parts;
+    const turn = this.#snapshots.begin();
+    let saidAtMs = clock.monotonicMs();
+    try {
+      for (let at = revision(0); at < head; ) {
+        const read = await invalidations.journal.read(at, snapshotBatch);
+        const passed = read.filter((placed) => placed.revision <= head && passes(placed, filter));
+        at = revision(Math.min(head, read.at(-1)?.revision ?? head));
+        // Where the filter lets nothing through for long, the reader would take the stream for dead.
+        const isQuiet = clock.monotonicMs() - saidAtMs >= intervalMs;
+        if (passed.length > 0 || isQuiet) saidAtMs = clock.monotonicMs();
+        if (passed.length > 0) yield { kind: 'batch', entries: passed };
+        else if (isQuiet) yield this.#checkpoint(at, proof);
+        turn.took();
+        if (at < head) await clock.delay(snapshotPauseMs, stop).catch(() => undefined);
+        if (draining.aborted) throw isDraining();
+        if (stop.aborted) return;
+      }
+    } finally {
+      turn.end();
     }
   }
 
@@ -248,6 +348,16 @@ export class Watchers {
     const wanted = wishedMs === undefined || wishedMs === 0 ? this.#parts.checkpointIntervalMs : wishedMs;
     return Math.min(longestIntervalMs, this.#parts.proofLifetimeMs / 3, Math.max(shortestIntervalMs, wanted));
   }
+}
+
+/** Up to where everything has been sent with it. */
+function sentWith(message: WatchMessage): Revision | undefined {
+  if (message.kind === 'batch') return message.entries.at(-1)?.revision;
+  return message.kind === 'opened' ? undefined : message.cursor.revision;
+}
+
+function isDraining(): SidecarError {
+  return new SidecarError('UNAVAILABLE', 'the sidecar is draining', { reason: 'DRAINING', retryAfterMs: 1000 });
 }
 
 /** Whether an invalidation may concern a token inside the filter. It may pass too much, never too little. */

@@ -111,6 +111,7 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
   sidegate_journal_append_duration_seconds: histogram(localBounds, 'Time until an entry is durable.'),
   sidegate_revoke_applied_seconds: histogram(localBounds, 'From the arrival of a Revoke or Refresh until decisions know it.'),
   sidegate_fleet_members: gauge('Other sidecars of the fleet that are there.'),
+  sidegate_fleet_followers: gauge('Sidecars that read the log of the fleet through this one.'),
   sidegate_fleet_outbox: gauge('Entries that wait to be told to the fleet.'),
   sidegate_fleet_outbox_oldest_seconds: gauge('Age of the oldest of them.'),
   sidegate_fleet_ignored_total: counter(

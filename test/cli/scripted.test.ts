@@ -495,6 +495,26 @@ test('watch tells over how long a refresh is spread, and that it is about the ca
   expect(misfits(told, 'WatchResponse')).toEqual([]);
 });
 
+test('watch asks for a snapshot, and says where it ends; never beside a position', async () => {
+  const cursor = { journal: 'J', revision: 6n };
+  const runs = [ask(['watch', '--snapshot']), ask(['watch', '--snapshot', '--json'])];
+  for (const run of runs) {
+    void run;
+    const stream = await sidecar.subscription();
+    expect(stream.request.start).toEqual({ $case: 'snapshot', value: true });
+    const opened = WatchOpened.fromPartial({ latest: cursor, checkpointInterval: { seconds: 1n }, proofLifetime: { seconds: 10n } });
+    stream.send({ message: { $case: 'opened', value: opened } });
+    stream.send({ message: { $case: 'snapshotEnd', value: { cursor } } });
+    stream.cut(new Refusal(status.PERMISSION_DENIED));
+  }
+  const [words, json] = await Promise.all(runs);
+  expect(words?.stderr).toContain('sidegate: that is everything until now, as of J:6\n');
+  const told = JSON.parse(json?.stdout.split('\n').find((line) => line.includes('snapshotEnd')) ?? '{}');
+  expect(told).toEqual({ snapshotEnd: { cursor: { journal: 'J', revision: '6' } } });
+  expect(misfits(told, 'WatchResponse')).toEqual([]);
+  expect((await ask(['watch', '--snapshot', '--after', 'J:1'])).code).toBe(2);
+});
+
 test('the service catalogs are refreshed by name, and cannot be revoked', async () => {
   sidecar.on.refresh = (request) => said(request, RefreshResponse.fromPartial({ asOf, entryId: 'e1' }));
   expect((await ask(['refresh', '--catalog', '--issuer', 'central'])).code).toBe(0);

@@ -3,6 +3,8 @@ import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Client, type ConnectOptions, connect, NoAnswerError, parseCursor } from '../../src/client/index.ts';
 import {
+  type AcknowledgeRequest,
+  AcknowledgeResponse,
   type FindTokenRequest,
   FindTokenResponse,
   Forward,
@@ -46,6 +48,24 @@ afterEach(() => {
 });
 
 describe('the client', () => {
+  it('acknowledges how far a subscription has come, and reads who else has', async () => {
+    const acknowledged: AcknowledgeRequest[] = [];
+    sidecar.on.acknowledge = (request) => {
+      acknowledged.push(request);
+      if (request.subscription !== 'w1') throw new Refusal(status.FAILED_PRECONDITION, { reason: 'NO_SUCH_SUBSCRIPTION' });
+      return AcknowledgeResponse.create();
+    };
+    sidecar.on.getStatus = () =>
+      GetStatusResponse.fromPartial({ acknowledgements: [{ subscription: 'w1', cursor: asOf, acknowledgedAt: new Date(5) }] });
+    const made = client();
+    await made.acknowledge('w1', parseCursor('J:5'));
+    expect(acknowledged).toMatchObject([{ subscription: 'w1', cursor: asOf }]);
+    expect(await failure(made.acknowledge('w2', parseCursor('J:5')))).toMatchObject({ reason: 'NO_SUCH_SUBSCRIPTION' });
+    expect((await made.status()).acknowledgements).toEqual([
+      { subscription: 'w1', cursor: { journal: 'J', revision: 5 }, acknowledgedAtMs: 5 },
+    ]);
+  });
+
   it('connects ahead of its first call where that is asked for, and sends nothing for it', async () => {
     let asked = 0;
     sidecar.on.validate = () => {

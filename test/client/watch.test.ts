@@ -78,6 +78,45 @@ describe('watch', () => {
     expect((await began()).request.start?.value).toMatchObject(cursor(5n));
   });
 
+  it('W4: a snapshot that is cut before its end comes again as a whole; after its end the stream goes on from there, until it is reset', async () => {
+    const all = client.watch({ snapshot: true, signal: ending.signal })[Symbol.asyncIterator]();
+    const kinds: string[] = [];
+    const take = async (count: number): Promise<void> => {
+      for (let n = 0; n < count; n += 1) kinds.push((await all.next()).value?.kind ?? 'end');
+    };
+    const first = take(2);
+    const one = await began();
+    expect(one.request.start).toEqual({ $case: 'snapshot', value: true });
+    one.send(opened(5n));
+    one.send(batch(3n));
+    await first;
+    one.cut();
+    const second = take(4);
+    const two = await began();
+    expect(two.request.start).toEqual({ $case: 'snapshot', value: true });
+    two.send(opened(5n));
+    two.send(batch(3n));
+    two.send({ message: { $case: 'snapshotEnd', value: { cursor: cursor(5n) } } });
+    await second;
+    two.cut();
+    const third = take(3);
+    const three = await began();
+    expect(three.request.start).toMatchObject({ $case: 'after', value: cursor(5n) });
+    three.send(opened(6n));
+    three.send({ message: { $case: 'reset', value: { reason: 1, cursor: cursor(9n), earliest: cursor(8n) } } });
+    await third;
+    const fourth = take(2);
+    const four = await began();
+    expect(four.request.start).toEqual({ $case: 'snapshot', value: true });
+    four.send(opened(9n));
+    await fourth;
+    expect(kinds).toEqual([
+      ...['opened', 'invalidation', 'disconnected'],
+      ...['opened', 'invalidation', 'snapshotEnd', 'disconnected'],
+      ...['opened', 'reset', 'disconnected', 'opened'],
+    ]);
+  });
+
   it('W12: comes back after a drain, not before it was asked to, and after the last cursor', async () => {
     const first = next();
     const subscription = await began();

@@ -223,9 +223,9 @@ describe('callers', () => {
     ]);
   });
 
-  it.each(['revoke', 'refresh', 'find', 'details'])('without an identity may not %s', (permission) => {
+  it.each(['revoke', 'refresh', 'find', 'details', 'fleet'])('without an identity may not %s', (permission) => {
     expect(said(load({ callers: [{ who: { local: true }, may: ['status', permission] }] }))).toEqual([
-      expect.stringMatching(/^callers\[0\]\.may: must not hold revoke, refresh, find or details for local callers/),
+      expect.stringMatching(/^callers\[0\]\.may: must not hold revoke, refresh, find, details or fleet for local callers/),
     ]);
     expect(said(load({ callers: [{ who: { socket: true }, may: ['status', permission] }] }))).toEqual([]);
   });
@@ -470,12 +470,21 @@ describe('the shared tier', () => {
 describe('a fleet', () => {
   const rabbitmq = { transport_url_file: 'secret' };
   const jetstream = { servers: ['nats-0:4222'] };
+  const follow = { address: 'hub:8443', tls: { cert_file: 'secret', key_file: 'secret' } };
   const keys = { deployment_key_dir: 'keys' };
 
   it.each<[string, object, readonly string[]]>([
     ['over RabbitMQ', { ...keys, fleet: { engine: 'rabbitmq', rabbitmq } }, []],
     ['over JetStream', { ...keys, fleet: { engine: 'jetstream', jetstream, rabbitmq } }, []],
     ['that is none', { fleet: { engine: 'none', rabbitmq, jetstream } }, []],
+    ['over another sidecar', { ...keys, fleet: { engine: 'follow', follow } }, []],
+    ['over a log of its own', { ...keys, fleet: { engine: 'local' } }, []],
+    ['over nobody', { ...keys, fleet: { engine: 'follow' } }, ['fleet.follow: is missing: fleet.engine is follow']],
+    [
+      'as nobody',
+      { ...keys, fleet: { engine: 'follow', follow: { address: 'hub:8443', tls: { cert_file: 'secret' } } } },
+      ['fleet.follow.tls.key_file: is missing: it must be a path of 1 to 4096 characters'],
+    ],
     [
       'without its engine',
       { ...keys, fleet: { engine: 'jetstream', rabbitmq } },
@@ -498,6 +507,14 @@ describe('a fleet', () => {
     ],
   ])('%s', (_, document, messages) => {
     expect(said(load(document))).toEqual(messages);
+  });
+
+  it('that nobody may follow, or that is none and may be followed, is probably not meant', () => {
+    const callers = [{ who: { socket: true }, may: ['fleet'] }];
+    const warnedOf = (document: object): readonly string[] => warned(load(document)).filter((field) => field === 'fleet.engine');
+    expect(warnedOf({ ...keys, fleet: { engine: 'local' } })).toEqual(['fleet.engine']);
+    expect(warnedOf({ ...keys, callers, fleet: { engine: 'local' } })).toEqual([]);
+    expect(warnedOf({ callers })).toEqual(['fleet.engine']);
   });
 });
 

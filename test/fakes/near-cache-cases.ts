@@ -246,7 +246,7 @@ class Stage {
   async #subscribe(step: Opening, where: string): Promise<void> {
     const subscription = await this.#sidecar.subscription();
     const { start, filter } = subscription.request;
-    const after = start?.value;
+    const after = start?.$case === 'after' ? start.value : undefined;
     expect(after === undefined ? null : `${after.journal}:${after.revision}`, `${where}: cursor`).toBe(step.after ?? null);
     // No filter and an empty one are the same.
     const sent = { issuers: filter?.issuers ?? [], user_ids: filter?.userIds ?? [], project_ids: filter?.projectIds ?? [] };

@@ -10,6 +10,8 @@ import {
   status,
 } from '@grpc/grpc-js';
 import {
+  type AcknowledgeRequest,
+  AcknowledgeResponse,
   type FindTokenRequest,
   FindTokenResponse,
   GetStatusResponse,
@@ -58,12 +60,14 @@ export class ScriptedSidecar {
     validate: Handler<ValidateRequest, ValidateResponse>;
     revoke: Handler<RevokeRequest, RevokeResponse>;
     refresh: Handler<RefreshRequest, RefreshResponse>;
+    acknowledge: Handler<AcknowledgeRequest, AcknowledgeResponse>;
     findToken: Handler<FindTokenRequest, FindTokenResponse>;
     getStatus: Handler<unknown, GetStatusResponse>;
   } = {
     validate: () => ValidateResponse.create(),
     revoke: () => RevokeResponse.create(),
     refresh: () => RefreshResponse.create(),
+    acknowledge: () => AcknowledgeResponse.create(),
     findToken: () => FindTokenResponse.create(),
     getStatus: () => GetStatusResponse.create(),
   };
@@ -78,6 +82,7 @@ export class ScriptedSidecar {
       validate: unary((request: ValidateRequest, metadata) => sidecar.on.validate(request, metadata)),
       revoke: unary((request: RevokeRequest, metadata) => sidecar.on.revoke(request, metadata)),
       refresh: unary((request: RefreshRequest, metadata) => sidecar.on.refresh(request, metadata)),
+      acknowledge: unary((request: AcknowledgeRequest, metadata) => sidecar.on.acknowledge(request, metadata)),
       findToken: unary((request: FindTokenRequest, metadata) => sidecar.on.findToken(request, metadata)),
       getStatus: unary((request: unknown, metadata) => sidecar.on.getStatus(request, metadata)),
       watch: (call: ServerWritableStream<WatchRequest, WatchResponse>) => sidecar.#subscribed(call),

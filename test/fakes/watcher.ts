@@ -8,6 +8,7 @@ import type {
   WatchOpened,
   WatchReset,
   WatchResponse,
+  WatchSnapshotEnd,
 } from '../../src/gen/sidegate/v1/token_service.ts';
 import { decodeStatusDetails, type StatusDetails, statusDetailsKey } from '../../src/wire/status-details.ts';
 import { type Subscription, watchRequestOf } from './requests.ts';
@@ -19,6 +20,7 @@ export interface Watcher {
   readonly opened: readonly WatchOpened[];
   readonly checkpoints: readonly WatchCheckpoint[];
   readonly resets: readonly WatchReset[];
+  readonly snapshotEnds: readonly WatchSnapshotEnd[];
   /** Of all batches. */
   readonly invalidations: readonly Invalidation[];
   /** As the batches brought them. */
@@ -75,6 +77,9 @@ export function openWatcher(client: TokenServiceClient, request: Subscription = 
     },
     get resets() {
       return valuesOf('reset');
+    },
+    get snapshotEnds() {
+      return valuesOf('snapshotEnd');
     },
     get invalidations() {
       return valuesOf('batch').flatMap((batch) => batch.invalidations);

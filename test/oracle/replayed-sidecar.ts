@@ -137,5 +137,7 @@ function eventsOf(message: WatchMessage, writer: WatchWriter, journal: string): 
       return [{ ...message, degraded: false, sources: [] }];
     case 'reset':
       return [message];
+    case 'snapshot end':
+      return [{ ...message, kind: 'snapshotEnd' }];
   }
 }

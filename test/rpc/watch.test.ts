@@ -18,7 +18,7 @@ import { createMemoryJournal } from '../../src/journal/memory.ts';
 import { createFakeClock, type FakeClock } from '../fakes/clock.ts';
 import type { Subscription } from '../fakes/requests.ts';
 import { detailsOf, openWatcher, type Watcher } from '../fakes/watcher.ts';
-import { journalWith, type Stage, type StageOptions, startStage } from './watch-stage.ts';
+import { answered, journalWith, type Stage, type StageOptions, startStage } from './watch-stage.ts';
 
 const stages: Stage[] = [];
 const clients: TokenServiceClient[] = [];
@@ -170,6 +170,134 @@ describe('W4 where a stream starts', () => {
     await stage.append(1);
     await second.until(has(7));
     expect([...new Set(second.revisions)]).toEqual([4, 5, 6, 7]);
+  });
+});
+
+describe('W4 a snapshot first', () => {
+  const hasSnapshot = (watcher: Watcher): boolean => watcher.snapshotEnds.length > 0;
+  const kindsOf = (watcher: Watcher): readonly string[] => [...new Set(watcher.messages.map(({ message }) => message?.$case ?? 'nothing'))];
+
+  it('W4 everything that lives, once and in order, then its end, then what comes', async () => {
+    const stage = await start({ config: withWatch({ ring: 16 }) });
+    const journal = await journalOf(stage);
+    await stage.append(1000);
+    const watcher = stage.watch({ snapshot: true, includeDetails: true });
+    await watcher.until(hasSnapshot);
+    expect(watcher.revisions).toEqual(repeated(1000));
+    expect(watcher.snapshotEnds).toMatchObject([{ cursor: cursorOf(journal, 1000) }]);
+    expect(watcher.invalidations[0]?.selector).toMatchObject({ issuer: 'main', keyId: 'key-0' });
+    await watcher.until(hasCheckpoint);
+    await stage.append(2);
+    await watcher.until(has(1002));
+    expect(kindsOf(watcher)).toEqual(['opened', 'batch', 'snapshotEnd', 'checkpoint']);
+    expect(watcher.revisions.slice(2000)).toEqual([1001, 1001, 1002, 1002]);
+  });
+
+  it('W4 also of an empty journal; what is appended while it is sent comes after its end', async () => {
+    const stage = await start();
+    const empty = stage.watch({ snapshot: true });
+    await empty.until(hasSnapshot);
+    expect(kindsOf(empty).slice(0, 2)).toEqual(['opened', 'snapshotEnd']);
+
+    await stage.append(2000);
+    const watcher = stage.watch({ snapshot: true });
+    await watcher.until(({ revisions }) => revisions.length > 0);
+    await stage.append(100);
+    await watcher.until(has(2100));
+    expect([...new Set(watcher.revisions)]).toEqual(upTo(1, 2100));
+    const before = watcher.messages.findIndex(({ message }) => message?.$case === 'snapshotEnd');
+    const upToEnd = watcher.messages
+      .slice(0, before)
+      .flatMap(({ message }) => (message?.$case === 'batch' ? message.value.invalidations : []));
+    expect(Number(upToEnd.at(-1)?.cursor?.revision)).toBe(Number(watcher.snapshotEnds[0]?.cursor?.revision));
+  });
+
+  it('W4 only what passes the filter', async () => {
+    const stage = await start();
+    for (let n = 0; n < 20; n += 1) await stage.revoke({ userId: `u${n % 4}` });
+    const watcher = stage.watch({ snapshot: true, filter: { userIds: ['u1'] } });
+    await watcher.until(hasSnapshot);
+    expect([...new Set(watcher.revisions)]).toEqual([2, 6, 10, 14, 18]);
+    expect(watcher.snapshotEnds[0]?.cursor?.revision).toBe(20n);
+  });
+
+  it('W4 who may not see details gets none', async () => {
+    const stage = await start();
+    const client = new TokenServiceClient(stage.running.tcp ?? '', credentials.createInsecure());
+    clients.push(client);
+    const refused = await openWatcher(client, { snapshot: true }).ended;
+    expect([refused?.code, detailsOf(refused).reason]).toEqual([status.UNAUTHENTICATED, 'CALLER_UNKNOWN']);
+  });
+
+  it('W4 one at a time: the second is told to come again, and gets it when the first is through, or gone', async () => {
+    const stage = await start();
+    await stage.append(20_000);
+    const first = stage.watch({ snapshot: true });
+    await first.until(({ batches }) => batches.length > 0);
+    first.pause();
+    const second = stage.watch({ snapshot: true });
+    const error = await second.ended;
+    expect([error?.code, detailsOf(error).reason, detailsOf(error).retryAfterMs]).toEqual([
+      status.RESOURCE_EXHAUSTED,
+      'SNAPSHOT_UNDER_WAY',
+      1000,
+    ]);
+    // Whoever only watches is not held up.
+    const plain = stage.watch();
+    await plain.until(hasCheckpoint);
+    first.cancel();
+    await expect.poll(async () => (await stage.status()).watcherCount).toBe(1n);
+    const third = stage.watch({ snapshot: true });
+    await third.until(hasSnapshot);
+    expect(new Set(third.revisions).size).toBe(20_000);
+  });
+});
+
+describe('a subscriber that acknowledges', () => {
+  const acknowledge = (stage: Stage, subscription: string | undefined, cursor: Cursor | undefined) =>
+    answered<object>((done) => stage.client.acknowledge({ subscription: subscription ?? '', cursor }, done));
+
+  it('is told of by GetStatus, with what it has done, as long as its stream is open', async () => {
+    const stage = await start();
+    const journal = await journalOf(stage);
+    const watcher = stage.watch();
+    await watcher.until(hasCheckpoint);
+    expect((await stage.status()).acknowledgements).toEqual([]);
+    await stage.append(5);
+    await watcher.until(has(5));
+    const name = watcher.opened[0]?.subscription;
+    const before = Date.now();
+    await acknowledge(stage, name, cursorOf(journal, 4));
+    await acknowledge(stage, name, cursorOf(journal, 2));
+    const [told, ...others] = (await stage.status()).acknowledgements;
+    expect([told, others]).toMatchObject([{ subscription: name, cursor: cursorOf(journal, 4) }, []]);
+    expect(Number(told?.acknowledgedAt)).toBeGreaterThanOrEqual(before - 1);
+    watcher.cancel();
+    await expect.poll(async () => (await stage.status()).acknowledgements).toEqual([]);
+  });
+
+  it('acknowledges nothing that was not sent, of no other journal, and no stream of anybody else', async () => {
+    const stage = await start();
+    const journal = await journalOf(stage);
+    const watcher = stage.watch();
+    await watcher.until(hasCheckpoint);
+    const name = watcher.opened[0]?.subscription;
+    const refusedBy = async (call: Promise<unknown>): Promise<unknown> =>
+      call.then(
+        () => 'nobody',
+        (error: Parameters<typeof detailsOf>[0]) => detailsOf(error).reason,
+      );
+    const loopback = new TokenServiceClient(stage.running.tcp ?? '', credentials.createInsecure());
+    clients.push(loopback);
+    expect(await refusedBy(acknowledge(stage, name, cursorOf(journal, 1)))).toBe('CURSOR_NOT_SENT');
+    expect(await refusedBy(acknowledge(stage, name, cursorOf('OTHER', 0)))).toBe('CURSOR_NOT_SENT');
+    expect(await refusedBy(acknowledge(stage, name, undefined))).toBe('CURSOR_MISSING');
+    expect(await refusedBy(acknowledge(stage, 'w99', cursorOf(journal, 0)))).toBe('NO_SUCH_SUBSCRIPTION');
+    const request = { subscription: name ?? '', cursor: cursorOf(journal, 0) };
+    expect(await refusedBy(answered<object>((done) => loopback.acknowledge(request, done)))).toBe('NO_SUCH_SUBSCRIPTION');
+    expect((await stage.status()).acknowledgements).toEqual([]);
+    await acknowledge(stage, name, cursorOf(journal, 0));
+    expect((await stage.status()).acknowledgements).toHaveLength(1);
   });
 });
 

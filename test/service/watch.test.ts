@@ -5,8 +5,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Cursor, revision } from '../../src/core/invalidation.ts';
 import type { Selector } from '../../src/core/selector.ts';
+import { createMemoryJournal } from '../../src/journal/memory.ts';
 import { passes, type Subscription, type WatchFilter, type WatchMessage } from '../../src/service/watch.ts';
 import { createFakeClock } from '../fakes/clock.ts';
+import { journalWith } from '../rpc/watch-stage.ts';
 import { type Road, revokeOf, type Stream, startRoad, user } from './road.ts';
 
 const revisionsIn = (message: WatchMessage): readonly number[] =>
@@ -16,6 +18,72 @@ const revisionsIn = (message: WatchMessage): readonly number[] =>
 async function begun(stream: Stream): Promise<void> {
   expect([(await stream.next()).kind, (await stream.next()).kind]).toEqual(['opened', 'checkpoint']);
 }
+
+describe('W4 a snapshot', () => {
+  /** The first `count` messages, while time goes on. */
+  async function pulled(road: Road, stream: Stream, count: number): Promise<WatchMessage[]> {
+    const messages: WatchMessage[] = [];
+    while (messages.length < count) {
+      const next = stream.next();
+      await road.clock.advance(100);
+      messages.push(await next);
+    }
+    return messages;
+  }
+
+  it('W4 that is not taken for ten seconds keeps nobody else waiting, and is over', async () => {
+    const road = await startRoad();
+    for (let n = 0; n < 300; n += 1) await road.invalidations.append(revokeOf(user(`u${n}`)));
+    const stalled = road.watch({ snapshot: true });
+    await pulled(road, stalled, 2);
+    await road.clock.advance(9_800);
+    const early = road.watch({ snapshot: true });
+    await early.next();
+    await expect(early.next()).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'SNAPSHOT_UNDER_WAY' });
+    await road.clock.advance(100);
+    const other = road.watch({ snapshot: true });
+    await pulled(road, other, 2);
+    await expect(stalled.next()).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'SNAPSHOT_LOST' });
+    expect((await pulled(road, other, 3)).map(({ kind }) => kind)).toEqual(['batch', 'batch', 'snapshot end']);
+    await road.stop();
+  });
+
+  it('W4 of which the filter lets nothing through is no dead stream: checkpoints come before its end', async () => {
+    const clock = createFakeClock();
+    const whole = createMemoryJournal({ clock });
+    let readMs = 0;
+    // Each look at it takes its time.
+    const read: typeof whole.read = async (...wanted) => {
+      if (readMs > 0) await clock.delay(readMs, new AbortController().signal);
+      return whole.read(...wanted);
+    };
+    const road = await startRoad({ clock, journal: journalWith(whole, { read }) });
+    for (let n = 0; n < 1_000; n += 1) await road.invalidations.append(revokeOf(user(`u${n}`)));
+    readMs = 60;
+    const stream = road.watch({ snapshot: true, filter: { userIds: ['nobody'] }, checkpointIntervalMs: 100 });
+    await stream.next();
+    const next = stream.next();
+    await clock.advance(250);
+    expect(await next).toMatchObject({ kind: 'checkpoint' });
+    const left: WatchMessage[] = [];
+    while (left.at(-1)?.kind !== 'snapshot end') left.push(...(await pulled(road, stream, 1)));
+    expect(left.filter(({ kind }) => kind === 'batch')).toEqual([]);
+    await stream.leave();
+    await road.stop();
+  });
+
+  it('W4 ends with the sidecar, in the middle', async () => {
+    const road = await startRoad();
+    for (let n = 0; n < 300; n += 1) await road.invalidations.append(revokeOf(user(`u${n}`)));
+    const stream = road.watch({ snapshot: true });
+    await pulled(road, stream, 2);
+    road.draining.abort();
+    await expect(stream.next()).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'DRAINING' });
+    // Its turn is free, were anybody to ask.
+    expect(road.watchers.count).toBe(0);
+    await road.stop();
+  });
+});
 
 describe('W7 a checkpoint', () => {
   it('W7 comes at its interval although something is appended before every pull, and claims no more than was sent', async () => {

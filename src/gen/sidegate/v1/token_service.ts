@@ -812,17 +812,19 @@ export interface RefreshResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * Subscribes.
- *
- * Kept for what comes: 2 (a snapshot first).
- */
+/** Subscribes. */
 export interface WatchRequest {
   /** Where to start. Absent: from now, which is all that an empty near cache needs. */
   start?:
     | //
     /** After this, exclusive. */
     { $case: "after"; value: Cursor }
+    | //
+    /**
+     * With every invalidation that still matters, in the order of the journal, then `snapshot_end`, then on. For those who decide
+     * themselves: offline verifiers. Needs an authorised caller. One at a time: RESOURCE_EXHAUSTED while another one is sent.
+     */
+    { $case: "snapshot"; value: boolean }
     | undefined;
   /** Only what may concern these. Absent: all. */
   filter?:
@@ -851,11 +853,7 @@ export interface WatchFilter {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/**
- * One message of the stream. A case that you do not know: skip it.
- *
- * Kept for what comes: 5 (end of the snapshot).
- */
+/** One message of the stream. A case that you do not know: skip it. */
 export interface WatchResponse {
   /** Exactly one. */
   message?:
@@ -871,6 +869,9 @@ export interface WatchResponse {
     | //
     /** Something is missing: forget everything, go on from here. */
     { $case: "reset"; value: WatchReset }
+    | //
+    /** The snapshot is complete up to here. */
+    { $case: "snapshotEnd"; value: WatchSnapshotEnd }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -947,6 +948,27 @@ export interface WatchReset {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** The snapshot is complete. Before it nothing is: a checkpoint that comes earlier proves nothing, and whoever is cut off begins again. */
+export interface WatchSnapshotEnd {
+  /** It stands for everything up to here. Resume after this. */
+  cursor?: Cursor | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Says how far a subscriber has come. Only for those who want to be counted: GetStatus tells of them, and nothing waits for them. */
+export interface AcknowledgeRequest {
+  /** `WatchOpened.subscription` of a stream that is open, of the same caller. */
+  subscription: string;
+  /** Everything up to here is done with. Not beyond what the stream has sent; one before an earlier one changes nothing. */
+  cursor?: Cursor | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Noted, for as long as the stream is open. */
+export interface AcknowledgeResponse {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 /** Whose token. */
 export interface FindTokenRequest {
   /** The issuer. May be empty where only one is configured. */
@@ -1018,6 +1040,21 @@ export interface GetStatusResponse {
   degradations: IssuerDegradation[];
   /** How telling the authorities goes. */
   forwardings: ForwardingStatus[];
+  /** Subscribers of Watch that acknowledge. */
+  acknowledgements: AcknowledgementStatus[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** How far one subscriber of Watch has come. */
+export interface AcknowledgementStatus {
+  /** Name of its subscription. */
+  subscription: string;
+  /** What it has acknowledged. */
+  cursor?:
+    | Cursor
+    | undefined;
+  /** When it did. */
+  acknowledgedAt?: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1111,6 +1148,41 @@ export interface DependencyStatus {
     | undefined;
   /** For keys: digest of the set in use, to compare sidecars. */
   keySetDigest: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** To be appended. */
+export interface AppendRecordsRequest {
+  /** In this order. None: only whether the log is there. */
+  records: Buffer[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** The log has them. */
+export interface AppendRecordsResponse {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Reads. */
+export interface ReadRecordsRequest {
+  /** Inclusive. Absent, or older than what is retained: from the oldest. Beyond the newest: nothing comes. */
+  from?: bigint | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Records in the order of the log. */
+export interface ReadRecordsResponse {
+  /** Positions rise; gaps between them mean nothing. */
+  records: LogRecord[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One record. */
+export interface LogRecord {
+  /** Where it stands. */
+  position: bigint;
+  /** What it says. */
+  content: Buffer;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -4832,6 +4904,9 @@ export const WatchRequest: MessageFns<WatchRequest> = {
       case "after":
         Cursor.encode(message.start.value, writer.uint32(10).fork()).join();
         break;
+      case "snapshot":
+        writer.uint32(16).bool(message.start.value);
+        break;
     }
     if (message.filter !== undefined) {
       WatchFilter.encode(message.filter, writer.uint32(26).fork()).join();
@@ -4872,6 +4947,14 @@ export const WatchRequest: MessageFns<WatchRequest> = {
             }
 
             message.start = { $case: "after", value: Cursor.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.start = { $case: "snapshot", value: reader.bool() };
             continue;
           }
           case 3: {
@@ -4927,6 +5010,12 @@ export const WatchRequest: MessageFns<WatchRequest> = {
       case "after": {
         if (object.start?.value !== undefined && object.start?.value !== null) {
           message.start = { $case: "after", value: Cursor.fromPartial(object.start.value) };
+        }
+        break;
+      }
+      case "snapshot": {
+        if (object.start?.value !== undefined && object.start?.value !== null) {
+          message.start = { $case: "snapshot", value: object.start.value };
         }
         break;
       }
@@ -5056,6 +5145,9 @@ export const WatchResponse: MessageFns<WatchResponse> = {
       case "reset":
         WatchReset.encode(message.message.value, writer.uint32(34).fork()).join();
         break;
+      case "snapshotEnd":
+        WatchSnapshotEnd.encode(message.message.value, writer.uint32(42).fork()).join();
+        break;
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -5113,6 +5205,14 @@ export const WatchResponse: MessageFns<WatchResponse> = {
             message.message = { $case: "reset", value: WatchReset.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = { $case: "snapshotEnd", value: WatchSnapshotEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5160,6 +5260,12 @@ export const WatchResponse: MessageFns<WatchResponse> = {
       case "reset": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "reset", value: WatchReset.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "snapshotEnd": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "snapshotEnd", value: WatchSnapshotEnd.fromPartial(object.message.value) };
         }
         break;
       }
@@ -5626,6 +5732,223 @@ export const WatchReset: MessageFns<WatchReset> = {
   },
 };
 
+function createBaseWatchSnapshotEnd(): WatchSnapshotEnd {
+  return { cursor: undefined, _unknownFields: {} };
+}
+
+export const WatchSnapshotEnd: MessageFns<WatchSnapshotEnd> = {
+  encode(message: WatchSnapshotEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cursor !== undefined) {
+      Cursor.encode(message.cursor, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchSnapshotEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchSnapshotEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cursor = Cursor.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WatchSnapshotEnd>): WatchSnapshotEnd {
+    return WatchSnapshotEnd.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchSnapshotEnd>): WatchSnapshotEnd {
+    const message = createBaseWatchSnapshotEnd();
+    message.cursor = (object.cursor !== undefined && object.cursor !== null)
+      ? Cursor.fromPartial(object.cursor)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAcknowledgeRequest(): AcknowledgeRequest {
+  return { subscription: "", cursor: undefined, _unknownFields: {} };
+}
+
+export const AcknowledgeRequest: MessageFns<AcknowledgeRequest> = {
+  encode(message: AcknowledgeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.subscription !== "") {
+      writer.uint32(10).string(message.subscription);
+    }
+    if (message.cursor !== undefined) {
+      Cursor.encode(message.cursor, writer.uint32(18).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcknowledgeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcknowledgeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.subscription = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cursor = Cursor.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcknowledgeRequest>): AcknowledgeRequest {
+    return AcknowledgeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcknowledgeRequest>): AcknowledgeRequest {
+    const message = createBaseAcknowledgeRequest();
+    message.subscription = object.subscription ?? "";
+    message.cursor = (object.cursor !== undefined && object.cursor !== null)
+      ? Cursor.fromPartial(object.cursor)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAcknowledgeResponse(): AcknowledgeResponse {
+  return { _unknownFields: {} };
+}
+
+export const AcknowledgeResponse: MessageFns<AcknowledgeResponse> = {
+  encode(message: AcknowledgeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcknowledgeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcknowledgeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcknowledgeResponse>): AcknowledgeResponse {
+    return AcknowledgeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<AcknowledgeResponse>): AcknowledgeResponse {
+    const message = createBaseAcknowledgeResponse();
+    return message;
+  },
+};
+
 function createBaseFindTokenRequest(): FindTokenRequest {
   return { issuer: "", userId: "", projectId: "", include: undefined, _unknownFields: {} };
 }
@@ -5886,6 +6209,7 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     tiers: [],
     degradations: [],
     forwardings: [],
+    acknowledgements: [],
     _unknownFields: {},
   };
 }
@@ -5951,6 +6275,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     for (const v of message.forwardings) {
       ForwardingStatus.encode(v!, writer.uint32(138).fork()).join();
+    }
+    for (const v of message.acknowledgements) {
+      AcknowledgementStatus.encode(v!, writer.uint32(146).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -6112,6 +6439,14 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             message.forwardings.push(ForwardingStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.acknowledgements.push(AcknowledgementStatus.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6168,6 +6503,104 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     message.tiers = object.tiers?.map((e) => TierStatus.fromPartial(e)) || [];
     message.degradations = object.degradations?.map((e) => IssuerDegradation.fromPartial(e)) || [];
     message.forwardings = object.forwardings?.map((e) => ForwardingStatus.fromPartial(e)) || [];
+    message.acknowledgements = object.acknowledgements?.map((e) => AcknowledgementStatus.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAcknowledgementStatus(): AcknowledgementStatus {
+  return { subscription: "", cursor: undefined, acknowledgedAt: undefined, _unknownFields: {} };
+}
+
+export const AcknowledgementStatus: MessageFns<AcknowledgementStatus> = {
+  encode(message: AcknowledgementStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.subscription !== "") {
+      writer.uint32(10).string(message.subscription);
+    }
+    if (message.cursor !== undefined) {
+      Cursor.encode(message.cursor, writer.uint32(18).fork()).join();
+    }
+    if (message.acknowledgedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.acknowledgedAt), writer.uint32(26).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcknowledgementStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcknowledgementStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.subscription = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cursor = Cursor.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.acknowledgedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcknowledgementStatus>): AcknowledgementStatus {
+    return AcknowledgementStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcknowledgementStatus>): AcknowledgementStatus {
+    const message = createBaseAcknowledgementStatus();
+    message.subscription = object.subscription ?? "";
+    message.cursor = (object.cursor !== undefined && object.cursor !== null)
+      ? Cursor.fromPartial(object.cursor)
+      : undefined;
+    message.acknowledgedAt = object.acknowledgedAt ?? undefined;
     return message;
   },
 };
@@ -6912,6 +7345,367 @@ export const DependencyStatus: MessageFns<DependencyStatus> = {
   },
 };
 
+function createBaseAppendRecordsRequest(): AppendRecordsRequest {
+  return { records: [], _unknownFields: {} };
+}
+
+export const AppendRecordsRequest: MessageFns<AppendRecordsRequest> = {
+  encode(message: AppendRecordsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.records) {
+      writer.uint32(10).bytes(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AppendRecordsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAppendRecordsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.records.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AppendRecordsRequest>): AppendRecordsRequest {
+    return AppendRecordsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AppendRecordsRequest>): AppendRecordsRequest {
+    const message = createBaseAppendRecordsRequest();
+    message.records = object.records?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseAppendRecordsResponse(): AppendRecordsResponse {
+  return { _unknownFields: {} };
+}
+
+export const AppendRecordsResponse: MessageFns<AppendRecordsResponse> = {
+  encode(message: AppendRecordsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AppendRecordsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAppendRecordsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AppendRecordsResponse>): AppendRecordsResponse {
+    return AppendRecordsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<AppendRecordsResponse>): AppendRecordsResponse {
+    const message = createBaseAppendRecordsResponse();
+    return message;
+  },
+};
+
+function createBaseReadRecordsRequest(): ReadRecordsRequest {
+  return { from: undefined, _unknownFields: {} };
+}
+
+export const ReadRecordsRequest: MessageFns<ReadRecordsRequest> = {
+  encode(message: ReadRecordsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.from !== undefined) {
+      if (BigInt.asUintN(64, message.from) !== message.from) {
+        throw new globalThis.Error("value provided for field message.from of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.from);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadRecordsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadRecordsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.from = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadRecordsRequest>): ReadRecordsRequest {
+    return ReadRecordsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadRecordsRequest>): ReadRecordsRequest {
+    const message = createBaseReadRecordsRequest();
+    message.from = (object.from !== undefined && object.from !== null) ? BigInt(object.from) : undefined;
+    return message;
+  },
+};
+
+function createBaseReadRecordsResponse(): ReadRecordsResponse {
+  return { records: [], _unknownFields: {} };
+}
+
+export const ReadRecordsResponse: MessageFns<ReadRecordsResponse> = {
+  encode(message: ReadRecordsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.records) {
+      LogRecord.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadRecordsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadRecordsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.records.push(LogRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadRecordsResponse>): ReadRecordsResponse {
+    return ReadRecordsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadRecordsResponse>): ReadRecordsResponse {
+    const message = createBaseReadRecordsResponse();
+    message.records = object.records?.map((e) => LogRecord.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLogRecord(): LogRecord {
+  return { position: 0n, content: Buffer.alloc(0), _unknownFields: {} };
+}
+
+export const LogRecord: MessageFns<LogRecord> = {
+  encode(message: LogRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.position !== 0n) {
+      if (BigInt.asUintN(64, message.position) !== message.position) {
+        throw new globalThis.Error("value provided for field message.position of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.position);
+    }
+    if (message.content.length !== 0) {
+      writer.uint32(18).bytes(message.content);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.position = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.content = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LogRecord>): LogRecord {
+    return LogRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogRecord>): LogRecord {
+    const message = createBaseLogRecord();
+    message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
+    message.content = object.content ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
 /** Validates tokens, revokes them, and tells of every invalidation as it happens. */
 export type TokenServiceService = typeof TokenServiceService;
 export const TokenServiceService = {
@@ -6955,6 +7749,16 @@ export const TokenServiceService = {
     responseSerialize: (value: WatchResponse): Buffer => Buffer.from(WatchResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchResponse => WatchResponse.decode(value),
   },
+  /** Says how far a subscriber of Watch has come. */
+  acknowledge: {
+    path: "/sidegate.v1.TokenService/Acknowledge" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AcknowledgeRequest): Buffer => Buffer.from(AcknowledgeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AcknowledgeRequest => AcknowledgeRequest.decode(value),
+    responseSerialize: (value: AcknowledgeResponse): Buffer => Buffer.from(AcknowledgeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AcknowledgeResponse => AcknowledgeResponse.decode(value),
+  },
   /** The newest active token of a user on a project that the cache tiers know. Needs an authorised caller. */
   findToken: {
     path: "/sidegate.v1.TokenService/FindToken" as const,
@@ -6986,6 +7790,8 @@ export interface TokenServiceServer extends UntypedServiceImplementation {
   refresh: handleUnaryCall<RefreshRequest, RefreshResponse>;
   /** Streams invalidations to a near cache. The first message comes at once. */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
+  /** Says how far a subscriber of Watch has come. */
+  acknowledge: handleUnaryCall<AcknowledgeRequest, AcknowledgeResponse>;
   /** The newest active token of a user on a project that the cache tiers know. Needs an authorised caller. */
   findToken: handleUnaryCall<FindTokenRequest, FindTokenResponse>;
   /** How this sidecar is: what it can reach, how current it is, what waits. */
@@ -7048,6 +7854,22 @@ export interface TokenServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchResponse>;
+  /** Says how far a subscriber of Watch has come. */
+  acknowledge(
+    request: AcknowledgeRequest,
+    callback: (error: ServiceError | null, response: AcknowledgeResponse) => void,
+  ): ClientUnaryCall;
+  acknowledge(
+    request: AcknowledgeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AcknowledgeResponse) => void,
+  ): ClientUnaryCall;
+  acknowledge(
+    request: AcknowledgeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AcknowledgeResponse) => void,
+  ): ClientUnaryCall;
   /** The newest active token of a user on a project that the cache tiers know. Needs an authorised caller. */
   findToken(
     request: FindTokenRequest,
@@ -7088,6 +7910,86 @@ export const TokenServiceClient = makeGenericClientConstructor(
 ) as unknown as {
   new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): TokenServiceClient;
   service: typeof TokenServiceService;
+  serviceName: string;
+};
+
+/**
+ * The log of a fleet, for sidecars that follow this one (`fleet.engine: follow`). Needs a caller that may `fleet`. What records say is
+ * theirs: they are sealed under the deployment's key, and nothing in them is believed that is not.
+ */
+export type FleetServiceService = typeof FleetServiceService;
+export const FleetServiceService = {
+  /**
+   * Appends records in their order, all or none known: answered when the log has them for sure. FAILED_PRECONDITION where this sidecar
+   * has no log, UNAVAILABLE where its log is away.
+   */
+  appendRecords: {
+    path: "/sidegate.v1.FleetService/AppendRecords" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AppendRecordsRequest): Buffer => Buffer.from(AppendRecordsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AppendRecordsRequest => AppendRecordsRequest.decode(value),
+    responseSerialize: (value: AppendRecordsResponse): Buffer =>
+      Buffer.from(AppendRecordsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AppendRecordsResponse => AppendRecordsResponse.decode(value),
+  },
+  /** The records of the log, then what is appended, as long as the log stands. The first message comes at once, and is empty. */
+  readRecords: {
+    path: "/sidegate.v1.FleetService/ReadRecords" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadRecordsRequest): Buffer => Buffer.from(ReadRecordsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadRecordsRequest => ReadRecordsRequest.decode(value),
+    responseSerialize: (value: ReadRecordsResponse): Buffer => Buffer.from(ReadRecordsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadRecordsResponse => ReadRecordsResponse.decode(value),
+  },
+} as const;
+
+export interface FleetServiceServer extends UntypedServiceImplementation {
+  /**
+   * Appends records in their order, all or none known: answered when the log has them for sure. FAILED_PRECONDITION where this sidecar
+   * has no log, UNAVAILABLE where its log is away.
+   */
+  appendRecords: handleUnaryCall<AppendRecordsRequest, AppendRecordsResponse>;
+  /** The records of the log, then what is appended, as long as the log stands. The first message comes at once, and is empty. */
+  readRecords: handleServerStreamingCall<ReadRecordsRequest, ReadRecordsResponse>;
+}
+
+export interface FleetServiceClient extends Client {
+  /**
+   * Appends records in their order, all or none known: answered when the log has them for sure. FAILED_PRECONDITION where this sidecar
+   * has no log, UNAVAILABLE where its log is away.
+   */
+  appendRecords(
+    request: AppendRecordsRequest,
+    callback: (error: ServiceError | null, response: AppendRecordsResponse) => void,
+  ): ClientUnaryCall;
+  appendRecords(
+    request: AppendRecordsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AppendRecordsResponse) => void,
+  ): ClientUnaryCall;
+  appendRecords(
+    request: AppendRecordsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AppendRecordsResponse) => void,
+  ): ClientUnaryCall;
+  /** The records of the log, then what is appended, as long as the log stands. The first message comes at once, and is empty. */
+  readRecords(request: ReadRecordsRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadRecordsResponse>;
+  readRecords(
+    request: ReadRecordsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReadRecordsResponse>;
+}
+
+export const FleetServiceClient = makeGenericClientConstructor(
+  FleetServiceService,
+  "sidegate.v1.FleetService",
+) as unknown as {
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): FleetServiceClient;
+  service: typeof FleetServiceService;
   serviceName: string;
 };
 

@@ -1,0 +1,122 @@
+// The log on this host's disk: what stays over restarts, what is trimmed, and what is said where it cannot be used.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createLocalLog } from '../../src/fleet/local-log.ts';
+import { LocalStore } from '../../src/fleet/local-store.ts';
+import type { Engine } from '../../src/ports.ts';
+import { systemClock } from '../../src/sidecar.ts';
+import { createFakeClock } from '../fakes/clock.ts';
+import { createFakeTelemetry } from '../fakes/telemetry.ts';
+import { type Holder, hold, says } from './jetstream-stage.ts';
+
+const dirs: string[] = [];
+const holders: Holder[] = [];
+const stores: LocalStore[] = [];
+afterEach(async () => {
+  await Promise.all(holders.splice(0).map((holder) => holder.stop()));
+  await Promise.all(stores.splice(0).map((store) => store.close()));
+  for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true, force: true });
+});
+
+const directory = (): string => {
+  const dir = mkdtempSync(join(tmpdir(), 'sidegate-log-'));
+  dirs.push(dir);
+  return dir;
+};
+const logIn = (dir: string): Engine =>
+  createLocalLog({ dir, retentionMs: 3_600_000 }, { clock: systemClock, log: createFakeTelemetry().log });
+const held = (engine: Engine): Holder => {
+  const holder = hold(engine);
+  holders.push(holder);
+  return holder;
+};
+const another = (engine: Engine): Engine => {
+  if (!engine.another) throw new Error('there is no other way to it');
+  return engine.another();
+};
+
+describe('a log of one’s own', () => {
+  it('is one log for whoever has it, and goes on where it was after a restart', async () => {
+    const dir = directory();
+    const log = logIn(dir);
+    const [own, lent] = [held(log), held(another(log))];
+    await own.append('a');
+    await lent.append('b');
+    await expect
+      .poll(() => [own.texts(), lent.texts()])
+      .toEqual([
+        ['a', 'b'],
+        ['a', 'b'],
+      ]);
+    await Promise.all(holders.splice(0).map((holder) => holder.stop()));
+
+    const again = held(logIn(dir));
+    await again.append('c');
+    await expect.poll(() => again.read.map(({ position }) => position)).toEqual([1, 2, 3]);
+    expect(again.texts()).toEqual(['a', 'b', 'c']);
+  });
+
+  it('that another process has, or that is no directory, is said, and used when it can be', async () => {
+    const dir = directory();
+    const first = held(logIn(dir));
+    await first.append('a');
+    const second = held(logIn(dir));
+    expect(await says(second.engine, 'another process has it')).toBe(false);
+    await first.stop();
+    holders.splice(holders.indexOf(first), 1);
+    await expect.poll(() => second.texts(), { timeout: 30_000 }).toEqual(['a']);
+    expect(second.engine.health()).toMatchObject({ reachable: true });
+
+    const file = join(directory(), 'file');
+    writeFileSync(file, 'no directory');
+    expect(await says(held(logIn(file)).engine, 'cannot be read or written')).toBe(false);
+  });
+});
+
+describe('what is forgotten', () => {
+  const opened = async (mostBytes: number, dir = directory()) => {
+    const clock = createFakeClock();
+    const store = await LocalStore.open({ dir, retentionMs: 60_000, mostBytes }, clock);
+    stores.push(store);
+    const positions = async (): Promise<readonly number[]> => (await store.read(0, 10_000)).map(({ position }) => position);
+    return { clock, store, positions };
+  };
+
+  it('is what is older than it has to be kept, and never the newest', async () => {
+    const { clock, store, positions } = await opened(1_000_000);
+    await store.append(Buffer.from('a'));
+    await clock.advance(30_000);
+    await store.append(Buffer.from('b'));
+    await clock.advance(29_999);
+    await store.trim();
+    expect(await positions()).toEqual([1, 2]);
+    await clock.advance(2);
+    await store.trim();
+    expect(await positions()).toEqual([2]);
+    await clock.advance(600_000);
+    await store.trim();
+    expect(await positions()).toEqual([2]);
+    await store.append(Buffer.from('c'));
+    expect(await positions()).toEqual([2, 3]);
+    expect(store.trimmedEarly).toBe(false);
+  });
+
+  it('is the oldest where there is more than there may be, which is said; also in thousands', async () => {
+    const { store, positions } = await opened(100_000);
+    await Promise.all(Array.from({ length: 10_000 }, () => store.append(Buffer.alloc(100))));
+    await store.trim();
+    expect(store.trimmedEarly).toBe(true);
+    const left = await positions();
+    expect([left[0], left.length]).toEqual([9_001, 1_000]);
+  });
+
+  it('is not what is not too much', async () => {
+    const { store, positions } = await opened(100_000);
+    await Promise.all(Array.from({ length: 1_000 }, () => store.append(Buffer.alloc(100))));
+    await store.trim();
+    expect([(await positions()).length, store.trimmedEarly]).toEqual([1_000, false]);
+  });
+});

@@ -1,0 +1,94 @@
+// The calls of those who follow, over real gRPC: who may, and what is refused.
+
+import { credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { afterEach, expect, it } from 'vitest';
+import { createFollow } from '../../src/fleet/follow.ts';
+import { FleetServiceClient, type ReadRecordsRequest } from '../../src/gen/sidegate/v1/token_service.ts';
+import { systemClock } from '../../src/sidecar.ts';
+import { startSidecar, type TestSidecar, testCallers } from '../fakes/sidecar.ts';
+import { detailsOf } from '../fakes/watcher.ts';
+import { startUpstream } from '../fleet/follow-stage.ts';
+import { hold, says } from '../fleet/jetstream-stage.ts';
+
+const clients: FleetServiceClient[] = [];
+let sidecar: TestSidecar | undefined;
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  await sidecar?.stop();
+  sidecar = undefined;
+});
+
+async function started(): Promise<{ readonly socket: FleetServiceClient; readonly tcp: FleetServiceClient }> {
+  sidecar = await startSidecar({ callers: [...testCallers, { who: { kind: 'socket' }, may: ['fleet'] }] });
+  const of = (address: string | undefined): FleetServiceClient => {
+    const client = new FleetServiceClient(address ?? '', credentials.createInsecure());
+    clients.push(client);
+    return client;
+  };
+  return { socket: of(sidecar.socket), tcp: of(sidecar.tcp) };
+}
+
+type Refusal = readonly [code: status | undefined, reason: string | undefined];
+const refusalOf = (error: ServiceError | null | undefined): Refusal => [error?.code, error ? detailsOf(error).reason : undefined];
+const append = (client: FleetServiceClient, records: readonly Buffer[]): Promise<Refusal> =>
+  new Promise((resolve) => void client.appendRecords({ records: [...records] }, (error) => resolve(refusalOf(error))));
+const read = (client: FleetServiceClient, request: ReadRecordsRequest): Promise<Refusal> =>
+  new Promise((resolve) => {
+    const stream = client.readRecords(request);
+    stream.on('error', (error: ServiceError) => resolve(refusalOf(error)));
+    stream.on('data', () => stream.cancel());
+  });
+
+it('who may not is refused, each time, and that is written down', async () => {
+  const { tcp } = await started();
+  expect(await append(tcp, [])).toEqual([status.UNAUTHENTICATED, 'CALLER_UNKNOWN']);
+  expect(await read(tcp, {})).toEqual([status.UNAUTHENTICATED, 'CALLER_UNKNOWN']);
+  expect(sidecar?.audits().map(({ act, actor, outcome }) => [act, actor, outcome])).toEqual([
+    ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
+    ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
+  ]);
+});
+
+it('a sidecar without a fleet has nothing to lend', async () => {
+  const { socket } = await started();
+  expect(await append(socket, [])).toEqual([status.FAILED_PRECONDITION, 'NO_FLEET']);
+  expect(await read(socket, {})).toEqual([status.FAILED_PRECONDITION, 'NO_FLEET']);
+});
+
+it('records that are too long or too many, and a position that no log has, are INVALID_ARGUMENT', async () => {
+  const { socket } = await started();
+  const fits = [status.FAILED_PRECONDITION, 'NO_FLEET'];
+  const tooLarge = [status.INVALID_ARGUMENT, 'RECORDS_TOO_LARGE'];
+  expect(await append(socket, [Buffer.alloc(262_144)])).toEqual(fits);
+  expect(await append(socket, [Buffer.alloc(262_145)])).toEqual(tooLarge);
+  expect(
+    await append(
+      socket,
+      Array.from({ length: 1_024 }, () => Buffer.alloc(1)),
+    ),
+  ).toEqual(fits);
+  expect(
+    await append(
+      socket,
+      Array.from({ length: 1_025 }, () => Buffer.alloc(1)),
+    ),
+  ).toEqual(tooLarge);
+  expect(await read(socket, { from: BigInt(Number.MAX_SAFE_INTEGER) })).toEqual(fits);
+  expect(await read(socket, { from: 2n ** 53n })).toEqual([status.INVALID_ARGUMENT, 'POSITION_MALFORMED']);
+});
+
+it('a follower says why it does not get on: its certificate may not, nobody is there, or it knows nobody of that name', async () => {
+  const upstream = await startUpstream();
+  const { tls, address } = upstream.options(upstream.port);
+  const follow = (options: Parameters<typeof createFollow>[0]) => hold(createFollow(options, { clock: systemClock }));
+  const holders = [
+    follow(upstream.options(upstream.port, 'stranger')),
+    follow({ tls, address: { ...address, port: 1 } }),
+    follow({ address, tls: { ...tls, serverName: 'other.example' } }),
+    follow({ address, tls: { ...tls, keyFile: { read: async () => 'no key' } } }),
+  ];
+  const words = [/does not let us follow it/, /is away: .*ECONNREFUSED/, /is away: .*other\.example/, /certificates for .* cannot be used/];
+  for (const [n, { engine }] of holders.entries()) expect(await says(engine, words[n] ?? '')).toBe(false);
+  await Promise.all(holders.map((holder) => holder.stop()));
+  await upstream.close();
+}, 120_000);

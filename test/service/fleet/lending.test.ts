@@ -1,0 +1,96 @@
+// The log of our fleet, lent to those who follow: what they get, and when they are sent away.
+
+import { getEventListeners } from 'node:events';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Engine, LogRecord } from '../../../src/ports.ts';
+import { Lending } from '../../../src/service/fleet/lending.ts';
+import { systemClock } from '../../../src/sidecar.ts';
+import { createFakeLog, type FakeLog } from '../../fakes/engine.ts';
+import { createFakeTelemetry } from '../../fakes/telemetry.ts';
+
+const over = new Set<AbortController>();
+afterEach(() => {
+  for (const one of over) one.abort();
+  over.clear();
+});
+
+const ending = (): AbortController => {
+  const one = new AbortController();
+  over.add(one);
+  return one;
+};
+
+/** Our own fleet runs the log until the end of the test. */
+function lent(log: FakeLog): { readonly lending: Lending; readonly draining: AbortController } {
+  const draining = ending();
+  const engine: Engine = { ...log.engine(), another: () => log.engine() };
+  const lending = new Lending({ engine, clock: systemClock, telemetry: createFakeTelemetry(), draining: draining.signal });
+  const { signal } = ending();
+  void lending.engine?.run((link) => link.read(undefined, async () => undefined, signal), signal);
+  return { lending, draining };
+}
+
+const textsOf = (batch: readonly LogRecord[]): readonly string[] => batch.map(({ bytes }) => Buffer.from(bytes).toString());
+const next = async (reading: AsyncGenerator<readonly LogRecord[], void, void>): Promise<readonly string[]> =>
+  textsOf((await reading.next()).value ?? []);
+
+describe('what is lent', () => {
+  it('is the log itself: an empty batch at once, then what there is from a position on, then what is appended by anybody', async () => {
+    const log = createFakeLog(systemClock);
+    for (const text of ['a', 'b']) log.append(Buffer.from(text));
+    const { lending } = lent(log);
+    const signal = ending();
+    const reading = lending.read(1, signal.signal);
+    expect(await next(reading)).toEqual([]);
+    expect(await next(reading)).toEqual(['b']);
+    await expect.poll(() => lending.append([Buffer.from('c'), Buffer.from('d')]).then(() => true)).toBe(true);
+    const appended: string[] = [];
+    while (appended.length < 2) appended.push(...(await next(reading)));
+    expect(appended).toEqual(['c', 'd']);
+    const left = reading.next();
+    signal.abort();
+    expect(await left).toEqual({ done: true, value: undefined });
+  });
+
+  it('ends where the sidecar drains, and where the log ends', async () => {
+    const log = createFakeLog(systemClock);
+    const { lending, draining } = lent(log);
+    const [cut, drained] = [lending.read(undefined, ending().signal), lending.read(undefined, ending().signal)];
+    await next(cut);
+    const gone = cut.next();
+    log.cut();
+    await expect(gone).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' });
+    await next(drained);
+    const left = drained.next();
+    draining.abort();
+    await expect(left).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'DRAINING' });
+  });
+
+  it('is away where the log is, and nothing where there is none', async () => {
+    const log = createFakeLog(systemClock);
+    const { lending } = lent(log);
+    await expect.poll(() => lending.append([]).then(() => true)).toBe(true);
+    log.stop();
+    await expect(lending.append([])).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' });
+
+    const parts = { clock: systemClock, telemetry: createFakeTelemetry(), draining: ending().signal };
+    const alone = new Lending({ ...parts, engine: undefined });
+    const unshared = new Lending({ ...parts, engine: log.engine() });
+    for (const none of [alone, unshared]) {
+      await expect(none.append([])).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', reason: 'NO_FLEET' });
+      await expect(none.read(undefined, ending().signal).next()).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', reason: 'NO_FLEET' });
+    }
+    expect(alone.engine).toBeUndefined();
+  });
+
+  it('is lent to 256 at the cost of one listener, and to another one when one of them has gone', async () => {
+    const { lending, draining } = lent(createFakeLog(systemClock));
+    const readings = Array.from({ length: 256 }, () => lending.read(undefined, ending().signal));
+    for (const reading of readings) expect(await next(reading)).toEqual([]);
+    expect(getEventListeners(draining.signal, 'abort')).toHaveLength(1);
+    const one = lending.read(undefined, ending().signal);
+    await expect(one.next()).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'TOO_MANY_FOLLOWERS', retryAfterMs: 5_000 });
+    await readings[0]?.return();
+    expect(await next(lending.read(undefined, ending().signal))).toEqual([]);
+  });
+});
