@@ -1,8 +1,19 @@
 // Keystone's list of revocation events as a source of news: asked for at an interval, from a little before where the last one ended (S11).
 
 import { SidecarError } from '../core/errors.ts';
-import type { Clock, ClockReading, DependencyHealth, Journal, Logger, NewsSink, NewsSource } from '../ports.ts';
+import type {
+  Clock,
+  ClockReading,
+  DependencyHealth,
+  HeardQuestion,
+  Journal,
+  Logger,
+  NewsSink,
+  NewsSource,
+  SharedQuestion,
+} from '../ports.ts';
 import { ListedRows } from './listed-rows.ts';
+import { OthersPolls } from './others-polls.ts';
 import { SinceValues } from './since-values.ts';
 import { Sweeps } from './sweeps.ts';
 import { WaitingLooks } from './waiting-looks.ts';
@@ -37,11 +48,19 @@ export interface RevocationEventsDeps {
   readonly list: (sinceMs: number, signal: AbortSignal) => Promise<ListedEvents>;
   /** Where it is kept how far it has come. */
   readonly notes: Pick<Journal, 'note' | 'noted'>;
+  /** Where one sidecar asks for a whole fleet: polls, and sweeps. */
+  readonly shared?: { readonly poll: SharedQuestion; readonly sweep: SharedQuestion } | undefined;
 }
 
 /** How long to wait after a failure: doubled with each, up to the latter. Milliseconds. */
 const firstPauseMs = 1_000;
 const longestPauseMs = 10_000;
+/** Whoever is heard of by others goes on before them; they wait so much longer, at random, as a part of the interval. */
+const othersWaitLonger = 0.5;
+/** One that takes very long is waited for so much longer, at most, in milliseconds. */
+const longestTakingMs = 5_000;
+/** How long a look waits, at random, whether another sidecar has the same question, in milliseconds. */
+const lookSpreadMs = 100;
 /** How far it has come is noted when it has come so much further: after a restart so much is asked for again. */
 const noteEachMs = 10_000;
 /** Keystone keeps its rows for [token] expiration + [revoke] expiration_buffer, of which the latter alone is 1,800 s. */
@@ -62,12 +81,18 @@ class RevocationEvents implements NewsSource {
   readonly #rows = new ListedRows();
   readonly #since = new SinceValues();
   readonly #looks = new WaitingLooks();
+  readonly #others: OthersPolls;
   readonly #sweeps: Sweeps;
   #isRunning = false;
   /** The next poll begins here, less the overlap: by Keystone's clock, or by ours where that is behind it. */
   #fromMs = 0;
   /** All until there has been told. */
   #isContinued = false;
+  /** And all from there on, without a gap. */
+  #wholeFromMs = 0;
+  /** When the next poll begins, monotonic. */
+  #dueMs = 0;
+  #provenMs = Number.NEGATIVE_INFINITY;
   #notedMs = Number.NEGATIVE_INFINITY;
   /** What was never listed to us, in words. */
   #lost: string | undefined;
@@ -78,7 +103,8 @@ class RevocationEvents implements NewsSource {
   constructor(options: RevocationEventsOptions, deps: RevocationEventsDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#sweeps = new Sweeps(options, { ...deps, rows: this.#rows, since: this.#since });
+    this.#others = new OthersPolls(deps.clock);
+    this.#sweeps = new Sweeps(options, { ...deps, rows: this.#rows, since: this.#since, shared: deps.shared?.sweep });
   }
 
   health(): DependencyHealth {
@@ -94,6 +120,7 @@ class RevocationEvents implements NewsSource {
   async run(sink: NewsSink, signal: AbortSignal): Promise<void> {
     const isWhole = await this.#takeUp(signal);
     this.#isRunning = true;
+    this.#deps.shared?.poll.listen((question) => this.#heard(question, sink), signal);
     await Promise.all([this.#pollOn(sink, signal), this.#sweeps.run(sink, isWhole ? this.#options.sweepMs : 0, signal)]);
     this.#isRunning = false;
     this.#looks.begin()(notRunning(this.#options.issuer));
@@ -101,11 +128,14 @@ class RevocationEvents implements NewsSource {
 
   /**
    * The poll that begins next, at once: one that is under way may have been answered before. While it has just failed and waits to be
-   * tried again nobody is asked, and that is the answer.
+   * tried again nobody is asked, and that is the answer. In a fleet one that another sidecar begins within a moment will do.
    */
   async look(signal: AbortSignal): Promise<void> {
     if (!this.#isRunning) throw notRunning(this.#options.issuer);
     if (this.#problem !== undefined) throw this.#problem;
+    const { shared, random } = this.#deps;
+    if (shared?.poll.isHeard() && (await this.#others.within(random() * lookSpreadMs, signal))) return;
+    if (!this.#isRunning) throw notRunning(this.#options.issuer);
     await this.#looks.next(signal);
   }
 
@@ -121,6 +151,7 @@ class RevocationEvents implements NewsSource {
         this.#isContinued = noted <= clock.nowMs();
         if (this.#isContinued) this.#notedMs = noted;
         this.#fromMs = Math.max(this.#notedMs, earliestMs);
+        this.#wholeFromMs = this.#fromMs;
         return this.#fromMs === earliestMs;
       } catch (error) {
         log.error({ issuer, error }, 'how far the poll has come cannot be read; trying again');
@@ -140,10 +171,38 @@ class RevocationEvents implements NewsSource {
       answer(signal.aborted ? notRunning(this.#options.issuer) : error);
       // Who came meanwhile waits for the next one, unless nobody answers.
       if (error !== undefined) this.#looks.begin()(error);
-      const { over, forget } = this.#looks.until(signal);
-      await clock.delay(this.#untilNextMs(beganMs), over).catch(() => undefined);
-      forget();
+      this.#dueMs = clock.monotonicMs() + this.#untilNextMs(beganMs);
+      await this.#untilDue(signal);
     }
+  }
+
+  /** Or until somebody wants a look. What others ask meanwhile puts it off. */
+  async #untilDue(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    const { over, forget } = this.#looks.until(signal);
+    for (let leftMs = this.#dueMs - clock.monotonicMs(); leftMs > 0 && !over.aborted; leftMs = this.#dueMs - clock.monotonicMs()) {
+      await clock.delay(leftMs, over).catch(() => undefined);
+    }
+    forget();
+  }
+
+  /** Another sidecar has asked, and what it was told is applied here. What it does not join on to is still to be asked for. */
+  #heard(question: HeardQuestion, sink: NewsSink): void {
+    const { clock, random } = this.#deps;
+    const { fromMs, throughMs, sinceMs, provenMs, beganMs, tookMs, isOfNow } = question;
+    const nowMs = clock.monotonicMs();
+    this.#since.spend(sinceMs, nowMs);
+    if (fromMs > this.#fromMs || this.#lost !== undefined) return;
+    this.#fromMs = Math.max(this.#fromMs, throughMs);
+    this.#isContinued = true;
+    if (provenMs !== undefined) this.#prove(provenMs, sink);
+    void this.#noteWhere();
+    if (!isOfNow) return;
+    this.#lastAnswerAtMs = clock.nowMs();
+    this.#judge(undefined);
+    this.#others.came(beganMs);
+    const everyMs = this.#options.everyMs * (1 + othersWaitLonger * random());
+    this.#dueMs = Math.max(this.#dueMs, nowMs + everyMs + Math.min(tookMs, longestTakingMs));
   }
 
   /** One poll. Answers why it has failed. */
@@ -151,10 +210,12 @@ class RevocationEvents implements NewsSource {
     const { clock, list } = this.#deps;
     const { overlapMs, reachMs } = this.#options;
     const sentMs = clock.monotonicMs();
+    const tellOthers = this.#deps.shared?.poll.begin();
     try {
       // Where clocks have been set back, what happens now has times of before the last poll.
       const fromMs = Math.min(this.#fromMs, clock.nowMs());
-      const answer = await list(this.#since.take(fromMs - overlapMs, sentMs), signal);
+      const sinceMs = this.#since.take(fromMs - overlapMs, sentMs);
+      const answer = await list(sinceMs, signal);
       if (answer.kind === 'too-large') return this.#skip('is longer than limits.upstream_body');
       this.#lastAnswerAtMs = clock.nowMs();
       const listedAtMs = answer.dateMs ?? clock.nowMs();
@@ -163,11 +224,14 @@ class RevocationEvents implements NewsSource {
       if (answer.clockOffsetMs !== undefined) sink.clockRead?.(answer.clockOffsetMs);
       await this.#rows.tell({ rows: answer.events, listedAtMs }, sink, signal);
       if (signal.aborted) return undefined;
-      this.#admitWhatIsLost(nextFromMs, sink);
+      const isWhole = this.#admitWhatIsLost(nextFromMs, sink);
       this.#fromMs = nextFromMs;
       this.#isContinued = true;
+      // What is lost to us may not be lost to others: they ask for themselves.
+      if (isWhole) tellOthers?.({ fromMs: Math.min(this.#wholeFromMs, fromMs), throughMs: nextFromMs, sinceMs });
+      else this.#wholeFromMs = nextFromMs;
       this.#rows.forgetBefore(nextFromMs - reachMs - overlapMs);
-      sink.proven(sentMs);
+      this.#prove(sentMs, sink);
       await this.#noteWhere();
       return undefined;
     } catch (cause) {
@@ -177,6 +241,12 @@ class RevocationEvents implements NewsSource {
     }
   }
 
+  #prove(throughMs: number, sink: NewsSink): void {
+    if (throughMs < this.#provenMs) return;
+    this.#provenMs = throughMs;
+    sink.proven(throughMs);
+  }
+
   /** What has been revoked since is more than can be read: the next poll begins now, and what lies between is lost. */
   #skip(why: string): SidecarError {
     this.#lost = `the list of revocation events since the last poll ${why}`;
@@ -184,15 +254,18 @@ class RevocationEvents implements NewsSource {
     return unavailable(`Keystone "${this.#options.issuer}": ${this.#lost}`, 'NEWS_TOO_LONG');
   }
 
-  #admitWhatIsLost(nextFromMs: number, sink: NewsSink): void {
+  /** Answers whether nothing is. */
+  #admitWhatIsLost(nextFromMs: number, sink: NewsSink): boolean {
     const pauseMs = nextFromMs - this.#fromMs;
     // Keystone itself may have forgotten rows by now. Facts that are younger than the pause know of them.
     if (this.#isContinued && pauseMs > keptThereMs && this.#options.factsLifeMs > pauseMs) {
       this.#lost ??= 'the poll has been away for longer than Keystone keeps its revocation events';
     }
     // It is on disk before how far the poll has come: the journal keeps the order.
+    const isWhole = this.#lost === undefined;
     if (this.#lost !== undefined) void sink.gap(this.#lost);
     this.#lost = undefined;
+    return isWhole;
   }
 
   async #noteWhere(): Promise<void> {

@@ -1,7 +1,7 @@
 // A fleet: this sidecar's journal and a log that others share, both ways; who else is there; and how far an entry has gone.
 
-import { type Presence, recordKeyOf } from '../../core/fleet-record.ts';
-import type { Revision } from '../../core/invalidation.ts';
+import { type Polled, type Presence, type RecordKey, recordKeyOf, sealRecord } from '../../core/fleet-record.ts';
+import type { Entry, Revision } from '../../core/invalidation.ts';
 import type { DeploymentKey, Tagger } from '../../core/tag.ts';
 import type { Clock, DependencyHealth, Engine, Journal, LogLink, Telemetry } from '../../ports.ts';
 import { type Degradations, fleetSource } from '../degradation.ts';
@@ -16,6 +16,7 @@ import { Publishing } from './publishing.ts';
 import { type ReadEntry, Reading } from './reading.ts';
 import { Restored } from './restored.ts';
 import { RollCalls } from './roll-calls.ts';
+import type { Place, SharedQuestions } from './shared-questions.ts';
 import { together } from './together.ts';
 
 /** What a fleet needs. */
@@ -36,6 +37,10 @@ export interface FleetParts {
   readonly maxLagMs: number;
   readonly wideWindowMs: number;
   readonly refreshLifeMs: number;
+  /** What sidecars ask for each other. */
+  readonly questions: SharedQuestions;
+  /** Is told of each entry of the log that another sidecar has made, when it is applied here. */
+  readonly heard: (entry: Entry) => void;
   /** Whatever runs or waits then ends. */
   readonly stop: AbortSignal;
 }
@@ -71,13 +76,18 @@ export class Fleet {
   readonly #reading: Reading;
   readonly #progress = new Wakeup();
   readonly #restored: Restored;
+  readonly #key: RecordKey;
   #isCaughtUp = false;
+  #link: LogLink | undefined;
+  /** Monotonic: everything that was in the log then is applied here. */
+  #provenMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: FleetParts) {
     const { journal, invalidations, clock, telemetry, random, maxLagMs, degradations, issuers, keys, name } = parts;
     this.#parts = parts;
     const recordKeys = keys.map(recordKeyOf);
     const key = recordKeyOf(keys[0]);
+    this.#key = key;
     this.#standings = issuers.map((issuer) => degradations.addSource({ issuer: issuer.name, name: fleetSource }));
     this.#members = new Members({ clock, leaseMs: maxLagMs });
     this.#publishing = new Publishing({ journal, invalidations, clock, key, random });
@@ -88,8 +98,9 @@ export class Fleet {
     this.#restored = new Restored({ journal, clock, telemetry });
     const listener = {
       before: (entries: readonly ReadEntry[]) => this.#restored.before(entries),
-      read: (ids: ReadonlySet<string>) => this.#read(ids),
-      presence: (presence: Presence) => this.#presence(presence),
+      read: (entries: readonly ReadEntry[]) => this.#read(entries),
+      presence: (presence: Presence, position: number) => this.#presence(presence, position),
+      polled: (polled: Polled, position: number) => parts.questions.heard(polled, position),
       notTheSame: (how: 'trimmed' | 'anew', why: string) => this.#notTheSame(how, why),
       hole: () => this.#mending.hole(),
     };
@@ -102,6 +113,13 @@ export class Fleet {
       telemetry,
       leaseMs: 2 * maxLagMs,
       listener,
+    });
+    parts.questions.join({
+      journal: journal.id,
+      isSound: () => !this.#mending.isDoubtful,
+      isCurrent: () => this.#isCurrent,
+      place: () => this.#place(),
+      tell: (polled, link, signal) => this.#tellPolled(polled, link, signal),
     });
     telemetry.gauge('sidegate_fleet_members', {}, () => this.#members.count);
     telemetry.gauge('sidegate_fleet_outbox', {}, () => this.#publishing.waiting().count);
@@ -202,9 +220,11 @@ export class Fleet {
       (over: AbortSignal) => this.#reading.run(link, () => this.#beats.confirmedMs, over),
       (over: AbortSignal) => this.#mending.run(link, this.#beats, over),
     ];
+    this.#link = link;
     try {
       await together(tasks, [link.signal, leaving]);
     } finally {
+      this.#link = undefined;
       this.#rollCalls.lost();
     }
     if (!leaving.aborted || link.signal.aborted) return;
@@ -214,13 +234,34 @@ export class Fleet {
     said.abort();
   }
 
-  #read(ids: ReadonlySet<string>): void {
-    this.#publishing.brought(ids);
-    this.#mending.read(ids);
+  /** It reads what is told now, not what was told a while ago. */
+  get #isCurrent(): boolean {
+    const { clock, maxLagMs } = this.#parts;
+    return clock.monotonicMs() - this.#provenMs <= maxLagMs / 2;
   }
 
-  #presence(presence: Presence): void {
-    if (presence.journal === this.#parts.journal.id) this.#ofOurs(presence);
+  #place(): Place | undefined {
+    const { position } = this.#reading;
+    return this.#link === undefined || position === undefined ? undefined : { link: this.#link, position };
+  }
+
+  /** What was told must be in this log, before that it was: over a connection that has ended it may be another one. */
+  async #tellPolled(polled: () => Polled, link: LogLink, signal: AbortSignal): Promise<void> {
+    await this.#publishing.toldAll(this.#parts.invalidations.applied, signal);
+    if (this.#link !== link || !this.#isCurrent || this.#mending.isDoubtful) return;
+    await link.append(sealRecord(this.#key, { kind: 'polled', polled: polled() }));
+  }
+
+  #read(entries: readonly ReadEntry[]): void {
+    const { journal, heard } = this.#parts;
+    const ids = new Set(entries.map(({ id }) => id));
+    this.#publishing.brought(ids);
+    this.#mending.read(ids);
+    for (const entry of entries) if (entry.from !== journal.id) heard(entry);
+  }
+
+  #presence(presence: Presence, position: number): void {
+    if (presence.journal === this.#parts.journal.id) this.#ofOurs(presence, position);
     else this.#ofAnother(presence);
   }
 
@@ -232,13 +273,15 @@ export class Fleet {
     this.#rollCalls.answered(presence.journal, presence.answers);
   }
 
-  #ofOurs(presence: Presence): void {
+  #ofOurs(presence: Presence, position: number): void {
     if (presence.run !== this.#beats.run) this.#restored.saw(presence);
     const appendedMs = this.#beats.cameBack(presence);
     this.#rollCalls.cameBack(presence.calls);
     if (appendedMs === undefined) return;
     for (const standing of this.#standings) standing.proven(appendedMs);
     this.#mending.proven(appendedMs);
+    this.#parts.questions.proven({ position, appendedMs });
+    this.#provenMs = Math.max(this.#provenMs, appendedMs);
     if (this.#isCaughtUp) return;
     this.#isCaughtUp = true;
     this.#progress.wake();
@@ -246,6 +289,7 @@ export class Fleet {
 
   #notTheSame(how: 'trimmed' | 'anew', why: string): void {
     this.#mending.begin(how, why);
+    this.#parts.questions.forget();
     if (how === 'trimmed') this.#beats.ask();
   }
 }

@@ -22,6 +22,8 @@ interface Open {
   readonly entry: Entry;
   /** Ends its wait: another sidecar has told the same. */
   readonly brought: AbortController;
+  /** Ends its wait: somebody here needs it to be told. */
+  readonly hurry: AbortController;
 }
 
 const note = 'fleet-published';
@@ -42,6 +44,8 @@ export class Publishing {
   /** Read from the journal up to here. */
   #read: Revision = revision(0);
   #noted: Revision = revision(0);
+  /** Up to here none waits for another to tell it. */
+  #hurriedTo: Revision = revision(0);
 
   constructor(parts: PublishingParts) {
     this.#parts = parts;
@@ -63,6 +67,16 @@ export class Publishing {
   /** Resolves when that is so; rejects with the signal's reason. */
   async told(wanted: Revision, signal: AbortSignal): Promise<void> {
     while (!this.hasTold(wanted)) await this.#progress.wait(this.#progress.version, signal);
+  }
+
+  /**
+   * Resolves when everything up to there is in the log, news too: none of them waits any longer for another to tell it. Rejects with the
+   * signal's reason.
+   */
+  async toldAll(wanted: Revision, signal: AbortSignal): Promise<void> {
+    this.#hurriedTo = revision(Math.max(this.#hurriedTo, wanted));
+    for (const [at, { hurry }] of this.#open) if (at <= wanted) hurry.abort();
+    while (this.#through < wanted) await this.#progress.wait(this.#progress.version, signal);
   }
 
   /** The log has these already. */
@@ -132,7 +146,8 @@ export class Publishing {
   }
 
   #begin({ revision: at, entry }: PlacedEntry, link: LogLink, over: AbortController): void {
-    const open: Open = { entry, brought: new AbortController() };
+    const open: Open = { entry, brought: new AbortController(), hurry: new AbortController() };
+    if (at <= this.#hurriedTo) open.hurry.abort();
     this.#open.set(at, open);
     this.#tell(open, link, over.signal).then(
       () => {
@@ -144,11 +159,11 @@ export class Publishing {
     );
   }
 
-  async #tell({ entry, brought }: Open, link: LogLink, signal: AbortSignal): Promise<void> {
+  async #tell({ entry, brought, hurry }: Open, link: LogLink, signal: AbortSignal): Promise<void> {
     const { clock, random, key } = this.#parts;
     if (isNews(entry)) {
-      const either = AbortSignal.any([signal, brought.signal]);
-      await clock.delay(random() * longestNewsWaitMs, either).catch(() => undefined);
+      const any = AbortSignal.any([signal, brought.signal, hurry.signal]);
+      await clock.delay(random() * longestNewsWaitMs, any).catch(() => undefined);
       if (brought.signal.aborted) return;
     }
     signal.throwIfAborted();
