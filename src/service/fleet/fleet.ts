@@ -79,6 +79,8 @@ export class Fleet {
   readonly #key: RecordKey;
   #isCaughtUp = false;
   #link: LogLink | undefined;
+  /** Over this connection a sign of life of ours has come back: it is the log that it was. */
+  #isHeardHere = false;
   /** Monotonic: everything that was in the log then is applied here. */
   #provenMs = Number.NEGATIVE_INFINITY;
 
@@ -221,6 +223,7 @@ export class Fleet {
       (over: AbortSignal) => this.#mending.run(link, this.#beats, over),
     ];
     this.#link = link;
+    this.#isHeardHere = false;
     try {
       await together(tasks, [link.signal, leaving]);
     } finally {
@@ -242,7 +245,7 @@ export class Fleet {
 
   #place(): Place | undefined {
     const { position } = this.#reading;
-    return this.#link === undefined || position === undefined ? undefined : { link: this.#link, position };
+    return this.#link && this.#isHeardHere && position !== undefined ? { link: this.#link, position } : undefined;
   }
 
   /** What was told must be in this log, before that it was: over a connection that has ended it may be another one. */
@@ -282,6 +285,7 @@ export class Fleet {
     this.#mending.proven(appendedMs);
     this.#parts.questions.proven({ position, appendedMs });
     this.#provenMs = Math.max(this.#provenMs, appendedMs);
+    this.#isHeardHere = true;
     if (this.#isCaughtUp) return;
     this.#isCaughtUp = true;
     this.#progress.wake();

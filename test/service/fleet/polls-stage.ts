@@ -3,6 +3,7 @@
 import { SidecarError } from '../../../src/core/errors.ts';
 import { createRevocationEvents } from '../../../src/news/keystone-revocation-events.ts';
 import type { NewsSource } from '../../../src/ports.ts';
+import { createFakeNewsSource, type FakeNewsSource, newsOf } from '../../fakes/news-source.ts';
 import { isoOf } from '../../news/poll-stage.ts';
 import { createStage, type Sidecar, type SidecarOptions, type SourceParts } from './stage.ts';
 
@@ -17,8 +18,10 @@ export interface Question {
 
 /** What differs from the usual. */
 export interface MemberOptions extends SidecarOptions {
-  /** None of its own; it has no poll configured. */
+  /** False: it has no poll configured. */
   readonly polls?: boolean;
+  /** It hears a bus too. */
+  readonly bus?: boolean;
   readonly random?: () => number;
 }
 
@@ -35,6 +38,7 @@ export function createPollsStage() {
   const asked: Question[] = [];
   const rows: Record<string, unknown>[] = [];
   const sources = new Map<string, NewsSource>();
+  const buses: FakeNewsSource[] = [];
   const away = new Set<string>();
   let tookMs = answerMs;
   let isTooLong: (question: Question) => boolean = () => false;
@@ -65,8 +69,23 @@ export function createPollsStage() {
   return {
     ...stage,
     asked,
-    async start(name: string, { polls = true, random = sequence(name), ...options }: MemberOptions = {}): Promise<Sidecar> {
-      return await stage.start(name, polls ? { ...options, sources: (parts) => [pollOf(name, random, parts)] } : options);
+    async start(name: string, options: MemberOptions = {}): Promise<Sidecar> {
+      const { polls = true, bus = false, random = sequence(name), ...others } = options;
+      const ear = createFakeNewsSource('bus');
+      if (bus) buses.push(ear);
+      return await stage.start(name, {
+        ...others,
+        sources: (parts) => [...(polls ? [pollOf(name, random, parts)] : []), ...(bus ? [ear.source] : [])],
+      });
+    },
+    /** Keystone announces it, and every bus brings it at once. */
+    announce(part: Parameters<typeof newsOf>[0]): void {
+      const news = newsOf(part);
+      for (const { sink } of buses) void sink.tell(news);
+    },
+    /** Every bus has told what it had until now. */
+    proveBuses(): void {
+      for (const { sink } of buses) sink.proven(clock.monotonicMs());
     },
     /** Polls, and not sweeps, of the time from `fromMs` on (monotonic). */
     polls: (fromMs = 0): readonly Question[] => asked.filter(({ atMs, isSweep }) => atMs >= fromMs && !isSweep),

@@ -1,7 +1,9 @@
 // One poll for a whole fleet: about one question an interval, whoever dies, and nothing is missed or proven that is not so (S11).
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { recordKeyOf, sealRecord } from '../../../src/core/fleet-record.ts';
+import { openRecord, type Polled, recordKeyOf, sealRecord } from '../../../src/core/fleet-record.ts';
+import type { LogRecord } from '../../../src/ports.ts';
+import { refreshing } from '../../fakes/news-source.ts';
 import { usualKey } from '../road.ts';
 import { createPollsStage, everyMs, type PollsStage } from './polls-stage.ts';
 import { maxLagMs, type Sidecar } from './stage.ts';
@@ -31,6 +33,12 @@ const reasonsWithin = async (ms: number, ...sidecars: readonly Sidecar[]): Promi
   }
   return [...said];
 };
+
+const polledIn = (records: readonly LogRecord[]): readonly Polled[] =>
+  records.flatMap(({ bytes }) => {
+    const record = openRecord([recordKeyOf(usualKey)], bytes);
+    return record.kind === 'polled' ? [record.polled] : [];
+  });
 
 describe('S11 the poll of a fleet', () => {
   it('is one question an interval, for three of them', async () => {
@@ -99,6 +107,24 @@ describe('S11 the poll of a fleet', () => {
     const againMs = stage.clock.monotonicMs();
     expect(await reasonsWithin(60_000, ...sidecars)).toEqual([]);
     expect(stage.polls(againMs).length).toBeLessThan(38);
+  });
+
+  it('is told to nobody while the log is not whole', async () => {
+    const sidecars = await begin(...names);
+    stage.revokeThere('alice');
+    await stage.clock.advance(10_000);
+    stage.log.recreate();
+    await stage.until(() => sidecars.every(({ reasons }) => reasons().includes('GAP')));
+    const fromMs = stage.clock.monotonicMs();
+    for (const name of names) stage.look(name);
+    await sound(...sidecars);
+    for (const name of names) expect(stage.polls(fromMs).map(({ by }) => by)).toContain(name);
+    const written = stage.log.records.map(({ bytes }) => Buffer.from(bytes).toString('latin1'));
+    const notWhole = written.findLastIndex((text) => text.includes('"isWhole":false'));
+    const first = written.findIndex((text) => text.includes('"kind":"polled"'));
+    expect(notWhole).toBeGreaterThan(0);
+    expect(first).toBeGreaterThan(notWhole);
+    expect(written.slice(0, first).filter((text) => text.includes('"kind":"entry"'))).not.toEqual([]);
   });
 
   it('one that reads the log late asks for itself', async () => {
@@ -220,11 +246,35 @@ describe('S11 what another sidecar has asked', () => {
     const sidecars = await begin(...names);
     const poller = stage.polls().at(-1)?.by;
     const fromMs = stage.clock.monotonicMs();
+    const lostAtMs = stage.clock.nowMs();
+    const toldBefore = stage.log.records.length;
     stage.listsTooLong(({ by, atMs }) => by === poller && atMs < fromMs + 3_000);
     await stage.clock.advance(8_000);
     for (const { name, reasons } of sidecars) expect(reasons()).toEqual(name === poller ? ['GAP'] : []);
     expect(stage.polls(fromMs).filter(({ by }) => by !== poller)).not.toEqual([]);
+    const journal = sidecars.find(({ name }) => name === poller)?.journal.id;
+    await stage.clock.advance(20_000);
     await sound(...sidecars);
+    for (let n = 0; n < 10; n += 1) {
+      stage.look(poller ?? '');
+      await stage.clock.advance(1_000);
+    }
+    const later = polledIn(stage.log.records.slice(toldBefore)).filter((one) => one.journal === journal);
+    // Whoever has not asked for what was lost does not believe that it was told.
+    expect(later).not.toEqual([]);
+    for (const one of later) expect(one.fromMs).toBeGreaterThan(lostAtMs);
+    expect(polledIn(stage.log.records).some((one) => one.journal === journal && one.fromMs < lostAtMs)).toBe(true);
+  });
+
+  it('is not believed while something in the log cannot be read here', async () => {
+    const foreign = recordKeyOf({ id: 'foreign', secret: Buffer.alloc(32, 9) });
+    let isSaid = false;
+    const { polls } = await told(() => {
+      if (!isSaid) stage.log.append(sealRecord(foreign, { kind: 'polled' } as never));
+      isSaid = true;
+      return {};
+    });
+    expect(polls).toBeGreaterThan(3);
   });
 });
 
@@ -251,5 +301,36 @@ describe('S7 a look of a fleet', () => {
     const seen = names.map((name) => stage.look(name));
     await stage.until(() => seen.every(({ result }) => result === 'done'), 1_000);
     for (const sidecar of sidecars) expect(await sidecar.hasKilled('alice')).toBe(true);
+  });
+
+  const groupUpdated = (): Parameters<typeof stage.announce>[0] => ({
+    event: 'identity.group.updated',
+    atMs: stage.clock.nowMs(),
+    about: ['g'],
+    lookFirst: [{ ...refreshing(['group', 'g']), isWide: true }],
+  });
+  const hearing = async (): Promise<readonly Sidecar[]> => {
+    const sidecars = await Promise.all(names.map((name) => stage.start(name, { bus: true })));
+    stage.proveBuses();
+    await sound(...sidecars);
+    await stage.clock.advance(5_000);
+    return sidecars;
+  };
+
+  it('explains a message to those who did not ask themselves', async () => {
+    const sidecars = await hearing();
+    stage.revokeThere('alice');
+    stage.announce(groupUpdated());
+    await stage.clock.advance(10_000);
+    for (const sidecar of sidecars) expect([await sidecar.hasKilled('alice'), await entriesOf(sidecar)]).toEqual([true, 1]);
+  });
+
+  it('holds every bus against what one of them was told', async () => {
+    const sidecars = await hearing();
+    await stage.clock.advance(15_000);
+    stage.revokeThere('alice');
+    await stage.clock.advance(15_000);
+    stage.proveBuses();
+    for (const { reasons } of sidecars) expect(reasons()).toEqual(['SOURCE_SUSPECT(bus)']);
   });
 });
