@@ -41,6 +41,8 @@ export interface FlowParts {
   readonly shared: SharedCache | undefined;
   /** What carries entries between sidecars, where something does; and what they know this one by. */
   readonly engine: Engine | undefined;
+  /** How long an entry may matter, and a log has to hold it. */
+  readonly retentionMs: number;
   readonly name: string;
   /** What its sources ask for the whole fleet. */
   readonly questions: SharedQuestions;
@@ -164,6 +166,7 @@ export function createFlows(parts: FlowParts): Flows {
       refreshLifeMs: lifeMs,
       questions: parts.questions,
       heard: (entry) => news.heardOf(entry),
+      retentionMs: parts.retentionMs,
       stop: parts.stopping,
     });
   const facts = new FactsStore({

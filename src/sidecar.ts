@@ -183,6 +183,7 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
     journal,
     shared,
     engine,
+    retentionMs,
     name,
     questions,
     ...signals,

@@ -47,6 +47,7 @@ async function stageOf(): Promise<Stage> {
     journal,
     shared: undefined,
     engine: undefined,
+    retentionMs: 0,
     name: 'a',
     questions: new SharedQuestions({ clock, skewMs: 2_000, maxLagMs: 10_000 }),
   };

@@ -8,7 +8,10 @@ export interface RequestName {
   readonly requestId: string;
 }
 
-/** The second of the first appending as 8 hex digits, then 32 hex digits of SHA-256(caller, request id): 40 characters. */
+/**
+ * The second of the first appending as 8 hex digits, then 32 hex digits of SHA-256(caller, request id): 40 characters. Where it is not the
+ * same wherever it is told, `caller` names the journal too.
+ */
 export function entryIdOf(name: RequestName, appendedAtMs: number): string {
   const second = Math.max(0, Math.floor(appendedAtMs / 1000));
   return second.toString(16).padStart(8, '0') + onceKeyOf(name).slice(0, 32);

@@ -47,7 +47,8 @@ export function understand(record: unknown): Entry {
     ...(typeof issuedBeforeMs === 'number' ? { issuedBeforeMs } : {}),
     ...(isSpread(spreadMs) ? { spreadMs } : {}),
     alsoRefreshes: fields['alsoRefreshes'] === true || fields['v'] !== recordVersion,
-    ...(fields['v'] === recordVersion ? {} : { inPart: true as const }),
+    // What came from a log is written as it was understood then.
+    ...(fields['v'] === recordVersion && fields['inPart'] !== true ? {} : { inPart: true as const }),
   };
 }
 

@@ -6,7 +6,7 @@ import type { ListedRows } from './listed-rows.ts';
 import type { SinceValues } from './since-values.ts';
 
 /** What sweeps have in common with polls. */
-export interface SweepsParts extends Pick<RevocationEventsDeps, 'clock' | 'log' | 'random' | 'list'> {
+export interface SweepsParts extends Pick<RevocationEventsDeps, 'clock' | 'log' | 'random' | 'list' | 'notes'> {
   readonly rows: ListedRows;
   readonly since: SinceValues;
   readonly shared: SharedQuestion | undefined;
@@ -40,12 +40,25 @@ export class Sweeps {
     const { clock, random, shared } = this.#parts;
     const { sweepMs } = this.#options;
     shared?.listen((question) => this.#heard(question), signal);
-    let pauseMs = firstMs;
+    let pauseMs = Math.max(firstMs, await this.#leftOfOthers());
     while (!signal.aborted) {
       this.#dueMs = clock.monotonicMs() + pauseMs * (1 - 0.2 * random());
       await this.#untilDue(signal);
       if (signal.aborted) return;
       pauseMs = (await this.#sweep(sink, signal)) ? sweepMs : Math.min(sweepMs, afterFailureMs);
+    }
+  }
+
+  /** Another has swept while we ran before: all that it was told is in the log, which is read. */
+  async #leftOfOthers(): Promise<number> {
+    const { clock, notes, log } = this.#parts;
+    const { issuer, sweepMs } = this.#options;
+    try {
+      const agoMs = clock.nowMs() - Number(await notes.noted(noteName(issuer)));
+      return agoMs >= 0 && agoMs < sweepMs ? sweepMs - agoMs : 0;
+    } catch (error) {
+      log.debug({ issuer, error }, 'when another sidecar has gone through all revocation events cannot be read');
+      return 0;
     }
   }
 
@@ -59,12 +72,15 @@ export class Sweeps {
 
   /** Another sidecar has swept, and what it was told is applied here. */
   #heard({ sinceMs, isOfNow }: HeardQuestion): void {
-    const { clock, random, since } = this.#parts;
-    const { sweepMs, reachMs } = this.#options;
+    const { clock, random, since, notes, log } = this.#parts;
+    const { issuer, sweepMs, reachMs } = this.#options;
     since.spend(sinceMs, clock.monotonicMs());
     // One that is configured otherwise may not reach back as far.
     if (!isOfNow || sinceMs > clock.nowMs() - reachMs) return;
     this.#dueMs = Math.max(this.#dueMs, clock.monotonicMs() + sweepMs * (1 + othersWaitLonger * random()));
+    notes.note(noteName(issuer), String(clock.nowMs())).catch((error: unknown) => {
+      log.debug({ issuer, error }, 'that another sidecar has gone through all revocation events was not noted');
+    });
   }
 
   async #sweep(sink: NewsSink, signal: AbortSignal): Promise<boolean> {
@@ -89,3 +105,6 @@ export class Sweeps {
     }
   }
 }
+
+/** In the journal: when another sidecar has swept for us, by our clock. */
+const noteName = (issuer: string): string => `swept/${issuer}`;

@@ -108,6 +108,8 @@ const reaches: { readonly [name in Reached['reach']]: Reach } = {
 const reachNames = ['sidecar', 'shared', 'fleet'] as const;
 /** What an answer takes on its way back, in milliseconds. */
 const answerMs = 100;
+/** A timer of more ends at once. */
+const longestTimerMs = 2_147_483_647;
 
 /** An act of somebody, with what goes into its entry. */
 interface Deed {
@@ -257,7 +259,7 @@ class TokenService {
     if (fleet === undefined || until === 'sidecar') return { reach: 'sidecar', atMs: done.atMs, lagging: [] };
     const late = new AbortController();
     const leave = (): void => late.abort();
-    const timer = setTimeout(leave, Math.max(0, call.deadlineMs() - answerMs));
+    const timer = setTimeout(leave, Math.min(longestTimerMs, Math.max(0, call.deadlineMs() - answerMs)));
     const signal = call.signal();
     signal.addEventListener('abort', leave, { once: true });
     if (signal.aborted) leave();

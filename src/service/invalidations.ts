@@ -44,7 +44,10 @@ export interface Request {
 }
 
 /** What an entry's id is made of, where it is to be the same wherever the same news are told; no idempotency goes with it. */
-export type Naming = Pick<Request, 'caller' | 'requestId'>;
+export interface Naming extends Pick<Request, 'caller' | 'requestId'> {
+  /** Named after the first of several that it stands for: where another sidecar has told that one, it is not all that these say. */
+  readonly standsForMore?: boolean;
+}
 
 /** Appended, durable and applied here. */
 export interface Appended {
@@ -305,7 +308,7 @@ export class Invalidations {
     const atMs = this.#parts.clock.nowMs();
     const name = { caller: request?.caller ?? draft.origin.source, requestId: request?.requestId || freshRequestId() };
     const entry = {
-      id: entryIdOf(name, draft.atMs ?? atMs),
+      id: this.#idOf(draft, name, atMs),
       effect: draft.effect,
       selector: draft.selector,
       ...(draft.issuedBeforeMs === undefined ? {} : { issuedBeforeMs: draft.issuedBeforeMs }),
@@ -318,14 +321,29 @@ export class Invalidations {
     };
     // News that another sidecar has heard, and told the fleet of, before we did.
     const told = draft.atMs === undefined || request === undefined ? undefined : await this.journal.find(entry.id);
-    if (told?.entry.from !== undefined && saysTheSame(told.entry, entry)) return { placed: told, atMs };
+    if (told?.entry.from !== undefined && saysTheSame(told.entry, entry)) {
+      const isAll = request === undefined || !('standsForMore' in request) || !request.standsForMore;
+      if (isAll) return { placed: told, atMs };
+      const fresh = { ...entry, id: entryIdOf({ ...name, requestId: freshRequestId() }, draft.atMs ?? atMs) };
+      return { placed: await this.#keep(fresh, undefined), atMs };
+    }
     const once = request && 'body' in request && request.requestId ? { key: onceKeyOf(name), digest: request.body } : undefined;
+    return { placed: await this.#keep(entry, once), atMs };
+  }
+
+  async #keep(entry: Entry, once: Parameters<Journal['append']>[1]): Promise<PlacedEntry> {
     const placed = await this.journal.append(entry, once).catch((error: unknown) => {
       this.#sayFailure();
       throw error;
     });
     this.#appended.wake();
-    return { placed, atMs };
+    return placed;
+  }
+
+  /** Of news the same wherever they are told; of what is asked for here another one than wherever else the same is asked for (S14). */
+  #idOf({ atMs: happenedAtMs }: Draft, name: Naming, nowMs: number): string {
+    if (happenedAtMs !== undefined) return entryIdOf(name, happenedAtMs);
+    return entryIdOf({ ...name, caller: `${this.journal.id} ${name.caller}` }, nowMs);
   }
 
   /** Once: from now on nothing is acknowledged, until somebody mends the disk and starts again. */

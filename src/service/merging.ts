@@ -8,6 +8,8 @@ interface Window {
   readonly untilMs: number;
   /** The one that stands for all that were told since the window began. */
   trailing: Promise<Appended> | undefined;
+  /** It stands for more than the one that it is named after. */
+  standsForMore: boolean;
 }
 
 /** Merges by selector and spread. Holds a window for each that was told within the last one. */
@@ -39,10 +41,11 @@ export class Merging {
       this.#open(key);
       return this.#append(draft, naming, signal);
     }
+    if (open.trailing) open.standsForMore = true;
     open.trailing ??= clock
       .delay(open.untilMs - nowMs, signal)
       .finally(() => this.#open(key))
-      .then(() => this.#append(draft, naming, signal));
+      .then(() => this.#append(draft, naming && { ...naming, standsForMore: open.standsForMore }, signal));
     return open.trailing;
   }
 
@@ -56,6 +59,6 @@ export class Merging {
 
   #open(key: string): void {
     this.#windows.delete(key);
-    this.#windows.set(key, { untilMs: this.#parts.clock.monotonicMs() + this.#parts.settleMs, trailing: undefined });
+    this.#windows.set(key, { untilMs: this.#parts.clock.monotonicMs() + this.#parts.settleMs, trailing: undefined, standsForMore: false });
   }
 }

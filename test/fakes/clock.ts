@@ -12,6 +12,8 @@ export interface FakeClock extends Clock {
   advance(ms: number): Promise<void>;
   /** Moves the wall clock alone, in milliseconds, as a clock that is set does; wakes nobody. */
   stepWall(ms: number): void;
+  /** Moves both clocks on by `ms` and wakes nobody: what a process finds that was stopped, at its first look. */
+  jump(ms: number): void;
   /** How many delays are waiting. */
   waiting(): number;
 }
@@ -68,6 +70,9 @@ export function createFakeClock(nowMs: number = Date.UTC(2026, 10, 21, 10, 0, 0)
     },
     stepWall(ms) {
       wallMs += ms;
+    },
+    jump(ms) {
+      moveTo(elapsedMs + ms);
     },
     waiting: () => sleepers.size,
   };

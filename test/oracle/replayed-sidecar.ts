@@ -69,6 +69,7 @@ export async function startReplayed({ clock, keystone, shared, sources: which, c
     journal,
     shared,
     engine: undefined,
+    retentionMs: 0,
     name: 'replayed',
     questions: new SharedQuestions({ clock, skewMs: 2_000, maxLagMs: base.maxLagMs }),
     draining: ending.signal,

@@ -556,7 +556,7 @@ describe('freshness', () => {
   it('S14 an entry that comes while the call waits is applied', async () => {
     const stage = await createStageOf(alice);
     const name = { caller: 'somebody', requestId: 'r1' };
-    const entryId = entryIdOf(name, stage.clock.nowMs());
+    const entryId = entryIdOf({ ...name, caller: `${stage.invalidations.journal.id} somebody` }, stage.clock.nowMs());
     const call = outcome(stage.ask('t', { atLeastAsFresh: { entryId } }));
     await settled();
     const draft = { effect: 'REFRESH' as const, selector: { kind: 'everything' as const }, lifeMs: 1000, origin: { source: 'rpc' } };

@@ -70,6 +70,11 @@ export class Beats {
     this.hurry();
   }
 
+  /** They are, and the log does not have that for sure yet. */
+  get isAsking(): boolean {
+    return this.#asks !== undefined;
+  }
+
   /** Monotonic: when this one of ours was appended; undefined: it is of another process, or has come before. */
   cameBack({ run, turn }: Presence): number | undefined {
     if (run !== this.run) return undefined;

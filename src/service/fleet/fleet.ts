@@ -41,6 +41,8 @@ export interface FleetParts {
   readonly questions: SharedQuestions;
   /** Is told of each entry of the log that another sidecar has made, when it is applied here. */
   readonly heard: (entry: Entry) => void;
+  /** How long an entry may matter. */
+  readonly retentionMs: number;
   /** Whatever runs or waits then ends. */
   readonly stop: AbortSignal;
 }
@@ -94,7 +96,13 @@ export class Fleet {
     this.#members = new Members({ clock, leaseMs: maxLagMs });
     this.#publishing = new Publishing({ journal, invalidations, clock, key, random });
     this.#rollCalls = new RollCalls({ members: this.#members, clock, hurry: () => this.#beats.hurry() });
-    this.#mending = new Mending({ ...parts, publishing: this.#publishing, members: this.#members, standings: this.#standings });
+    this.#mending = new Mending({
+      ...parts,
+      publishing: this.#publishing,
+      members: this.#members,
+      standings: this.#standings,
+      isAsking: () => this.#beats.isAsking,
+    });
     const shared = { journal, key, clock, random, name, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
     this.#beats = new Beats({ ...shared, isWhole: () => this.#mending.isWhole });
     this.#restored = new Restored({ journal, clock, telemetry });
@@ -114,6 +122,7 @@ export class Fleet {
       clock,
       telemetry,
       leaseMs: 2 * maxLagMs,
+      retentionMs: parts.retentionMs,
       listener,
     });
     parts.questions.join({
@@ -135,9 +144,10 @@ export class Fleet {
   async load(): Promise<void> {
     await this.#publishing.load();
     await this.#reading.load();
-    if (!(await this.#mending.load())) return;
-    this.#reading.forget();
-    this.#mending.begin('anew', 'the sidecar ended before the log held what its journal does');
+    const left = await this.#mending.load();
+    if (left === undefined) return;
+    if (left === 'anew') this.#reading.forget();
+    this.#notTheSame(left, 'the sidecar ended before it was done with what the log may lack, or may have told');
   }
 
   /** It has read everything once that the log had. */
@@ -269,11 +279,11 @@ export class Fleet {
   }
 
   #ofAnother(presence: Presence): void {
-    this.#members.saw(presence);
+    if (!this.#members.saw(presence)) return;
     if (presence.isLeaving) this.#rollCalls.left();
     this.#mending.saw(presence);
     this.#beats.answer(presence.calls);
-    this.#rollCalls.answered(presence.journal, presence.answers);
+    this.#rollCalls.answered(presence, presence.answers);
   }
 
   #ofOurs(presence: Presence, position: number): void {

@@ -22,12 +22,18 @@ export interface MendingParts {
   readonly random: () => number;
   /** Of the log, for each issuer. */
   readonly standings: readonly Pick<SourceStanding, 'gapUntil'>[];
+  readonly maxLagMs: number;
   readonly wideWindowMs: number;
   readonly refreshLifeMs: number;
+  /** The others have not heard yet that they are to tell what is theirs once more. */
+  readonly isAsking: () => boolean;
   readonly stop: AbortSignal;
 }
 
+/** `open`: the log was made again, and does not hold what the journal does. `trimmed`: not everything has been asked about again. */
 const note = 'fleet-mending';
+/** `open`: somebody has asked for what is ours, and has not been told it yet. */
+const askedNote = 'fleet-asked';
 /** Between two looks whether it is over. */
 const lookMs = 1_000;
 /** All notice at once: each waits so long at random before it tells, and leaves out what others have told meanwhile. */
@@ -51,14 +57,21 @@ export class Mending {
   readonly #asked = new Set<string>();
   /** Somebody has asked for what is ours, and has not been told it yet. */
   #isAsked = false;
+  /** How often something may have been missed, and of those how many have been asked about again. */
+  #begun = 0;
+  #closed = 0;
 
   constructor(parts: MendingParts) {
     this.#parts = parts;
   }
 
-  /** Whether a run before has not done with it. */
-  async load(): Promise<boolean> {
-    return (await this.#parts.journal.noted(note)) === 'open';
+  /** What a run before has not done with. */
+  async load(): Promise<'anew' | 'trimmed' | undefined> {
+    const { journal } = this.#parts;
+    this.#isAsked = (await journal.noted(askedNote)) === 'open';
+    const noted = await journal.noted(note);
+    if (noted === 'open') return 'anew';
+    return noted === 'trimmed' ? 'trimmed' : undefined;
   }
 
   /** What the journal holds is in the log. */
@@ -95,8 +108,9 @@ export class Mending {
       this.#isReplayed = false;
       this.#sinceMs = clock.monotonicMs();
       for (const { journal } of members.present()) this.#awaited.add(journal);
-      this.#note('open');
     }
+    this.#begun += 1;
+    this.#noteIt();
     this.#sayGap();
     this.#refreshAll(why).catch((error: unknown) => telemetry.log.debug({ error }, 'we stop before everything was asked about again'));
   }
@@ -120,6 +134,8 @@ export class Mending {
     if (this.#asked.size >= mostAsked && oldest !== undefined) this.#asked.delete(oldest);
     this.#asked.add(asks);
     this.#isAsked = true;
+    // Before where we have read to: whoever asks is not heard a second time.
+    this.#note(askedNote, 'open');
     this.#changed.wake();
   }
 
@@ -139,14 +155,12 @@ export class Mending {
         const inLog = this.#isReplayed ? this.#inLog : undefined;
         if (inLog) {
           await clock.delay(random() * longestWaitMs, signal);
-          const count = await publishing.tellAgain(link, ({ id }: Entry) => !inLog.has(id));
+          const count = await publishing.tellAgain(link, ({ id }: Entry) => !inLog.has(id), signal);
           telemetry.log.info({ count }, 'the log of the fleet holds what this journal does');
           if (this.#inLog === inLog) this.#end();
           beats.hurry();
         } else if (this.#isAsked) {
-          this.#isAsked = false;
-          const count = await publishing.tellAgain(link, ({ from }: Entry) => from === undefined);
-          telemetry.log.info({ count }, 'a sidecar may have missed something: what was first revoked here is told again');
+          await this.#tellOurs(link, signal);
         } else {
           await this.#changed.wait(seen, signal);
         }
@@ -168,13 +182,28 @@ export class Mending {
   #isDoubtful(): boolean {
     if (this.#hasHole || !this.isWhole) return true;
     const present = this.#parts.members.present();
-    const isThere = (journal: string): boolean => present.some((member) => member.journal === journal);
-    for (const journal of this.#awaited) if (!isThere(journal)) this.#awaited.delete(journal);
+    const there = new Set(present.map(({ journal }) => journal));
+    for (const journal of this.#awaited) if (!there.has(journal)) this.#awaited.delete(journal);
     return this.#awaited.size > 0 || present.some(({ isWhole }) => !isWhole);
   }
 
+  async #tellOurs(link: LogLink, signal: AbortSignal): Promise<void> {
+    const { publishing, telemetry } = this.#parts;
+    this.#isAsked = false;
+    try {
+      const count = await publishing.tellAgain(link, ({ from }: Entry) => from === undefined, signal);
+      telemetry.log.info({ count }, 'a sidecar may have missed something: what was first revoked here is told again');
+      if (!this.#isAsked) this.#note(askedNote, '');
+    } catch (error) {
+      this.#isAsked = true;
+      throw error;
+    }
+  }
+
+  /** For so long that whoever is stopped meanwhile is either within it or behind, when it goes on. */
   #sayGap(): void {
-    const untilMs = this.#parts.clock.monotonicMs() + 3 * lookMs;
+    const { clock, maxLagMs } = this.#parts;
+    const untilMs = clock.monotonicMs() + maxLagMs + 3 * lookMs;
     for (const standing of this.#parts.standings) standing.gapUntil(untilMs);
   }
 
@@ -182,17 +211,23 @@ export class Mending {
     this.#inLog = undefined;
     this.#isReplayed = false;
     this.#changed.wake();
-    this.#note('');
+    this.#noteIt();
   }
 
-  #note(value: string): void {
+  #noteIt(): void {
+    const leftOver = this.#closed < this.#begun ? 'trimmed' : '';
+    this.#note(note, this.isWhole ? leftOver : 'open');
+  }
+
+  #note(name: string, value: string): void {
     const { journal, telemetry } = this.#parts;
     // Where nothing can be written, the journal says so itself, and acknowledges nothing.
-    journal.note(note, value).catch((error: unknown) => telemetry.log.debug({ error }, 'how the log is was not noted'));
+    journal.note(name, value).catch((error: unknown) => telemetry.log.debug({ error }, 'how the log is was not noted'));
   }
 
   async #refreshAll(why: string): Promise<void> {
-    const { invalidations, wideWindowMs, refreshLifeMs, clock, random, standings, stop } = this.#parts;
+    const { invalidations, wideWindowMs, refreshLifeMs, clock, random, standings, isAsking, stop } = this.#parts;
+    const nth = this.#begun;
     for (let failures = 0; ; ) {
       try {
         await invalidations.append(
@@ -213,7 +248,13 @@ export class Mending {
         await clock.delay(backoffMs(failures, 0, random), stop);
       }
     }
-    // The one that runs, and one that trails it.
-    for (const standing of standings) standing.gapUntil(clock.monotonicMs() + 2 * wideWindowMs);
+    // The one that runs, and one that trails it; and once more where those who are to tell what is theirs have heard of it only then.
+    for (let wasAsking = true; wasAsking; ) {
+      wasAsking = isAsking();
+      for (const standing of standings) standing.gapUntil(clock.monotonicMs() + 2 * wideWindowMs + lookMs);
+      await clock.delay(2 * wideWindowMs, stop);
+    }
+    this.#closed = Math.max(this.#closed, nth);
+    this.#noteIt();
   }
 }

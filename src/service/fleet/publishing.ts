@@ -20,10 +20,10 @@ export interface PublishingParts {
 /** An entry on its way. */
 interface Open {
   readonly entry: Entry;
-  /** Ends its wait: another sidecar has told the same. */
-  readonly brought: AbortController;
-  /** Ends its wait: somebody here needs it to be told. */
-  readonly hurry: AbortController;
+  /** Ends its wait. */
+  readonly over: AbortController;
+  /** Another sidecar has told the same. */
+  isBrought: boolean;
 }
 
 const note = 'fleet-published';
@@ -75,13 +75,17 @@ export class Publishing {
    */
   async toldAll(wanted: Revision, signal: AbortSignal): Promise<void> {
     this.#hurriedTo = revision(Math.max(this.#hurriedTo, wanted));
-    for (const [at, { hurry }] of this.#open) if (at <= wanted) hurry.abort();
+    for (const [at, { over }] of this.#open) if (at <= wanted) over.abort();
     while (this.#through < wanted) await this.#progress.wait(this.#progress.version, signal);
   }
 
   /** The log has these already. */
   brought(ids: ReadonlySet<string>): void {
-    for (const { entry, brought } of this.#open.values()) if (ids.has(entry.id)) brought.abort();
+    for (const open of this.#open.values()) {
+      if (!ids.has(open.entry.id)) continue;
+      open.isBrought = true;
+      open.over.abort();
+    }
   }
 
   /** Entries that wait, about; and when the oldest was learned, by the wall clock. */
@@ -119,18 +123,23 @@ export class Publishing {
     } finally {
       signal.removeEventListener('abort', end);
       over.abort();
+      for (const open of this.#open.values()) open.over.abort();
       await noting;
     }
     if (!signal.aborted) throw over.signal.reason;
   }
 
-  /** Everything that lives in the journal and is `wanted`, whoever made it, once more. Rejects where the log does not take it. */
-  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean): Promise<number> {
+  /**
+   * Everything that lives in the journal and is `wanted`, whoever made it, once more; but nothing of another version that is understood in
+   * part: under its id it would stand in the way of the whole one. Rejects where the log does not take it, and with the signal's reason.
+   */
+  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
     const { journal, key } = this.#parts;
     let count = 0;
     for (let at = revision(0); ; ) {
+      signal.throwIfAborted();
       const batch = await journal.read(at, readBatch);
-      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && wanted(entry));
+      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && !entry.inPart && wanted(entry));
       await Promise.all(again.map(({ entry }) => link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }))));
       count += again.length;
       const last = batch.at(-1);
@@ -146,8 +155,8 @@ export class Publishing {
   }
 
   #begin({ revision: at, entry }: PlacedEntry, link: LogLink, over: AbortController): void {
-    const open: Open = { entry, brought: new AbortController(), hurry: new AbortController() };
-    if (at <= this.#hurriedTo) open.hurry.abort();
+    const open: Open = { entry, over: new AbortController(), isBrought: false };
+    if (at <= this.#hurriedTo) open.over.abort();
     this.#open.set(at, open);
     this.#tell(open, link, over.signal).then(
       () => {
@@ -159,12 +168,12 @@ export class Publishing {
     );
   }
 
-  async #tell({ entry, brought, hurry }: Open, link: LogLink, signal: AbortSignal): Promise<void> {
+  async #tell(open: Open, link: LogLink, signal: AbortSignal): Promise<void> {
     const { clock, random, key } = this.#parts;
+    const { entry } = open;
     if (isNews(entry)) {
-      const any = AbortSignal.any([signal, brought.signal, hurry.signal]);
-      await clock.delay(random() * longestNewsWaitMs, any).catch(() => undefined);
-      if (brought.signal.aborted) return;
+      await clock.delay(random() * longestNewsWaitMs, open.over.signal).catch(() => undefined);
+      if (open.isBrought) return;
     }
     signal.throwIfAborted();
     await link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }));

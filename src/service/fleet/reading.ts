@@ -19,6 +19,8 @@ export interface ReadingParts {
   readonly telemetry: Telemetry;
   /** As in `PlacesParts`. */
   readonly leaseMs: number;
+  /** How long an entry may matter: a log that holds less may have forgotten some that do. */
+  readonly retentionMs: number;
   readonly listener: ReadingListener;
 }
 
@@ -36,14 +38,18 @@ export interface ReadingListener {
   /** Somebody has asked a source, after everything that stands before it is applied; and where it stands. */
   polled(polled: Polled, position: number): void;
   /**
-   * What was read until now is not what stands before what is read from now on: everything is read again, from the oldest. `trimmed`: it may
-   * have told what was never read here; `anew`: it was made again, or has lost its end.
+   * What was read until now is not what stands before what is read from now on: unless that begins with the oldest, that is read again.
+   * `trimmed`: it may have told what was never read here; `anew`: it was made again, or has lost its end.
    */
   notTheSame(how: 'trimmed' | 'anew', why: string): void;
   /** There is something that cannot be read here, and may be an invalidation. */
   hole(why: string): void;
 }
 
+/** Where logs begin: nothing of them was trimmed. */
+const latestFirst = 1;
+/** The oldest sign of life is not the oldest record, and clocks differ. */
+const longestSlackMs = 60_000;
 /** How long nothing comes from a log that has taken a sign of life of ours, before it is another one. */
 const longestSilenceMs = 5_000;
 
@@ -54,6 +60,9 @@ export class Reading {
   /** What the first record must be; undefined: any, or it has been seen. */
   #expected: Place | undefined;
   #saidHole = false;
+  /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
+  #beginning: number | undefined;
+  #looksForBeginning = false;
 
   constructor(parts: ReadingParts) {
     this.#parts = parts;
@@ -67,11 +76,6 @@ export class Reading {
   /** Up to there everything is applied here; undefined: nothing has been read, or it is another log. */
   get position(): number | undefined {
     return this.#places.last?.position;
-  }
-
-  /** Whether a run before has read anything. */
-  get hasBegun(): boolean {
-    return this.#places.last !== undefined;
   }
 
   /**
@@ -94,6 +98,8 @@ export class Reading {
   async #once(link: LogLink, confirmedMs: () => number | undefined, signal: AbortSignal): Promise<void> {
     const from = this.#places.last;
     this.#expected = from;
+    this.#beginning = undefined;
+    this.#looksForBeginning = from === undefined;
     const again = new AbortController();
     const leave = (): void => again.abort();
     signal.addEventListener('abort', leave, { once: true });
@@ -132,12 +138,27 @@ export class Reading {
       this.#expected = undefined;
     }
     const opened = batch.map(({ bytes }) => openRecord(this.#parts.keys, bytes));
+    if (this.#looksForBeginning) this.#lookForBeginning(first, opened);
     const upTo = opened.findIndex((record) => this.#isHole(record));
     // Behind a hole everything counts as ever, but the next start begins before it.
     if (upTo >= 0) this.#holes(batch[upTo - 1]);
     await this.#apply(opened, batch, again.signal);
+    // The signs of life among them have not been looked at: they are read again.
+    if (again.signal.aborted) return;
     const last = batch.at(-1);
     if (last !== undefined) this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+  }
+
+  /** Whoever reads a log for the first time has no place to miss in it; but its oldest sign of life tells how old it is. */
+  #lookForBeginning(first: LogRecord | undefined, opened: readonly OpenedRecord[]): void {
+    const { clock, retentionMs, listener } = this.#parts;
+    this.#beginning ??= first?.position;
+    const oldest = opened.find((record) => record.kind === 'presence');
+    if (oldest === undefined || this.#beginning === undefined) return;
+    this.#looksForBeginning = false;
+    const isYoung = clock.nowMs() - oldest.presence.atMs < retentionMs - Math.min(longestSlackMs, retentionMs / 10);
+    if (this.#beginning > latestFirst && isYoung)
+      listener.notTheSame('trimmed', 'what entries that still matter were told in is not there any more');
   }
 
   async #apply(opened: readonly OpenedRecord[], batch: readonly LogRecord[], signal: AbortSignal): Promise<void> {

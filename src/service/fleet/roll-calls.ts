@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../ports.ts';
 import { Wakeup } from '../wakeup.ts';
-import type { Member, Members } from './members.ts';
+import { idOf, type Member, type Members } from './members.ts';
 
 /** What a call needs. */
 export interface RollCallsParts {
@@ -19,7 +19,7 @@ const longestLookMs = 1_000;
 
 interface RollCall {
   name: string;
-  /** By their journals. Undefined: it has not come back yet, so nobody knows who was there before it. */
+  /** By `idOf`. Undefined: it has not come back yet, so nobody knows who was there before it. */
   missing: Map<string, Member> | undefined;
   callers: number;
 }
@@ -72,15 +72,21 @@ export class RollCalls {
   cameBack(names: readonly string[]): void {
     for (const name of names) {
       const call = this.#called.get(name);
-      if (call) call.missing ??= new Map(this.#parts.members.present().map((member) => [member.journal, member]));
+      if (call) call.missing ??= new Map(this.#parts.members.present().map((member) => [idOf(member), member]));
     }
     if (names.length > 0) this.#changed.wake();
   }
 
   /** A member has answered. */
-  answered(journal: string, names: readonly string[]): void {
-    for (const name of names) this.#called.get(name)?.missing?.delete(journal);
-    if (names.length > 0) this.#changed.wake();
+  answered(member: Pick<Member, 'journal' | 'run'>, names: readonly string[]): void {
+    const id = idOf(member);
+    let isLast = false;
+    for (const name of names) {
+      const missing = this.#called.get(name)?.missing;
+      if (missing?.delete(id) && missing.size === 0) isLast = true;
+    }
+    // Nobody looks through all who are missing at each of so many answers.
+    if (isLast) this.#changed.wake();
   }
 
   /** Somebody has left. */

@@ -10,13 +10,19 @@ import { createStage, maxLagMs, type Sidecar, type Stage } from './stage.ts';
 const names = ['one', 'two', 'three'] as const;
 
 type Step =
-  | { readonly kind: 'revoke' | 'stop' | 'start'; readonly at: number }
+  | { readonly kind: 'revoke' | 'reach' | 'stop' | 'kill' | 'start' | 'freeze' | 'thaw'; readonly at: number }
   | { readonly kind: 'wait'; readonly ms: number }
   | { readonly kind: 'cut' | 'hang' | 'down' | 'up' | 'recreate' | 'trim' };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant('revoke' as const), at: fc.nat({ max: 2 }) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('stop' as const, 'start' as const), at: fc.nat({ max: 2 }) }) },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constantFrom('revoke' as const, 'reach' as const), at: fc.nat({ max: 2 }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('stop' as const, 'kill' as const, 'start' as const, 'freeze' as const, 'thaw' as const),
+      at: fc.nat({ max: 2 }),
+    }),
+  },
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.constantFrom(20, 200, 1_500, 6_000, 13_000) }) },
   {
     weight: 3,
@@ -31,6 +37,8 @@ interface Acknowledged {
   readonly origin: string;
   /** Since when the log has it, and has not lost it. */
   inLogMs: number | undefined;
+  /** It was said that nobody answers from before it. */
+  isEverywhere: boolean;
 }
 
 class World {
@@ -39,6 +47,7 @@ class World {
   readonly journals = new Map<string, Sidecar['journal']>();
   readonly acknowledged: Acknowledged[] = [];
   #users = 0;
+  readonly #frozen = new Set<string>();
 
   async start(name: string): Promise<void> {
     if (this.members.has(name)) return;
@@ -51,15 +60,43 @@ class World {
   async stop(name: string): Promise<void> {
     await this.members.get(name)?.stop();
     this.members.delete(name);
+    this.#frozen.delete(name);
   }
 
-  async revoke(name: string): Promise<void> {
+  freeze(name: string): void {
+    this.members.get(name)?.engine.freeze();
+    this.#frozen.add(name);
+  }
+
+  thaw(name: string): void {
+    this.members.get(name)?.engine.thaw();
+    this.#frozen.delete(name);
+  }
+
+  /** Not under a reading that stands still: positions have gaps that mean nothing, so nobody would notice. */
+  trim(): void {
+    const { log } = this.stage;
+    if (this.#frozen.size === 0) log.trim((log.records.at(-1)?.position ?? 0) - 5);
+  }
+
+  /** Without a word to the others. */
+  async kill(name: string): Promise<void> {
+    this.members.get(name)?.engine.freeze();
+    await this.stop(name);
+  }
+
+  async revoke(name: string, isToReach = false): Promise<void> {
     const member = this.members.get(name);
     if (!member) return;
     this.#users += 1;
     const user = `user ${this.#users}`;
-    const { entryId } = await member.revoke(user);
-    this.acknowledged.push({ user, id: entryId, origin: name, inLogMs: undefined });
+    const { entryId, asOf } = await member.revoke(user);
+    const one = { user, id: entryId, origin: name, inLogMs: undefined, isEverywhere: false };
+    this.acknowledged.push(one);
+    if (!isToReach) return;
+    void member.fleet.reach(asOf.revision, 'fleet', new AbortController().signal).then(({ reach }) => {
+      one.isEverywhere = reach === 'fleet';
+    });
   }
 
   /** In small turns, and after each the promise is looked at. */
@@ -73,8 +110,8 @@ class World {
 
   async judge(): Promise<void> {
     const nowMs = this.stage.clock.monotonicMs();
-    for (const { user, inLogMs, id } of this.acknowledged) {
-      if (inLogMs === undefined || nowMs - inLogMs <= maxLagMs) continue;
+    for (const { user, inLogMs, id, isEverywhere } of this.acknowledged) {
+      if (!isEverywhere && (inLogMs === undefined || nowMs - inLogMs <= maxLagMs)) continue;
       for (const member of this.members.values()) {
         const isTold = member.reasons().length > 0 || (await member.hasKilled(user));
         expect(isTold, `${member.name} is sound, and does not know of ${id}`).toBe(true);
@@ -84,7 +121,10 @@ class World {
 
   /** What a log that was made again has lost, and whose sidecar is away, nobody can know of until it is back. */
   lost(): void {
-    for (const one of this.acknowledged) one.inLogMs = undefined;
+    for (const one of this.acknowledged) {
+      one.inLogMs = undefined;
+      one.isEverywhere = false;
+    }
   }
 
   #lookAtLog(): void {
@@ -106,13 +146,17 @@ async function play(steps: readonly Step[]): Promise<void> {
   for (const one of steps) {
     if (one.kind === 'wait') await world.wait(one.ms);
     else if (one.kind === 'revoke') await world.revoke(names[one.at] ?? 'one');
+    else if (one.kind === 'reach') await world.revoke(names[one.at] ?? 'one', true);
+    else if (one.kind === 'kill') await world.kill(names[one.at] ?? 'one');
+    else if (one.kind === 'freeze') world.freeze(names[one.at] ?? 'one');
+    else if (one.kind === 'thaw') world.thaw(names[one.at] ?? 'one');
     else if (one.kind === 'stop') await world.stop(names[one.at] ?? 'one');
     else if (one.kind === 'start') await world.start(names[one.at] ?? 'one');
     else if (one.kind === 'cut') log.cut();
     else if (one.kind === 'hang') log.hang();
     else if (one.kind === 'down') log.stop();
     else if (one.kind === 'up') log.start();
-    else if (one.kind === 'trim') log.trim((log.records.at(-1)?.position ?? 0) - 5);
+    else if (one.kind === 'trim') world.trim();
     else {
       log.recreate();
       world.lost();
@@ -122,6 +166,7 @@ async function play(steps: readonly Step[]): Promise<void> {
   log.start();
   for (const name of names) await world.start(name);
   const members = [...world.members.values()];
+  for (const name of names) world.thaw(name);
   // What has just happened is noticed within the lag.
   await world.wait(2 * maxLagMs);
   await world.stage.until(() => members.every((member) => member.reasons().length === 0), 240_000);

@@ -179,8 +179,18 @@ describe('S11 the poll of a fleet', () => {
     const sidecars = await begin(...names);
     const fromMs = stage.clock.monotonicMs();
     await reasonsWithin(1_800_000, ...sidecars);
+    await stage.until(() => stage.sweeps().some(({ atMs }) => atMs > stage.clock.monotonicMs() - 60_000), 720_000);
     expect(stage.sweeps(fromMs).length).toBeGreaterThanOrEqual(2);
     expect(stage.sweeps(fromMs).length).toBeLessThanOrEqual(5);
+    // Nor does each that is started again, as long as another has swept lately.
+    const last = stage.sweeps().at(-1)?.by;
+    const againMs = stage.clock.monotonicMs();
+    for (const { name, journal, stop } of sidecars.filter((one) => one.name !== last)) {
+      await stop();
+      await sound(await stage.start(name, { journal }));
+    }
+    await stage.clock.advance(2_000);
+    expect(stage.sweeps(againMs)).toEqual([]);
   });
 });
 

@@ -269,11 +269,11 @@ describe('a connection that is lost in the middle', () => {
     });
     const after = calls.take();
     calls.cameBack(before);
-    calls.answered('j2', before);
+    calls.answered({ journal: 'j2', run: 'r' }, before);
     await clock.advance(100);
     expect(left).toBeUndefined();
     calls.cameBack(after);
-    calls.answered('j2', after);
+    calls.answered({ journal: 'j2', run: 'r' }, after);
     await clock.advance(100);
     expect(left).toEqual([]);
   });

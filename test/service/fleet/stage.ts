@@ -65,6 +65,7 @@ export interface Stage {
 
 export const maxLagMs = 10_000;
 export const wideWindowMs = 5_000;
+const retentionMs = 86_400_000;
 
 /** Nobody is there yet. */
 export function createStage(): Stage {
@@ -117,6 +118,7 @@ export function createStage(): Stage {
       refreshLifeMs: times.refreshLifeMs,
       questions,
       heard: (entry) => news.heardOf(entry),
+      retentionMs,
       stop: end.signal,
     });
     await fleet.load();
