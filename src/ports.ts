@@ -288,8 +288,8 @@ export interface HeardQuestion {
 
 /** A question that one sidecar of a fleet asks for all of them. */
 export interface SharedQuestion {
-  /** Whether others are heard of as they ask; else each asks for itself. */
-  isHeard(): boolean;
+  /** How many others are there, who hear of each other as they ask; 0: each asks for itself. */
+  others(): number;
   /**
    * A question begins here. What this returns is to be called when everything that it told is applied here: the others hear of it when they
    * have it too, if the log takes it. Never throws, and waits for nobody.

@@ -59,8 +59,13 @@ const longestPauseMs = 10_000;
 const othersWaitLonger = 0.5;
 /** One that takes very long is waited for so much longer, at most, in milliseconds. */
 const longestTakingMs = 5_000;
-/** How long a look waits, at random, whether another sidecar has the same question, in milliseconds. */
-const lookSpreadMs = 100;
+/**
+ * How long a look waits, at random, whether another sidecar has the same question, in milliseconds: the more there are, the sooner the
+ * first of them asks, and the longer the rest may wait for it.
+ */
+const shortestLookSpreadMs = 100;
+const lookSpreadPerOtherMs = 20;
+const longestLookSpreadMs = 1_000;
 /** How far it has come is noted when it has come so much further: after a restart so much is asked for again. */
 const noteEachMs = 10_000;
 /** Keystone keeps its rows for [token] expiration + [revoke] expiration_buffer, of which the latter alone is 1,800 s. */
@@ -133,10 +138,17 @@ class RevocationEvents implements NewsSource {
   async look(signal: AbortSignal): Promise<void> {
     if (!this.#isRunning) throw notRunning(this.#options.issuer);
     if (this.#problem !== undefined) throw this.#problem;
-    const { shared, random } = this.#deps;
-    if (shared?.poll.isHeard() && (await this.#others.within(random() * lookSpreadMs, signal))) return;
+    if (await this.#isAskedByAnother(signal)) return;
     if (!this.#isRunning) throw notRunning(this.#options.issuer);
     await this.#looks.next(signal);
+  }
+
+  async #isAskedByAnother(signal: AbortSignal): Promise<boolean> {
+    const { shared, random } = this.#deps;
+    const others = shared?.poll.others() ?? 0;
+    if (others === 0) return false;
+    const spreadMs = Math.min(longestLookSpreadMs, Math.max(shortestLookSpreadMs, others * lookSpreadPerOtherMs));
+    return await this.#others.within(random() * spreadMs, signal);
   }
 
   /** Where the last run ended. Answers whether the first poll reaches back over a token's whole life. */

@@ -129,6 +129,7 @@ export class Fleet {
       journal: journal.id,
       isSound: () => !this.#mending.isDoubtful,
       isCurrent: () => this.#isCurrent,
+      others: () => this.#members.count,
       place: () => this.#place(),
       tell: (polled, link, signal) => this.#tellPolled(polled, link, signal),
     });

@@ -18,6 +18,8 @@ export interface LogSide {
   isSound(): boolean;
   /** It reads what is told now. */
   isCurrent(): boolean;
+  /** How many others are there. */
+  others(): number;
   /** Undefined: nobody reads. */
   place(): Place | undefined;
   /** Appends it when all that is applied here is in the log; not at all where that is not sound then, or another connection. */
@@ -60,7 +62,7 @@ export class SharedQuestions {
   of(issuer: string, source: string): SharedQuestion {
     const name = `${issuer}/${source}`;
     return {
-      isHeard: () => this.#side?.isSound() === true && this.#side.isCurrent(),
+      others: () => (this.#side?.isSound() && this.#side.isCurrent() ? this.#side.others() : 0),
       begin: () => this.#begin(issuer, source),
       listen: (take, signal) => {
         const takers = this.#takers.get(name) ?? new Set();
