@@ -55,8 +55,9 @@ export interface RevocationEventsDeps {
 /** How long to wait after a failure: doubled with each, up to the latter. Milliseconds. */
 const firstPauseMs = 1_000;
 const longestPauseMs = 10_000;
-/** Whoever is heard of by others goes on before them; they wait so much longer, at random, as a part of the interval. */
+/** Whoever has asked goes on before those who have heard of it: they wait so much longer, at random; a part of the interval, and milliseconds. */
 const othersWaitLonger = 0.5;
+const othersWaitLongestMs = 1_000;
 /** One that takes very long is waited for so much longer, at most, in milliseconds. */
 const longestTakingMs = 5_000;
 /**
@@ -213,8 +214,9 @@ class RevocationEvents implements NewsSource {
     this.#lastAnswerAtMs = clock.nowMs();
     this.#judge(undefined);
     this.#others.came(beganMs);
-    const everyMs = this.#options.everyMs * (1 + othersWaitLonger * random());
-    this.#dueMs = Math.max(this.#dueMs, nowMs + everyMs + Math.min(tookMs, longestTakingMs));
+    const { everyMs } = this.#options;
+    const longerMs = Math.min(everyMs * othersWaitLonger, othersWaitLongestMs) * random();
+    this.#dueMs = Math.max(this.#dueMs, nowMs + everyMs + longerMs + Math.min(tookMs, longestTakingMs));
   }
 
   /** One poll. Answers why it has failed. */
