@@ -14,6 +14,7 @@ import type {
 } from '../ports.ts';
 import { ListedRows } from './listed-rows.ts';
 import { OthersPolls } from './others-polls.ts';
+import { PollProgress } from './poll-progress.ts';
 import { SinceValues } from './since-values.ts';
 import { Sweeps } from './sweeps.ts';
 import { WaitingLooks } from './waiting-looks.ts';
@@ -60,17 +61,6 @@ const othersWaitLonger = 0.5;
 const othersWaitLongestMs = 1_000;
 /** One that takes very long is waited for so much longer, at most, in milliseconds. */
 const longestTakingMs = 5_000;
-/**
- * How long a look waits, at random, whether another sidecar has the same question, in milliseconds: the more there are, the sooner the
- * first of them asks, and the longer the rest may wait for it.
- */
-const shortestLookSpreadMs = 100;
-const lookSpreadPerOtherMs = 20;
-const longestLookSpreadMs = 1_000;
-/** How far it has come is noted when it has come so much further: after a restart so much is asked for again. */
-const noteEachMs = 10_000;
-/** Keystone keeps its rows for [token] expiration + [revoke] expiration_buffer, of which the latter alone is 1,800 s. */
-const keptThereMs = 1_800_000;
 /** A list that reaches back so far and does not come in time, so often in a row, is taken for one that is too long. */
 const longReachMs = 3_600_000;
 const patience = 3;
@@ -88,20 +78,15 @@ class RevocationEvents implements NewsSource {
   readonly #since = new SinceValues();
   readonly #looks = new WaitingLooks();
   readonly #others: OthersPolls;
+  readonly #progress: PollProgress;
   readonly #sweeps: Sweeps;
   #isRunning = false;
-  /** The next poll begins here, less the overlap: by Keystone's clock, or by ours where that is behind it. */
-  #fromMs = 0;
-  /** All until there has been told. */
-  #isContinued = false;
-  /** And all from there on, without a gap. */
-  #wholeFromMs = 0;
-  /** When the next poll begins, monotonic. */
+  /** When the next poll begins, and not before when as others ask; monotonic. */
   #dueMs = 0;
+  #othersDueMs = 0;
+  /** Our last one, monotonic. */
+  #last = { beganMs: 0, endedMs: 0 };
   #provenMs = Number.NEGATIVE_INFINITY;
-  #notedMs = Number.NEGATIVE_INFINITY;
-  /** What was never listed to us, in words. */
-  #lost: string | undefined;
   #failures = 0;
   #problem: SidecarError | undefined;
   #lastAnswerAtMs: number | undefined;
@@ -109,7 +94,8 @@ class RevocationEvents implements NewsSource {
   constructor(options: RevocationEventsOptions, deps: RevocationEventsDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#others = new OthersPolls(deps.clock);
+    this.#others = new OthersPolls(deps);
+    this.#progress = new PollProgress({ ...options, ...deps });
     this.#sweeps = new Sweeps(options, { ...deps, rows: this.#rows, since: this.#since, shared: deps.shared?.sweep });
   }
 
@@ -124,7 +110,7 @@ class RevocationEvents implements NewsSource {
   }
 
   async run(sink: NewsSink, signal: AbortSignal): Promise<void> {
-    const isWhole = await this.#takeUp(signal);
+    const isWhole = await this.#progress.takeUp(signal);
     this.#isRunning = true;
     this.#deps.shared?.poll.listen((question) => this.#heard(question, sink), signal);
     await Promise.all([this.#pollOn(sink, signal), this.#sweeps.run(sink, isWhole ? this.#options.sweepMs : 0, signal)]);
@@ -139,39 +125,9 @@ class RevocationEvents implements NewsSource {
   async look(signal: AbortSignal): Promise<void> {
     if (!this.#isRunning) throw notRunning(this.#options.issuer);
     if (this.#problem !== undefined) throw this.#problem;
-    if (await this.#isAskedByAnother(signal)) return;
+    if (await this.#others.ask(signal)) return;
     if (!this.#isRunning) throw notRunning(this.#options.issuer);
     await this.#looks.next(signal);
-  }
-
-  async #isAskedByAnother(signal: AbortSignal): Promise<boolean> {
-    const { shared, random } = this.#deps;
-    const others = shared?.poll.others() ?? 0;
-    if (others === 0) return false;
-    const spreadMs = Math.min(longestLookSpreadMs, Math.max(shortestLookSpreadMs, others * lookSpreadPerOtherMs));
-    return await this.#others.within(random() * spreadMs, signal);
-  }
-
-  /** Where the last run ended. Answers whether the first poll reaches back over a token's whole life. */
-  async #takeUp(signal: AbortSignal): Promise<boolean> {
-    const { clock, notes, log } = this.#deps;
-    const { issuer, reachMs } = this.#options;
-    const earliestMs = clock.nowMs() - reachMs;
-    while (!signal.aborted) {
-      try {
-        const noted = Number(await notes.noted(noteName(issuer)));
-        // Later than now: clocks have been set back, and nobody knows what it was by them.
-        this.#isContinued = noted <= clock.nowMs();
-        if (this.#isContinued) this.#notedMs = noted;
-        this.#fromMs = Math.max(this.#notedMs, earliestMs);
-        this.#wholeFromMs = this.#fromMs;
-        return this.#fromMs === earliestMs;
-      } catch (error) {
-        log.error({ issuer, error }, 'how far the poll has come cannot be read; trying again');
-        await clock.delay(firstPauseMs, signal).catch(() => undefined);
-      }
-    }
-    return false;
   }
 
   async #pollOn(sink: NewsSink, signal: AbortSignal): Promise<void> {
@@ -179,12 +135,14 @@ class RevocationEvents implements NewsSource {
     while (!signal.aborted) {
       const answer = this.#looks.begin();
       const beganMs = clock.monotonicMs();
+      this.#last = { beganMs, endedMs: Number.POSITIVE_INFINITY };
       const error = await this.#poll(sink, signal);
+      this.#last = { beganMs, endedMs: clock.monotonicMs() };
       this.#judge(signal.aborted ? this.#problem : error);
       answer(signal.aborted ? notRunning(this.#options.issuer) : error);
       // Who came meanwhile waits for the next one, unless nobody answers.
       if (error !== undefined) this.#looks.begin()(error);
-      this.#dueMs = clock.monotonicMs() + this.#untilNextMs(beganMs);
+      this.#dueMs = Math.max(clock.monotonicMs() + this.#untilNextMs(beganMs), this.#othersDueMs);
       await this.#untilDue(signal);
     }
   }
@@ -202,21 +160,22 @@ class RevocationEvents implements NewsSource {
   /** Another sidecar has asked, and what it was told is applied here. What it does not join on to is still to be asked for. */
   #heard(question: HeardQuestion, sink: NewsSink): void {
     const { clock, random } = this.#deps;
-    const { fromMs, throughMs, sinceMs, provenMs, beganMs, tookMs, isOfNow } = question;
+    const { sinceMs, provenMs, beganMs, tookMs, isOfNow } = question;
     const nowMs = clock.monotonicMs();
     this.#since.spend(sinceMs, nowMs);
-    if (fromMs > this.#fromMs || this.#lost !== undefined) return;
-    this.#fromMs = Math.max(this.#fromMs, throughMs);
-    this.#isContinued = true;
+    if (!this.#progress.heard(question)) return;
     if (provenMs !== undefined) this.#prove(provenMs, sink);
-    void this.#noteWhere();
+    void this.#progress.note();
     if (!isOfNow) return;
     this.#lastAnswerAtMs = clock.nowMs();
     this.#judge(undefined);
     this.#others.came(beganMs);
+    // Two that overlap: whoever began first goes on.
+    if (beganMs >= this.#last.beganMs && beganMs <= this.#last.endedMs) return;
     const { everyMs } = this.#options;
     const longerMs = Math.min(everyMs * othersWaitLonger, othersWaitLongestMs) * random();
-    this.#dueMs = Math.max(this.#dueMs, nowMs + everyMs + longerMs + Math.min(tookMs, longestTakingMs));
+    this.#othersDueMs = nowMs + everyMs + longerMs + Math.min(tookMs, longestTakingMs);
+    this.#dueMs = Math.max(this.#dueMs, this.#othersDueMs);
   }
 
   /** One poll. Answers why it has failed. */
@@ -227,7 +186,7 @@ class RevocationEvents implements NewsSource {
     const tellOthers = this.#deps.shared?.poll.begin();
     try {
       // Where clocks have been set back, what happens now has times of before the last poll.
-      const fromMs = Math.min(this.#fromMs, clock.nowMs());
+      const fromMs = Math.min(this.#progress.fromMs, clock.nowMs());
       const sinceMs = this.#since.take(fromMs - overlapMs, sentMs);
       const answer = await list(sinceMs, signal);
       if (answer.kind === 'too-large') return this.#skip('is longer than limits.upstream_body');
@@ -238,19 +197,16 @@ class RevocationEvents implements NewsSource {
       if (answer.clockOffsetMs !== undefined) sink.clockRead?.(answer.clockOffsetMs);
       await this.#rows.tell({ rows: answer.events, listedAtMs }, sink, signal);
       if (signal.aborted) return undefined;
-      const isWhole = this.#admitWhatIsLost(nextFromMs, sink);
-      this.#fromMs = nextFromMs;
-      this.#isContinued = true;
+      const wholeFromMs = this.#progress.asked(nextFromMs, sink);
       // What is lost to us may not be lost to others: they ask for themselves.
-      if (isWhole) tellOthers?.({ fromMs: Math.min(this.#wholeFromMs, fromMs), throughMs: nextFromMs, sinceMs });
-      else this.#wholeFromMs = nextFromMs;
+      if (wholeFromMs !== undefined) tellOthers?.({ fromMs: wholeFromMs, throughMs: nextFromMs, sinceMs });
       this.#rows.forgetBefore(nextFromMs - reachMs - overlapMs);
       this.#prove(sentMs, sink);
-      await this.#noteWhere();
+      await this.#progress.note();
       return undefined;
     } catch (cause) {
       const error = cause instanceof SidecarError ? cause : unavailable('what was listed could not be taken', 'NEWS_NOT_TAKEN', cause);
-      const isLong = clock.nowMs() - this.#fromMs > longReachMs && error.reason.endsWith('_TIMEOUT');
+      const isLong = clock.nowMs() - this.#progress.fromMs > longReachMs && error.reason.endsWith('_TIMEOUT');
       return isLong && this.#failures + 1 >= patience ? this.#skip('does not come in time') : error;
     }
   }
@@ -261,38 +217,9 @@ class RevocationEvents implements NewsSource {
     sink.proven(throughMs);
   }
 
-  /** What has been revoked since is more than can be read: the next poll begins now, and what lies between is lost. */
+  /** The next poll begins now, and says what was lost. */
   #skip(why: string): SidecarError {
-    this.#lost = `the list of revocation events since the last poll ${why}`;
-    this.#fromMs = this.#deps.clock.nowMs();
-    return unavailable(`Keystone "${this.#options.issuer}": ${this.#lost}`, 'NEWS_TOO_LONG');
-  }
-
-  /** Answers whether nothing is. */
-  #admitWhatIsLost(nextFromMs: number, sink: NewsSink): boolean {
-    const pauseMs = nextFromMs - this.#fromMs;
-    // Keystone itself may have forgotten rows by now. Facts that are younger than the pause know of them.
-    if (this.#isContinued && pauseMs > keptThereMs && this.#options.factsLifeMs > pauseMs) {
-      this.#lost ??= 'the poll has been away for longer than Keystone keeps its revocation events';
-    }
-    // It is on disk before how far the poll has come: the journal keeps the order.
-    const isWhole = this.#lost === undefined;
-    if (this.#lost !== undefined) void sink.gap(this.#lost);
-    this.#lost = undefined;
-    return isWhole;
-  }
-
-  async #noteWhere(): Promise<void> {
-    const { notes, log } = this.#deps;
-    const atMs = this.#fromMs;
-    if (Math.abs(atMs - this.#notedMs) < noteEachMs) return;
-    try {
-      await notes.note(noteName(this.#options.issuer), String(atMs));
-      this.#notedMs = atMs;
-    } catch (error) {
-      // The journal itself says that it cannot be written. After a restart more is asked for again.
-      log.debug({ issuer: this.#options.issuer, error }, 'how far the poll has come was not noted');
-    }
+    return unavailable(`Keystone "${this.#options.issuer}": ${this.#progress.skip(why)}`, 'NEWS_TOO_LONG');
   }
 
   /** A line for each change, not for each poll. */
@@ -315,9 +242,6 @@ class RevocationEvents implements NewsSource {
     return Math.max(pauseMs, Math.min(this.#problem.retryAfterMs ?? 0, longestPauseMs));
   }
 }
-
-/** In the journal: all until then, by Keystone's clock, has been told. */
-const noteName = (issuer: string): string => `polled/${issuer}`;
 
 function notRunning(issuer: string): SidecarError {
   return unavailable(`the poll of "${issuer}" does not run`, 'NEWS_NOT_RUNNING');

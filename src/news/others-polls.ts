@@ -1,6 +1,6 @@
 // Polls that other sidecars of the fleet have made: whoever wants one waits a moment whether another asks (S7).
 
-import type { Clock } from '../ports.ts';
+import type { RevocationEventsDeps } from './keystone-revocation-events.ts';
 
 interface Waiting {
   /** Monotonic. */
@@ -9,13 +9,21 @@ interface Waiting {
   hasCome: boolean;
 }
 
+/**
+ * How long a look waits, at random, whether another sidecar has the same question, in milliseconds: the more there are, the sooner the
+ * first of them asks, and the longer the rest may wait for it.
+ */
+const shortestSpreadMs = 100;
+const spreadPerOtherMs = 20;
+const longestSpreadMs = 1_000;
+
 /** Who waits for one. */
 export class OthersPolls {
-  readonly #clock: Pick<Clock, 'delay' | 'monotonicMs'>;
+  readonly #parts: Pick<RevocationEventsDeps, 'clock' | 'random' | 'shared'>;
   readonly #waiting = new Set<Waiting>();
 
-  constructor(clock: Pick<Clock, 'delay' | 'monotonicMs'>) {
-    this.#clock = clock;
+  constructor(parts: Pick<RevocationEventsDeps, 'clock' | 'random' | 'shared'>) {
+    this.#parts = parts;
   }
 
   /** What another has asked since `beganMs` (monotonic) is applied here. */
@@ -27,15 +35,19 @@ export class OthersPolls {
     }
   }
 
-  /** Whether one that begins from now on comes within so long. Rejects with the signal's reason when it aborts first. */
-  async within(ms: number, signal: AbortSignal): Promise<boolean> {
-    const one: Waiting = { sinceMs: this.#clock.monotonicMs(), over: new AbortController(), hasCome: false };
+  /** Whether one that another begins from now on comes within a moment. Rejects with the signal's reason when it aborts first. */
+  async ask(signal: AbortSignal): Promise<boolean> {
+    const { clock, random, shared } = this.#parts;
+    const others = shared?.poll.others() ?? 0;
+    if (others === 0) return false;
+    const spreadMs = Math.min(longestSpreadMs, Math.max(shortestSpreadMs, others * spreadPerOtherMs));
+    const one: Waiting = { sinceMs: clock.monotonicMs(), over: new AbortController(), hasCome: false };
     const leave = (): void => one.over.abort();
     signal.addEventListener('abort', leave, { once: true });
     if (signal.aborted) leave();
     this.#waiting.add(one);
     try {
-      await this.#clock.delay(ms, one.over.signal);
+      await clock.delay(random() * spreadMs, one.over.signal);
     } catch (error) {
       if (!one.over.signal.aborted) throw error;
     } finally {

@@ -131,7 +131,7 @@ export class Fleet {
       isCurrent: () => this.#isCurrent,
       others: () => this.#members.count,
       place: () => this.#place(),
-      tell: (polled, link, signal) => this.#tellPolled(polled, link, signal),
+      tell: (polled, link) => this.#tellPolled(polled, link),
     });
     telemetry.gauge('sidegate_fleet_members', {}, () => this.#members.count);
     telemetry.gauge('sidegate_fleet_outbox', {}, () => this.#publishing.waiting().count);
@@ -260,8 +260,8 @@ export class Fleet {
   }
 
   /** What was told must be in this log, before that it was: over a connection that has ended it may be another one. */
-  async #tellPolled(polled: () => Polled, link: LogLink, signal: AbortSignal): Promise<void> {
-    await this.#publishing.toldAll(this.#parts.invalidations.applied, signal);
+  async #tellPolled(polled: () => Polled, link: LogLink): Promise<void> {
+    await this.#publishing.toldAll(this.#parts.invalidations.applied, link.signal);
     if (this.#link !== link || !this.#isCurrent || this.#mending.isDoubtful) return;
     await link.append(sealRecord(this.#key, { kind: 'polled', polled: polled() }));
   }

@@ -22,8 +22,11 @@ export interface LogSide {
   others(): number;
   /** Undefined: nobody reads. */
   place(): Place | undefined;
-  /** Appends it when all that is applied here is in the log; not at all where that is not sound then, or another connection. */
-  tell(polled: () => Polled, link: LogLink, signal: AbortSignal): Promise<void>;
+  /**
+   * Appends it over `link` when all that is applied here is in the log; not at all where that is not sound then, or another connection.
+   * Rejects where the connection ends.
+   */
+  tell(polled: () => Polled, link: LogLink): Promise<void>;
 }
 
 /** What they are judged by. */
@@ -34,6 +37,9 @@ export interface SharedQuestionsParts {
   readonly maxLagMs: number;
 }
 
+/** Ends with its connection. */
+type Telling = () => Promise<void>;
+
 type Take = (question: HeardQuestion) => void;
 
 /** Of our own signs of life: a question that is answered later than after so many of them proves less. */
@@ -43,8 +49,8 @@ const mostOwn = 64;
 export class SharedQuestions {
   readonly #parts: SharedQuestionsParts;
   readonly #takers = new Map<string, Set<Take>>();
-  /** Of each kind, what is being told: a newer one tells all that it would. */
-  readonly #telling = new Map<string, AbortController>();
+  /** Of each kind that is being told, what is to be told next. */
+  readonly #telling = new Map<string, Telling | undefined>();
   #side: LogSide | undefined;
   /** Our own signs of life: where they stand, and when they were appended (monotonic). */
   #own: readonly { readonly position: number; readonly appendedMs: number }[] = [];
@@ -113,23 +119,20 @@ export class SharedQuestions {
       const polled = (): Polled => {
         return { journal: side.journal, issuer, source, atMs, tookMs: clock.monotonicMs() - beganMs, ...told, after };
       };
-      this.#tell(`${issuer}/${source}`, link, (signal) => side.tell(polled, link, signal));
+      void this.#tell(`${issuer}/${source}`, () => side.tell(polled, link));
     };
   }
 
-  #tell(name: string, link: LogLink, tell: (signal: AbortSignal) => Promise<void>): void {
-    this.#telling.get(name)?.abort();
-    const over = new AbortController();
-    this.#telling.set(name, over);
-    const leave = (): void => over.abort();
-    link.signal.addEventListener('abort', leave, { once: true });
-    if (link.signal.aborted) leave();
-    // Where the log does not take it, the others ask for themselves.
-    tell(over.signal)
-      .catch(() => undefined)
-      .finally(() => {
-        link.signal.removeEventListener('abort', leave);
-        if (this.#telling.get(name) === over) this.#telling.delete(name);
-      });
+  /** One at a time: what comes meanwhile tells all that the one before it would. Where the log does not take it, the others ask for themselves. */
+  async #tell(name: string, telling: Telling): Promise<void> {
+    if (this.#telling.has(name)) {
+      this.#telling.set(name, telling);
+      return;
+    }
+    for (let next: Telling | undefined = telling; next !== undefined; next = this.#telling.get(name)) {
+      this.#telling.set(name, undefined);
+      await next().catch(() => undefined);
+    }
+    this.#telling.delete(name);
   }
 }

@@ -276,6 +276,16 @@ describe('S11 what another sidecar has asked', () => {
     expect(polledIn(stage.log.records).some((one) => one.journal === journal && one.fromMs < lostAtMs)).toBe(true);
   });
 
+  it('says no more than Keystone keeps for sure: whoever was away for longer asks for itself', async () => {
+    const atMs = stage.clock.nowMs();
+    await begin('one');
+    const [first] = polledIn(stage.log.records);
+    // Its first list reached back over an hour.
+    expect(stage.asked[0]?.isSweep).toBe(true);
+    expect(first?.fromMs).toBeGreaterThanOrEqual(atMs - 1_801_000);
+    expect(first?.fromMs).toBeLessThan(atMs - 1_700_000);
+  });
+
   it('is not believed while something in the log cannot be read here', async () => {
     const foreign = recordKeyOf({ id: 'foreign', secret: Buffer.alloc(32, 9) });
     let isSaid = false;
