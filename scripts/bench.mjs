@@ -7,6 +7,10 @@ import { build, installNodePackages, orStop, root, say } from './prepare.mjs';
 
 /** Programs that run only when they are named, as they take minutes and servers that other people run; and the Debian packages of these. */
 const packagesOf = {
+  faults: ['memcached', 'rabbitmq-server', 'nats-server'],
+  away: ['memcached', 'rabbitmq-server', 'nats-server'],
+  crowd: ['memcached', 'rabbitmq-server', 'nats-server'],
+  fleet: ['memcached', 'rabbitmq-server', 'nats-server'],
   middleware: ['memcached', 'python3-keystonemiddleware', 'python3-memcache', 'python3-grpcio', 'python3-grpc-tools'],
   region: ['memcached'],
   staleness: [

@@ -30,6 +30,10 @@ export interface SidecarPlan {
   readonly keys?: string;
   /** The shapes of its tokens; absent: Fernet. */
   readonly accepts?: string;
+  /** Whether Keystone is told of revocations; absent: it is. */
+  readonly tellsKeystone?: boolean;
+  /** It listens on a socket in `dir` too, where everybody may revoke by selector. Absent: it does not. */
+  readonly hasSocket?: true;
   /** Other settings, whole lines. */
   readonly settings?: string;
   /** Of a call of `client` that does not say; absent: the client's own. */
@@ -161,12 +165,13 @@ function yamlOf(plan: SidecarPlan): string {
 name: ${plan.name}
 deployment_key_dir: ${plan.keyDir}
 listen:
-  socket: null
+  socket: ${plan.hasSocket ? `{ path: ${socketOf(plan)} }` : 'null'}
   tcp: 127.0.0.1:0
   operations: null
   keystone: { address: "127.0.0.1:0" }
 callers:
   - { who: { local: true }, may: [validate, watch, status] }
+${plan.hasSocket ? '  - { who: { socket: true }, may: [revoke, refresh] }' : ''}
 issuers:
   - name: central
     kind: keystone
@@ -175,7 +180,7 @@ issuers:
     accepts: ${plan.accepts ?? '[fernet]'}
     calls: ${plan.calls}
     max_token_life: 24h
-    revoke_upstream: true
+    revoke_upstream: ${plan.tellsKeystone ?? true}
     keys: ${plan.keys ?? '{}'}
     news: ${plan.news ?? '{}'}
 caching:
@@ -187,6 +192,11 @@ journal: { dir: ${join(plan.dir, 'journal')} }
 logging: { level: info }
 shutdown: { drain: 500ms }
 `;
+}
+
+/** Of one that has one. */
+export function socketOf({ dir }: Pick<SidecarPlan, 'dir'>): string {
+  return join(dir, 's.sock');
 }
 
 /** A directory of deployment keys, with one. */

@@ -106,8 +106,9 @@ const reaches: { readonly [name in Reached['reach']]: Reach } = {
   fleet: Reach.FLEET,
 };
 const reachNames = ['sidecar', 'shared', 'fleet'] as const;
-/** What an answer takes on its way back, in milliseconds. */
+/** What an answer may take on its way back, in milliseconds, and of the whole time: a machine that is busy takes its own. */
 const answerMs = 100;
+const answerPart = 0.05;
 /** A timer of more ends at once. */
 const longestTimerMs = 2_147_483_647;
 
@@ -259,7 +260,9 @@ class TokenService {
     if (fleet === undefined || until === 'sidecar') return { reach: 'sidecar', atMs: done.atMs, lagging: [] };
     const late = new AbortController();
     const leave = (): void => late.abort();
-    const timer = setTimeout(leave, Math.min(longestTimerMs, Math.max(0, call.deadlineMs() - answerMs)));
+    const deadlineMs = call.deadlineMs();
+    const leftMs = deadlineMs - Math.max(answerMs, deadlineMs * answerPart);
+    const timer = setTimeout(leave, Math.min(longestTimerMs, Math.max(0, leftMs)));
     const signal = call.signal();
     signal.addEventListener('abort', leave, { once: true });
     if (signal.aborted) leave();

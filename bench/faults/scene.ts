@@ -1,0 +1,112 @@
+// What is recorded while a fault comes and goes: who revoked what, and what each question was answered.
+
+import { NoAnswerError } from '../../src/client/index.ts';
+import { forgetCalls, type Reached, revokeAt } from '../fleet/calls.ts';
+import type { FleetStage } from '../fleet/stage.ts';
+import { type Watching, watchSidecar } from '../fleet/watching.ts';
+import type { SidecarProcess } from '../servers/sidecar-process.ts';
+import type { Happening, Outcome } from './judge.ts';
+
+/** The recording of one cell. */
+export interface Scene {
+  readonly history: readonly Happening[];
+  note(happening: Happening): void;
+  /** From now on the sidecar, or each of them, may have no answer; until shortly after what it returns is called. */
+  silent(sidecar?: string): () => void;
+  /** From now on these hear nothing of the log, until what it returns is called. */
+  apart(sidecars: readonly string[]): () => void;
+  /** Ends the process, with everything that is connected to it. */
+  end(sidecar: SidecarProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
+  /** Asks one sidecar, also for an answer that knows this entry; nothing where it does not serve. */
+  ask(sidecar: SidecarProcess, token: string, entryId?: string): Promise<void>;
+  /** The same, noted nowhere. */
+  askOnce(sidecar: SidecarProcess, token: string): Promise<Outcome>;
+  /** Revokes by possession. Answers the entry's id; undefined: it was not acknowledged. */
+  revoke(sidecar: SidecarProcess, token: string, waitFor: Reached): Promise<string | undefined>;
+  /** Entries that this sidecar's watcher was told of. */
+  watched(sidecar: string): ReadonlySet<string>;
+  close(): Promise<void>;
+}
+
+/** What had failed before may still be told. */
+const graceMs = 1_000;
+
+/** Begins to record; resolves when each sidecar is watched. `deadlineMs`: of each call, by its caller. */
+export async function openScene({ members }: FleetStage, deadlineMs: number): Promise<Scene> {
+  const history: Happening[] = [];
+  const watched = new Map<string, Set<string>>();
+  const watching = new Map<string, Watching>();
+  const nowMs = (): number => performance.now();
+
+  const told = {
+    entry(sidecar: string, entryId: string) {
+      history.push({ kind: 'watched', sidecar, entryId, atMs: nowMs() });
+      watched.get(sidecar)?.add(entryId);
+    },
+    reset: (sidecar: string) => void history.push({ kind: 'reset', sidecar, atMs: nowMs() }),
+  };
+  for (const { sidecar } of members) {
+    watched.set(sidecar.name, new Set());
+    watching.set(sidecar.name, watchSidecar(sidecar, told));
+  }
+  await Promise.all([...watching.values()].map(({ opened }) => opened));
+
+  async function askOnce(sidecar: SidecarProcess, token: string, entryId?: string): Promise<Outcome> {
+    try {
+      const answer = await sidecar.client.validate(token, {
+        timeoutMs: deadlineMs,
+        ...(entryId !== undefined && { atLeastAsFresh: { entryId } }),
+      });
+      return answer.active ? { kind: 'active', isDegraded: answer.degraded } : { kind: 'denied', reason: answer.reason };
+    } catch (error) {
+      if (!(error instanceof NoAnswerError)) throw error;
+      return { kind: 'none', code: error.code, reason: `${error.reason}: ${error.message}` };
+    }
+  }
+  return {
+    history,
+    note: (happening) => void history.push(happening),
+    silent(sidecar) {
+      const fromMs = nowMs();
+      return () =>
+        void history.push({ kind: 'silent', ...(sidecar !== undefined && { sidecar }), fromMs, toMs: nowMs() + graceMs + deadlineMs / 2 });
+    },
+    apart(sidecars) {
+      const fromMs = nowMs();
+      return () => {
+        for (const sidecar of sidecars) history.push({ kind: 'apart', sidecar, fromMs, toMs: nowMs() });
+      };
+    },
+    async end(sidecar, signal) {
+      const { tcp } = sidecar;
+      watching.get(sidecar.name)?.cut();
+      await sidecar.end(signal);
+      forgetCalls(tcp);
+    },
+    async ask(sidecar, token, entryId) {
+      if (!sidecar.isServing) return;
+      const { name } = sidecar;
+      const askedAtMs = nowMs();
+      const outcome = await askOnce(sidecar, token, entryId);
+      const isFresh = entryId !== undefined;
+      history.push({ kind: 'answered', sidecar: name, token, askedAtMs, answeredAtMs: nowMs(), outcome, ...(isFresh && { isFresh }) });
+    },
+    askOnce: (sidecar, token) => askOnce(sidecar, token),
+    async revoke(sidecar, token, waitFor) {
+      if (!sidecar.isServing) return undefined;
+      history.push({ kind: 'revoking', token, atMs: nowMs() });
+      try {
+        const { entryId, reach } = await revokeAt(sidecar.tcp, token, waitFor, deadlineMs);
+        history.push({ kind: 'revoked', token, sidecar: sidecar.name, entryId, reach, atMs: nowMs() });
+        return entryId;
+      } catch (error) {
+        // Killed, stopped, or too slow: it may be there, and nobody was told so.
+        if (!(error instanceof Error)) throw error;
+        history.push({ kind: 'unacknowledged', token, sidecar: sidecar.name, why: error.message, atMs: nowMs() });
+        return undefined;
+      }
+    },
+    watched: (sidecar) => watched.get(sidecar) ?? new Set(),
+    close: async () => void (await Promise.all([...watching.values()].map((one) => one.end()))),
+  };
+}
