@@ -42,8 +42,9 @@ type Telling = () => Promise<void>;
 
 type Take = (question: HeardQuestion) => void;
 
-/** Of our own signs of life: a question that is answered later than after so many of them proves less. */
+/** Of our own signs of life, at a distance: a question that is told of later than after so many of them proves nothing. */
 const mostOwn = 64;
+const ownDistanceMs = 250;
 
 /** Those of one sidecar, whether it has a fleet or not. */
 export class SharedQuestions {
@@ -81,6 +82,8 @@ export class SharedQuestions {
 
   /** A sign of life of ours has come back. */
   proven(own: { readonly position: number; readonly appendedMs: number }): void {
+    const last = this.#own.at(-1);
+    if (last && own.appendedMs - last.appendedMs < ownDistanceMs) return;
     this.#own = [...this.#own, own].slice(-mostOwn);
   }
 

@@ -4,10 +4,16 @@ import { expect, it } from 'vitest';
 import type { Polled } from '../../../src/core/fleet-record.ts';
 import type { LogLink } from '../../../src/ports.ts';
 import { SharedQuestions } from '../../../src/service/fleet/shared-questions.ts';
-import { createFakeClock } from '../../fakes/clock.ts';
+import { createFakeClock, type FakeClock } from '../../fakes/clock.ts';
 
 const link: LogLink = { signal: new AbortController().signal, append: async () => undefined, read: async () => undefined };
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** What another tells of a question that it has asked just now. */
+function theirs(clock: Pick<FakeClock, 'nowMs'>, after: number): Polled {
+  const common = { journal: 'theirs', issuer: 'central', source: 'poll', atMs: clock.nowMs(), tookMs: 1 };
+  return { ...common, sinceMs: 0, fromMs: 0, throughMs: 0, after };
+}
 
 function stageOf(place: { readonly link: LogLink; readonly position: number } | undefined) {
   const clock = createFakeClock();
@@ -64,4 +70,34 @@ it('tells nothing where nobody reads the log when it begins', () => {
   const { releases, ask } = stageOf(undefined);
   ask(1_000);
   expect(releases).toHaveLength(0);
+});
+
+it('proves the last sign of life of ours that the other had read, however many have come since', async () => {
+  const { clock, questions } = stageOf({ link, position: 7 });
+  const heard: (number | undefined)[] = [];
+  questions.of('central', 'poll').listen(({ provenMs }) => heard.push(provenMs), new AbortController().signal);
+  const beganMs = clock.monotonicMs();
+  // A hundred a second, as where many wait for everybody.
+  for (let position = 0; position < 1_000; position += 1) {
+    questions.proven({ position, appendedMs: clock.monotonicMs() });
+    await clock.advance(10);
+  }
+  for (const after of [0, 333, 999]) questions.heard(theirs(clock, after), 2_000);
+  expect(heard.map((provenMs) => (provenMs ?? Number.NaN) - beganMs)).toEqual([0, 3_250, 9_750]);
+  questions.forget();
+  questions.heard(theirs(clock, 999), 2_000);
+  expect(heard.at(-1)).toBeUndefined();
+});
+
+it('gives nothing to whoever listens no more', () => {
+  const { clock, questions } = stageOf({ link, position: 7 });
+  const leaving = new AbortController();
+  let count = 0;
+  questions.of('central', 'poll').listen(() => {
+    count += 1;
+  }, leaving.signal);
+  questions.heard(theirs(clock, 1), 2);
+  leaving.abort();
+  questions.heard(theirs(clock, 1), 2);
+  expect(count).toBe(1);
 });
