@@ -31,8 +31,8 @@ export const everyMs = 2_000;
 /** How long Keystone takes for an answer. */
 const answerMs = 30;
 
-/** Nobody is there yet. `random`, from 0 to below 1, of each member is a sequence of its own. */
-export function createPollsStage() {
+/** Nobody is there yet. What is random at a member is a sequence of its own, the same in each run. */
+export function createPollsStage({ overlapMs = 60_000 } = {}) {
   const stage = createStage();
   const { clock } = stage;
   const asked: Question[] = [];
@@ -44,7 +44,7 @@ export function createPollsStage() {
   let isTooLong: (question: Question) => boolean = () => false;
 
   const pollOf = (by: string, random: () => number, { clock: own, telemetry, journal, questions }: SourceParts): NewsSource => {
-    const options = { issuer: 'central', everyMs, overlapMs: 60_000, sweepMs: 600_000, reachMs: 3_600_000, factsLifeMs: 300_000 };
+    const options = { issuer: 'central', everyMs, overlapMs, sweepMs: 600_000, reachMs: 3_600_000, factsLifeMs: 300_000 };
     const source = createRevocationEvents(options, {
       clock: own,
       log: telemetry.log,

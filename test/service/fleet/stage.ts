@@ -30,6 +30,8 @@ export interface Sidecar {
   /** Whether a REVOKE of this user is applied here. */
   hasKilled(user: string): Promise<boolean>;
   reasons(): readonly DegradedReason[];
+  /** Everything from before then that this source had is said to be here, by everybody's wall clock; undefined: nothing is. */
+  provenMs(source: string): number | undefined;
   /** As SIGTERM; the journal stays. */
   stop(): Promise<void>;
 }
@@ -143,6 +145,10 @@ export function createStage(): Stage {
         });
       },
       reasons: () => degradations.by('central'),
+      provenMs(source) {
+        const throughMs = degradations.sources().find(({ name: one }) => one === source)?.lastAliveAtMs;
+        return throughMs === undefined ? undefined : throughMs - aheadMs;
+      },
       async stop() {
         // One that is stopped hears of it when it goes on.
         engine.thaw();
