@@ -35,6 +35,7 @@ import type {
   NewsSource,
   ProjectStanding,
   SharedCache,
+  SharedQuestion,
   Telemetry,
   TokenFormat,
   Upstream,
@@ -58,6 +59,8 @@ export interface AdapterDeps {
   readonly sidecar: { readonly name: string; readonly journalId: string };
   /** Small values that outlive the process. */
   readonly notes: Pick<Journal, 'note' | 'noted'>;
+  /** What is asked of an issuer's `source` (`poll`, `sweep`) by one sidecar for its whole fleet; absent: each asks for itself. */
+  readonly shared?: (issuer: string, source: string) => SharedQuestion;
 }
 
 /** An issuer with whatever it holds open. */
@@ -239,7 +242,8 @@ function keystoneNews(config: KeystoneIssuer, upstream: Keystone, deps: AdapterD
   if (news.poll) {
     const poll = { issuer: name, ...news.poll, reachMs, factsLifeMs: timeMs + staleWhileDownMs };
     const list = upstream.revocationEvents;
-    sources.push(createRevocationEvents(poll, { clock, log, random: Math.random, list, notes }));
+    const shared = deps.shared && { poll: deps.shared(name, 'poll'), sweep: deps.shared(name, 'sweep') };
+    sources.push(createRevocationEvents(poll, { clock, log, random: Math.random, list, notes, shared }));
   }
   return sources;
 }

@@ -10,6 +10,7 @@ import { Degradations } from './service/degradation.ts';
 import { FactsStore } from './service/facts.ts';
 import { Finder } from './service/finder.ts';
 import { Fleet } from './service/fleet/fleet.ts';
+import type { SharedQuestions } from './service/fleet/shared-questions.ts';
 import { Invalidations } from './service/invalidations.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
 import type { CachingLimits } from './service/kept-facts.ts';
@@ -43,6 +44,8 @@ export interface FlowParts {
   /** How long an entry may matter, and a log has to hold it. */
   readonly retentionMs: number;
   readonly name: string;
+  /** What its sources ask for the whole fleet. */
+  readonly questions: SharedQuestions;
   /** Aborts when the sidecar drains. */
   readonly draining: AbortSignal;
   /** Aborts when what runs beside the calls ends. Many listen to it. */
@@ -161,6 +164,8 @@ export function createFlows(parts: FlowParts): Flows {
       maxLagMs: config.maxLagMs,
       wideWindowMs: caching.wideWindowMs,
       refreshLifeMs: lifeMs,
+      questions: parts.questions,
+      heard: (entry) => news.heardOf(entry),
       retentionMs: parts.retentionMs,
       stop: parts.stopping,
     });

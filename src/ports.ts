@@ -269,6 +269,36 @@ export interface NewsSource {
   health(): DependencyHealth;
 }
 
+/** A question that another sidecar of the fleet has asked for all of them: whatever it was told is applied here. */
+export interface HeardQuestion {
+  /** Everything that was listed between these, by the source's clock in milliseconds, is applied here. */
+  readonly fromMs: number;
+  readonly throughMs: number;
+  /** What was asked about: everything later than that, by the source's clock in milliseconds. */
+  readonly sinceMs: number;
+  /** It began after this moment for sure, monotonic here; absent: nobody knows. */
+  readonly provenMs?: number;
+  /** When it began as far as two machines' clocks tell, monotonic here. */
+  readonly beganMs: number;
+  /** From its beginning until all of that was in the log, in milliseconds. */
+  readonly tookMs: number;
+  /** It is one of now, and not of a past that is read late. */
+  readonly isOfNow: boolean;
+}
+
+/** A question that one sidecar of a fleet asks for all of them. */
+export interface SharedQuestion {
+  /** How many others are there, who hear of each other as they ask; 0: each asks for itself. */
+  others(): number;
+  /**
+   * A question begins here. What this returns is to be called when everything that it told is applied here: the others hear of it when they
+   * have it too, if the log takes it. Never throws, and waits for nobody.
+   */
+  begin(): (told: Pick<HeardQuestion, 'fromMs' | 'throughMs' | 'sinceMs'>) => void;
+  /** Gives `take` what is asked by others from now on, until `signal` aborts. */
+  listen(take: (question: HeardQuestion) => void, signal: AbortSignal): void;
+}
+
 /**
  * How a project stands at its issuer. `refused`: there is none of that id. `unknown`: nobody says, for a reason in words for people.
  * `domainId`: of the domain that it is in.

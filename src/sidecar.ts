@@ -13,12 +13,13 @@ import { type Faces, formatAddress, openListeners } from './listeners.ts';
 import { measure, observe } from './measures.ts';
 import { Opened } from './opened.ts';
 import { protoFile, readVersion } from './package.ts';
-import type { Clock, Journal } from './ports.ts';
+import type { Clock, Journal, SharedQuestion } from './ports.ts';
 import { type Operations, startOperations } from './rpc/operations.ts';
 import { Health, type ServerParts } from './rpc/server.ts';
 import { statusOf } from './rpc/status.ts';
 import { Callers } from './service/callers.ts';
 import { Lending } from './service/fleet/lending.ts';
+import { SharedQuestions } from './service/fleet/shared-questions.ts';
 import { type Issuer, longestLifeMs } from './service/issuer.ts';
 import { createTelemetry, type RunningTelemetry, type TelemetryOptions } from './telemetry.ts';
 
@@ -162,7 +163,8 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
   const tagger = createTagger(keys);
   const journal = await adapters.journal(config.journal.dir, { clock });
   opened.keep(journal, 'journal', () => journal.close());
-  const open = openIssuers(parts, state.name, journal);
+  const questions = new SharedQuestions({ clock, skewMs: config.limits.skewMs, maxLagMs: config.maxLagMs });
+  const open = openIssuers(parts, state.name, { journal, questions });
   const issuers = open.map(({ issuer }) => issuer);
   const shared = adapters.sharedCache(config.caching.shared, { clock, telemetry, keys });
   if (shared) opened.keep(shared, 'shared tier', () => shared.close());
@@ -186,6 +188,7 @@ async function start(parts: Parts, signal: AbortSignal): Promise<Running> {
     engine,
     retentionMs,
     name,
+    questions,
     ...signals,
   });
   await flows.invalidations.load();
@@ -264,9 +267,15 @@ async function openOperations({ config, telemetry, opened }: Parts, state: State
   return formatAddress({ host: operations.address, port: operations.port });
 }
 
-function openIssuers({ config, clock, telemetry, adapters, opened }: Parts, name: string, journal: Journal): readonly OpenIssuer[] {
+function openIssuers(
+  { config, clock, telemetry, adapters, opened }: Parts,
+  name: string,
+  { journal, questions }: { readonly journal: Journal; readonly questions: SharedQuestions },
+): readonly OpenIssuer[] {
   const { limits, caching, maxLagMs } = config;
-  const deps = { clock, log: telemetry.log, limits, caching, maxLagMs, sidecar: { name, journalId: journal.id }, notes: journal };
+  const sidecar = { name, journalId: journal.id };
+  const shared = (issuer: string, source: string): SharedQuestion => questions.of(issuer, source);
+  const deps = { clock, log: telemetry.log, limits, caching, maxLagMs, sidecar, notes: journal, shared };
   return config.issuers.map((one) => {
     const open = adapters.issuer(one, deps);
     return opened.keep(open, `issuer/${one.name}`, () => open.close());

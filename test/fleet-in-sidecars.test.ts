@@ -4,17 +4,21 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { secretFile } from '../src/config/secrets.ts';
-import type { FleetConfig } from '../src/config/types.ts';
+import type { FleetConfig, IssuerConfig } from '../src/config/types.ts';
 import { InactiveReason, Reach } from '../src/gen/sidegate/v1/token_service.ts';
 import { createMemoryJournal } from '../src/journal/memory.ts';
 import type { Journal } from '../src/ports.ts';
 import { systemClock } from '../src/sidecar.ts';
+import { createHttpAuthority } from './fakes/http-authority.ts';
 import { createFakeIssuer } from './fakes/issuer.ts';
+import { keystoneIssuer } from './fakes/keystone-issuer.ts';
 import { describeWithNats, type Nats, startNats } from './fakes/nats.ts';
 import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from './fakes/rabbitmq.ts';
 import { startSidecar, type TestSidecar } from './fakes/sidecar.ts';
+import { isoOf } from './news/poll-stage.ts';
 
 const patience = { timeout: 60_000, interval: 20 };
 const maxLagMs = 6_000;
@@ -77,13 +81,18 @@ function fleetOver(name: string, serverOf: () => Server): void {
     }, 60_000);
     afterAll(() => rmSync(keyDir, { recursive: true, force: true }));
 
-    const start = async (called: string, fleet: FleetConfig, journal?: Journal): Promise<TestSidecar> => {
+    const start = async (
+      called: string,
+      fleet: FleetConfig,
+      journal?: Journal,
+      issuers: readonly IssuerConfig[] = [],
+    ): Promise<TestSidecar> => {
       const central = createFakeIssuer();
       const issuedAtMs = Math.floor(Date.now() / 1000) * 1000;
       const life = { issuedAtMs, expiresAtMs: issuedAtMs + 3_600_000 };
       for (const token of ['t', 'u', 'v']) central.knows(token, { token: { user: { id: `user of ${token}` }, ...life } });
       const sidecar = await startSidecar({
-        fakes: [central],
+        ...(issuers.length === 0 ? { fakes: [central] } : { issuers }),
         config: (config) => ({ ...config, name: called, deploymentKeyDir: keyDir, fleet, maxLagMs, whenDegraded: 'serve-marked' }),
         journal: journal ?? createMemoryJournal({ clock: systemClock }),
       });
@@ -150,6 +159,39 @@ function fleetOver(name: string, serverOf: () => Server): void {
       await serves(again);
       expect(await reasonOf(again, 't')).toBe(InactiveReason.REVOKED);
     }, 120_000);
+
+    it('S11 one of them polls Keystone for all, another when that one ends, and none misses what is listed', async () => {
+      const { config } = serverOf();
+      const keystone = await createListingKeystone();
+      try {
+        const journals = ['one', 'two', 'three'].map(() => createMemoryJournal({ clock: systemClock }));
+        const polling = keystoneIssuer(keystone.url, join(keyDir, 'one'), {
+          news: { bus: undefined, poll: { everyMs: 500, overlapMs: 60_000, sweepMs: 600_000 } },
+        });
+        const [one, two, three] = await Promise.all(journals.map((journal, n) => start(`sidecar ${n}`, config, journal, [polling])));
+        const all = [one, two, three].filter((it) => it !== undefined);
+        await serves(...all);
+        const countIn = async (ms: number): Promise<number> => {
+          const before = keystone.asked();
+          await sleep(ms);
+          return keystone.asked() - before;
+        };
+        await sleep(2_000);
+        // Each for itself they would ask at least sixty times.
+        const asked = await countIn(10_000);
+        expect(asked).toBeGreaterThan(12);
+        expect(asked).toBeLessThan(36);
+        keystone.revoke('alice');
+        await expect.poll(() => journals.map((journal) => journal.count()), patience).toEqual([1, 1, 1]);
+        await one?.stop();
+        keystone.revoke('bob');
+        await expect.poll(() => journals.slice(1).map((journal) => journal.count()), patience).toEqual([2, 2]);
+        for (const sidecar of [two, three]) expect((await sidecar?.getStatus())?.response?.degraded).toBe(false);
+      } finally {
+        await Promise.all(sidecars.splice(0).map((sidecar) => sidecar.stop()));
+        await keystone.close();
+      }
+    }, 120_000);
   });
 }
 
@@ -162,4 +204,29 @@ function keptOpen(journal: Journal): Journal {
       return typeof value === 'function' ? value.bind(target) : value;
     },
   });
+}
+
+/** A Keystone that lists revocations, and lets everybody in. */
+async function createListingKeystone() {
+  const authority = await createHttpAuthority();
+  const rows: { readonly revoked_at: string }[] = [];
+  let asked = 0;
+  authority.script((request) => {
+    const now = Date.now();
+    if (request.method === 'POST') {
+      const token = { issued_at: isoOf(now), expires_at: isoOf(now + 3_600_000), user: { id: 'us' } };
+      return { status: 201, headers: { 'x-subject-token': 'ours' }, body: { token } };
+    }
+    asked += 1;
+    const sinceMs = Date.parse(new URL(request.path, authority.url).searchParams.get('since') ?? '');
+    const events = rows.filter((row) => Date.parse(row.revoked_at) > sinceMs);
+    return { status: 200, headers: { date: new Date(now).toUTCString() }, body: { events } };
+  });
+  return {
+    url: authority.url,
+    asked: () => asked,
+    revoke: (user: string) =>
+      void rows.push(Object.assign({ user_id: user, issued_before: isoOf(Date.now()) }, { revoked_at: isoOf(Date.now()) })),
+    close: () => authority.close(),
+  };
 }

@@ -8,6 +8,7 @@ import { createFlows, type Flows } from '../src/flows.ts';
 import { createMemoryJournal } from '../src/journal/memory.ts';
 import { measure, observe } from '../src/measures.ts';
 import { statusOf } from '../src/rpc/status.ts';
+import { SharedQuestions } from '../src/service/fleet/shared-questions.ts';
 import type { SourceStanding } from '../src/service/source-standing.ts';
 import { createFakeClock, type FakeClock } from './fakes/clock.ts';
 import { createFakeIssuer } from './fakes/issuer.ts';
@@ -48,6 +49,7 @@ async function stageOf(): Promise<Stage> {
     engine: undefined,
     retentionMs: 0,
     name: 'a',
+    questions: new SharedQuestions({ clock, skewMs: 2_000, maxLagMs: 10_000 }),
   };
   const flows = createFlows({ ...parts, news: [], draining: draining.signal, stopping: draining.signal });
   await flows.invalidations.load();

@@ -32,10 +32,34 @@ export interface Presence {
   readonly isLeaving?: true;
 }
 
+/**
+ * One sidecar has asked a source for all of them: whatever it was told stands before this record. Times in milliseconds, those of what was
+ * listed by the source's clock.
+ */
+export interface Polled {
+  /** Of its journal: who has asked. */
+  readonly journal: string;
+  readonly issuer: string;
+  /** What was asked: `poll`, or `sweep`. */
+  readonly source: string;
+  /** When the question began, by the wall clock of who asked. */
+  readonly atMs: number;
+  /** From then until this record was made. */
+  readonly tookMs: number;
+  /** What was asked about: everything later than that. */
+  readonly sinceMs: number;
+  /** Everything that was listed between these stands before this record, by this question and by those before it. */
+  readonly fromMs: number;
+  readonly throughMs: number;
+  /** Whoever asked had read the log up to there when the question began: what stands there was appended before it. */
+  readonly after: number;
+}
+
 /** What a record says. `other`: something that this version does not know. */
 export type FleetRecord =
   | { readonly kind: 'entry'; readonly entry: Entry & { readonly from: string } }
   | { readonly kind: 'presence'; readonly presence: Presence }
+  | { readonly kind: 'polled'; readonly polled: Polled }
   | { readonly kind: 'other' };
 
 /** A record, opened. `unknown-key`: its key is not here. `unauthenticated`: nobody with that key has written it. */
@@ -94,6 +118,7 @@ function macOf({ secret }: RecordKey, head: Uint8Array, body: Uint8Array): Buffe
 function said(text: string): FleetRecord {
   const record = objectIn(parsed(text));
   if (record['kind'] === 'presence') return presenceIn(objectIn(record['presence']));
+  if (record['kind'] === 'polled') return polledIn(objectIn(record['polled']));
   if (record['kind'] !== 'entry') return { kind: 'other' };
   const entry = understand(record['entry']);
   return { kind: 'entry', entry: { ...entry, from: entry.from ?? '' } };
@@ -119,6 +144,17 @@ function presenceIn(fields: Readonly<Record<string, unknown>>): FleetRecord {
       ...(fields['isLeaving'] === true ? { isLeaving: true as const } : {}),
     },
   };
+}
+
+/** Whole, or nothing that is known here: what is left out would be guessed. */
+function polledIn(fields: Readonly<Record<string, unknown>>): FleetRecord {
+  const [journal, issuer, source] = ['journal', 'issuer', 'source'].map((name) => textIn(fields[name]));
+  const numbers = ['atMs', 'tookMs', 'sinceMs', 'fromMs', 'throughMs', 'after'].map((name) => numberIn(fields[name]));
+  const [atMs, tookMs, sinceMs, fromMs, throughMs, after] = numbers;
+  if (journal === undefined || issuer === undefined || source === undefined) return { kind: 'other' };
+  if (atMs === undefined || tookMs === undefined || sinceMs === undefined) return { kind: 'other' };
+  if (fromMs === undefined || throughMs === undefined || after === undefined) return { kind: 'other' };
+  return { kind: 'polled', polled: { journal, issuer, source, atMs, tookMs, sinceMs, fromMs, throughMs, after } };
 }
 
 function textsIn(value: unknown): readonly string[] {

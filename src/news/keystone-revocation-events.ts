@@ -1,8 +1,20 @@
 // Keystone's list of revocation events as a source of news: asked for at an interval, from a little before where the last one ended (S11).
 
 import { SidecarError } from '../core/errors.ts';
-import type { Clock, ClockReading, DependencyHealth, Journal, Logger, NewsSink, NewsSource } from '../ports.ts';
+import type {
+  Clock,
+  ClockReading,
+  DependencyHealth,
+  HeardQuestion,
+  Journal,
+  Logger,
+  NewsSink,
+  NewsSource,
+  SharedQuestion,
+} from '../ports.ts';
 import { ListedRows } from './listed-rows.ts';
+import { OthersPolls } from './others-polls.ts';
+import { PollProgress } from './poll-progress.ts';
 import { SinceValues } from './since-values.ts';
 import { Sweeps } from './sweeps.ts';
 import { WaitingLooks } from './waiting-looks.ts';
@@ -37,15 +49,18 @@ export interface RevocationEventsDeps {
   readonly list: (sinceMs: number, signal: AbortSignal) => Promise<ListedEvents>;
   /** Where it is kept how far it has come. */
   readonly notes: Pick<Journal, 'note' | 'noted'>;
+  /** Where one sidecar asks for a whole fleet: polls, and sweeps. */
+  readonly shared?: { readonly poll: SharedQuestion; readonly sweep: SharedQuestion } | undefined;
 }
 
 /** How long to wait after a failure: doubled with each, up to the latter. Milliseconds. */
 const firstPauseMs = 1_000;
 const longestPauseMs = 10_000;
-/** How far it has come is noted when it has come so much further: after a restart so much is asked for again. */
-const noteEachMs = 10_000;
-/** Keystone keeps its rows for [token] expiration + [revoke] expiration_buffer, of which the latter alone is 1,800 s. */
-const keptThereMs = 1_800_000;
+/** Whoever has asked goes on before those who have heard of it: they wait so much longer, at random; a part of the interval, and milliseconds. */
+const othersWaitLonger = 0.5;
+const othersWaitLongestMs = 1_000;
+/** One that takes very long is waited for so much longer, at most, in milliseconds. */
+const longestTakingMs = 5_000;
 /** A list that reaches back so far and does not come in time, so often in a row, is taken for one that is too long. */
 const longReachMs = 3_600_000;
 const patience = 3;
@@ -62,15 +77,16 @@ class RevocationEvents implements NewsSource {
   readonly #rows = new ListedRows();
   readonly #since = new SinceValues();
   readonly #looks = new WaitingLooks();
+  readonly #others: OthersPolls;
+  readonly #progress: PollProgress;
   readonly #sweeps: Sweeps;
   #isRunning = false;
-  /** The next poll begins here, less the overlap: by Keystone's clock, or by ours where that is behind it. */
-  #fromMs = 0;
-  /** All until there has been told. */
-  #isContinued = false;
-  #notedMs = Number.NEGATIVE_INFINITY;
-  /** What was never listed to us, in words. */
-  #lost: string | undefined;
+  /** When the next poll begins, and not before when as others ask; monotonic. */
+  #dueMs = 0;
+  #othersDueMs = 0;
+  /** Our last one, monotonic. */
+  #last = { beganMs: 0, endedMs: 0 };
+  #provenMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
   #problem: SidecarError | undefined;
   #lastAnswerAtMs: number | undefined;
@@ -78,7 +94,9 @@ class RevocationEvents implements NewsSource {
   constructor(options: RevocationEventsOptions, deps: RevocationEventsDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#sweeps = new Sweeps(options, { ...deps, rows: this.#rows, since: this.#since });
+    this.#others = new OthersPolls(deps);
+    this.#progress = new PollProgress({ ...options, ...deps });
+    this.#sweeps = new Sweeps(options, { ...deps, rows: this.#rows, since: this.#since, shared: deps.shared?.sweep });
   }
 
   health(): DependencyHealth {
@@ -92,8 +110,9 @@ class RevocationEvents implements NewsSource {
   }
 
   async run(sink: NewsSink, signal: AbortSignal): Promise<void> {
-    const isWhole = await this.#takeUp(signal);
+    const isWhole = await this.#progress.takeUp(signal);
     this.#isRunning = true;
+    this.#deps.shared?.poll.listen((question) => this.#heard(question, sink), signal);
     await Promise.all([this.#pollOn(sink, signal), this.#sweeps.run(sink, isWhole ? this.#options.sweepMs : 0, signal)]);
     this.#isRunning = false;
     this.#looks.begin()(notRunning(this.#options.issuer));
@@ -101,33 +120,14 @@ class RevocationEvents implements NewsSource {
 
   /**
    * The poll that begins next, at once: one that is under way may have been answered before. While it has just failed and waits to be
-   * tried again nobody is asked, and that is the answer.
+   * tried again nobody is asked, and that is the answer. In a fleet one that another sidecar begins within a moment will do.
    */
   async look(signal: AbortSignal): Promise<void> {
     if (!this.#isRunning) throw notRunning(this.#options.issuer);
     if (this.#problem !== undefined) throw this.#problem;
+    if (await this.#others.ask(signal)) return;
+    if (!this.#isRunning) throw notRunning(this.#options.issuer);
     await this.#looks.next(signal);
-  }
-
-  /** Where the last run ended. Answers whether the first poll reaches back over a token's whole life. */
-  async #takeUp(signal: AbortSignal): Promise<boolean> {
-    const { clock, notes, log } = this.#deps;
-    const { issuer, reachMs } = this.#options;
-    const earliestMs = clock.nowMs() - reachMs;
-    while (!signal.aborted) {
-      try {
-        const noted = Number(await notes.noted(noteName(issuer)));
-        // Later than now: clocks have been set back, and nobody knows what it was by them.
-        this.#isContinued = noted <= clock.nowMs();
-        if (this.#isContinued) this.#notedMs = noted;
-        this.#fromMs = Math.max(this.#notedMs, earliestMs);
-        return this.#fromMs === earliestMs;
-      } catch (error) {
-        log.error({ issuer, error }, 'how far the poll has come cannot be read; trying again');
-        await clock.delay(firstPauseMs, signal).catch(() => undefined);
-      }
-    }
-    return false;
   }
 
   async #pollOn(sink: NewsSink, signal: AbortSignal): Promise<void> {
@@ -135,15 +135,47 @@ class RevocationEvents implements NewsSource {
     while (!signal.aborted) {
       const answer = this.#looks.begin();
       const beganMs = clock.monotonicMs();
+      this.#last = { beganMs, endedMs: Number.POSITIVE_INFINITY };
       const error = await this.#poll(sink, signal);
+      this.#last = { beganMs, endedMs: clock.monotonicMs() };
       this.#judge(signal.aborted ? this.#problem : error);
       answer(signal.aborted ? notRunning(this.#options.issuer) : error);
       // Who came meanwhile waits for the next one, unless nobody answers.
       if (error !== undefined) this.#looks.begin()(error);
-      const { over, forget } = this.#looks.until(signal);
-      await clock.delay(this.#untilNextMs(beganMs), over).catch(() => undefined);
-      forget();
+      this.#dueMs = Math.max(clock.monotonicMs() + this.#untilNextMs(beganMs), this.#othersDueMs);
+      await this.#untilDue(signal);
     }
+  }
+
+  /** Or until somebody wants a look. What others ask meanwhile puts it off. */
+  async #untilDue(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    const { over, forget } = this.#looks.until(signal);
+    for (let leftMs = this.#dueMs - clock.monotonicMs(); leftMs > 0 && !over.aborted; leftMs = this.#dueMs - clock.monotonicMs()) {
+      await clock.delay(leftMs, over).catch(() => undefined);
+    }
+    forget();
+  }
+
+  /** Another sidecar has asked, and what it was told is applied here. What it does not join on to is still to be asked for. */
+  #heard(question: HeardQuestion, sink: NewsSink): void {
+    const { clock, random } = this.#deps;
+    const { sinceMs, provenMs, beganMs, tookMs, isOfNow } = question;
+    const nowMs = clock.monotonicMs();
+    this.#since.spend(sinceMs, nowMs);
+    if (!this.#progress.heard(question)) return;
+    if (provenMs !== undefined) this.#prove(provenMs, sink);
+    void this.#progress.note();
+    if (!isOfNow) return;
+    this.#lastAnswerAtMs = clock.nowMs();
+    this.#judge(undefined);
+    this.#others.came(beganMs);
+    // Two that overlap: whoever began first goes on.
+    if (beganMs >= this.#last.beganMs && beganMs <= this.#last.endedMs) return;
+    const { everyMs } = this.#options;
+    const longerMs = Math.min(everyMs * othersWaitLonger, othersWaitLongestMs) * random();
+    this.#othersDueMs = nowMs + everyMs + longerMs + Math.min(tookMs, longestTakingMs);
+    this.#dueMs = Math.max(this.#dueMs, this.#othersDueMs);
   }
 
   /** One poll. Answers why it has failed. */
@@ -151,10 +183,12 @@ class RevocationEvents implements NewsSource {
     const { clock, list } = this.#deps;
     const { overlapMs, reachMs } = this.#options;
     const sentMs = clock.monotonicMs();
+    const tellOthers = this.#deps.shared?.poll.begin();
     try {
       // Where clocks have been set back, what happens now has times of before the last poll.
-      const fromMs = Math.min(this.#fromMs, clock.nowMs());
-      const answer = await list(this.#since.take(fromMs - overlapMs, sentMs), signal);
+      const fromMs = Math.min(this.#progress.fromMs, clock.nowMs());
+      const sinceMs = this.#since.take(fromMs - overlapMs, sentMs);
+      const answer = await list(sinceMs, signal);
       if (answer.kind === 'too-large') return this.#skip('is longer than limits.upstream_body');
       this.#lastAnswerAtMs = clock.nowMs();
       const listedAtMs = answer.dateMs ?? clock.nowMs();
@@ -163,49 +197,29 @@ class RevocationEvents implements NewsSource {
       if (answer.clockOffsetMs !== undefined) sink.clockRead?.(answer.clockOffsetMs);
       await this.#rows.tell({ rows: answer.events, listedAtMs }, sink, signal);
       if (signal.aborted) return undefined;
-      this.#admitWhatIsLost(nextFromMs, sink);
-      this.#fromMs = nextFromMs;
-      this.#isContinued = true;
+      const wholeFromMs = this.#progress.asked(nextFromMs, sink);
+      // What is lost to us may not be lost to others: they ask for themselves.
+      if (wholeFromMs !== undefined) tellOthers?.({ fromMs: wholeFromMs, throughMs: nextFromMs, sinceMs });
       this.#rows.forgetBefore(nextFromMs - reachMs - overlapMs);
-      sink.proven(sentMs);
-      await this.#noteWhere();
+      this.#prove(sentMs, sink);
+      await this.#progress.note();
       return undefined;
     } catch (cause) {
       const error = cause instanceof SidecarError ? cause : unavailable('what was listed could not be taken', 'NEWS_NOT_TAKEN', cause);
-      const isLong = clock.nowMs() - this.#fromMs > longReachMs && error.reason.endsWith('_TIMEOUT');
+      const isLong = clock.nowMs() - this.#progress.fromMs > longReachMs && error.reason.endsWith('_TIMEOUT');
       return isLong && this.#failures + 1 >= patience ? this.#skip('does not come in time') : error;
     }
   }
 
-  /** What has been revoked since is more than can be read: the next poll begins now, and what lies between is lost. */
+  #prove(throughMs: number, sink: NewsSink): void {
+    if (throughMs < this.#provenMs) return;
+    this.#provenMs = throughMs;
+    sink.proven(throughMs);
+  }
+
+  /** The next poll begins now, and says what was lost. */
   #skip(why: string): SidecarError {
-    this.#lost = `the list of revocation events since the last poll ${why}`;
-    this.#fromMs = this.#deps.clock.nowMs();
-    return unavailable(`Keystone "${this.#options.issuer}": ${this.#lost}`, 'NEWS_TOO_LONG');
-  }
-
-  #admitWhatIsLost(nextFromMs: number, sink: NewsSink): void {
-    const pauseMs = nextFromMs - this.#fromMs;
-    // Keystone itself may have forgotten rows by now. Facts that are younger than the pause know of them.
-    if (this.#isContinued && pauseMs > keptThereMs && this.#options.factsLifeMs > pauseMs) {
-      this.#lost ??= 'the poll has been away for longer than Keystone keeps its revocation events';
-    }
-    // It is on disk before how far the poll has come: the journal keeps the order.
-    if (this.#lost !== undefined) void sink.gap(this.#lost);
-    this.#lost = undefined;
-  }
-
-  async #noteWhere(): Promise<void> {
-    const { notes, log } = this.#deps;
-    const atMs = this.#fromMs;
-    if (Math.abs(atMs - this.#notedMs) < noteEachMs) return;
-    try {
-      await notes.note(noteName(this.#options.issuer), String(atMs));
-      this.#notedMs = atMs;
-    } catch (error) {
-      // The journal itself says that it cannot be written. After a restart more is asked for again.
-      log.debug({ issuer: this.#options.issuer, error }, 'how far the poll has come was not noted');
-    }
+    return unavailable(`Keystone "${this.#options.issuer}": ${this.#progress.skip(why)}`, 'NEWS_TOO_LONG');
   }
 
   /** A line for each change, not for each poll. */
@@ -228,9 +242,6 @@ class RevocationEvents implements NewsSource {
     return Math.max(pauseMs, Math.min(this.#problem.retryAfterMs ?? 0, longestPauseMs));
   }
 }
-
-/** In the journal: all until then, by Keystone's clock, has been told. */
-const noteName = (issuer: string): string => `polled/${issuer}`;
 
 function notRunning(issuer: string): SidecarError {
   return unavailable(`the poll of "${issuer}" does not run`, 'NEWS_NOT_RUNNING');

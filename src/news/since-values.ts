@@ -9,6 +9,12 @@ export class SinceValues {
   /** In the order in which they were given out: with the moment of that, monotonic. */
   readonly #given = new Map<number, number>();
 
+  /** Another sidecar has asked about this one, in milliseconds. */
+  spend(atMs: number, monotonicMs: number): void {
+    this.#given.delete(Math.floor(atMs / 1000));
+    this.#given.set(Math.floor(atMs / 1000), monotonicMs);
+  }
+
   /** The latest second at or before `atMs` that has not been given out within the last hour, in milliseconds. */
   take(atMs: number, monotonicMs: number): number {
     for (const [second, givenAtMs] of this.#given) {

@@ -2,7 +2,15 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { digestOfRecord, type FleetRecord, openRecord, type Presence, recordKeyOf, sealRecord } from '../../src/core/fleet-record.ts';
+import {
+  digestOfRecord,
+  type FleetRecord,
+  openRecord,
+  type Polled,
+  type Presence,
+  recordKeyOf,
+  sealRecord,
+} from '../../src/core/fleet-record.ts';
 import type { DeploymentKey } from '../../src/core/tag.ts';
 
 const keyOf = (letter: string): DeploymentKey => ({ id: letter, secret: Buffer.alloc(32, letter) });
@@ -33,9 +41,21 @@ const presence: Presence = {
   asks: 'q',
   isLeaving: true,
 };
+const polled: Polled = {
+  journal: 'journal-1',
+  issuer: 'central',
+  source: 'poll',
+  atMs: 1_700_000_000_000,
+  tookMs: 31,
+  sinceMs: 1_699_999_938_000,
+  fromMs: 1_699_990_000_000,
+  throughMs: 1_700_000_000_000,
+  after: 4_711,
+};
 const records: readonly Exclude<FleetRecord, { kind: 'other' }>[] = [
   { kind: 'entry', entry },
   { kind: 'presence', presence },
+  { kind: 'polled', polled },
 ];
 
 /** A record that a member of the deployment has written in another version. */
@@ -74,6 +94,11 @@ describe('a record of the log (S14)', () => {
 
   it('of another version: what is not known is left out, and a kind that is not known is none of ours', () => {
     const plain = { journal: 'j', name: 5, run: 'r', turn: 'x', head: 1, isWhole: 'yes', answers: ['a', 3], mood: 'good' };
+    // What a question was is told whole, or not at all: nothing of it may be guessed.
+    for (const left of Object.keys(polled)) {
+      const part = { ...polled, [left]: undefined };
+      expect(openRecord([ours], sealRecord(ours, { kind: 'polled', polled: part as Polled }))).toEqual({ kind: 'other' });
+    }
     expect(openRecord([ours], signed(plain))).toEqual({
       kind: 'presence',
       presence: { journal: 'j', name: '', run: 'r', turn: 0, atMs: 0, head: 1, isWhole: false, answers: ['a'], calls: [] },

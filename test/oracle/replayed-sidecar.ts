@@ -15,6 +15,7 @@ import { createMemoryJournal } from '../../src/journal/memory.ts';
 import type { SharedCache } from '../../src/ports.ts';
 import { messageOf } from '../../src/rpc/answer.ts';
 import { WatchWriter } from '../../src/rpc/watch-writer.ts';
+import { SharedQuestions } from '../../src/service/fleet/shared-questions.ts';
 import type { WatchMessage } from '../../src/service/watch.ts';
 import type { FakeClock } from '../fakes/clock.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
@@ -70,6 +71,7 @@ export async function startReplayed({ clock, keystone, shared, sources: which, c
     engine: undefined,
     retentionMs: 0,
     name: 'replayed',
+    questions: new SharedQuestions({ clock, skewMs: 2_000, maxLagMs: base.maxLagMs }),
     draining: ending.signal,
     stopping: ending.signal,
   });

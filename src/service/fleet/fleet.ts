@@ -1,7 +1,7 @@
 // A fleet: this sidecar's journal and a log that others share, both ways; who else is there; and how far an entry has gone.
 
-import { type Presence, recordKeyOf } from '../../core/fleet-record.ts';
-import type { Revision } from '../../core/invalidation.ts';
+import { type Polled, type Presence, type RecordKey, recordKeyOf, sealRecord } from '../../core/fleet-record.ts';
+import type { Entry, Revision } from '../../core/invalidation.ts';
 import type { DeploymentKey, Tagger } from '../../core/tag.ts';
 import type { Clock, DependencyHealth, Engine, Journal, LogLink, Telemetry } from '../../ports.ts';
 import { type Degradations, fleetSource } from '../degradation.ts';
@@ -16,6 +16,7 @@ import { Publishing } from './publishing.ts';
 import { type ReadEntry, Reading } from './reading.ts';
 import { Restored } from './restored.ts';
 import { RollCalls } from './roll-calls.ts';
+import type { Place, SharedQuestions } from './shared-questions.ts';
 import { together } from './together.ts';
 
 /** What a fleet needs. */
@@ -36,6 +37,10 @@ export interface FleetParts {
   readonly maxLagMs: number;
   readonly wideWindowMs: number;
   readonly refreshLifeMs: number;
+  /** What sidecars ask for each other. */
+  readonly questions: SharedQuestions;
+  /** Is told of each entry of the log that another sidecar has made, when it is applied here. */
+  readonly heard: (entry: Entry) => void;
   /** How long an entry may matter. */
   readonly retentionMs: number;
   /** Whatever runs or waits then ends. */
@@ -73,13 +78,20 @@ export class Fleet {
   readonly #reading: Reading;
   readonly #progress = new Wakeup();
   readonly #restored: Restored;
+  readonly #key: RecordKey;
   #isCaughtUp = false;
+  #link: LogLink | undefined;
+  /** Over this connection a sign of life of ours has come back: it is the log that it was. */
+  #isHeardHere = false;
+  /** Monotonic: everything that was in the log then is applied here. */
+  #provenMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: FleetParts) {
     const { journal, invalidations, clock, telemetry, random, maxLagMs, degradations, issuers, keys, name } = parts;
     this.#parts = parts;
     const recordKeys = keys.map(recordKeyOf);
     const key = recordKeyOf(keys[0]);
+    this.#key = key;
     this.#standings = issuers.map((issuer) => degradations.addSource({ issuer: issuer.name, name: fleetSource }));
     this.#members = new Members({ clock, leaseMs: maxLagMs });
     this.#publishing = new Publishing({ journal, invalidations, clock, key, random });
@@ -96,8 +108,9 @@ export class Fleet {
     this.#restored = new Restored({ journal, clock, telemetry });
     const listener = {
       before: (entries: readonly ReadEntry[]) => this.#restored.before(entries),
-      read: (ids: ReadonlySet<string>) => this.#read(ids),
-      presence: (presence: Presence) => this.#presence(presence),
+      read: (entries: readonly ReadEntry[]) => this.#read(entries),
+      presence: (presence: Presence, position: number) => this.#presence(presence, position),
+      polled: (polled: Polled, position: number) => parts.questions.heard(polled, position),
       notTheSame: (how: 'trimmed' | 'anew', why: string) => this.#notTheSame(how, why),
       hole: () => this.#mending.hole(),
     };
@@ -111,6 +124,14 @@ export class Fleet {
       leaseMs: 2 * maxLagMs,
       retentionMs: parts.retentionMs,
       listener,
+    });
+    parts.questions.join({
+      journal: journal.id,
+      isSound: () => !this.#mending.isDoubtful,
+      isCurrent: () => this.#isCurrent,
+      others: () => this.#members.count,
+      place: () => this.#place(),
+      tell: (polled, link) => this.#tellPolled(polled, link),
     });
     telemetry.gauge('sidegate_fleet_members', {}, () => this.#members.count);
     telemetry.gauge('sidegate_fleet_outbox', {}, () => this.#publishing.waiting().count);
@@ -212,9 +233,12 @@ export class Fleet {
       (over: AbortSignal) => this.#reading.run(link, () => this.#beats.confirmedMs, over),
       (over: AbortSignal) => this.#mending.run(link, this.#beats, over),
     ];
+    this.#link = link;
+    this.#isHeardHere = false;
     try {
       await together(tasks, [link.signal, leaving]);
     } finally {
+      this.#link = undefined;
       this.#rollCalls.lost();
     }
     if (!leaving.aborted || link.signal.aborted) return;
@@ -224,13 +248,34 @@ export class Fleet {
     said.abort();
   }
 
-  #read(ids: ReadonlySet<string>): void {
-    this.#publishing.brought(ids);
-    this.#mending.read(ids);
+  /** It reads what is told now, not what was told a while ago. */
+  get #isCurrent(): boolean {
+    const { clock, maxLagMs } = this.#parts;
+    return clock.monotonicMs() - this.#provenMs <= maxLagMs / 2;
   }
 
-  #presence(presence: Presence): void {
-    if (presence.journal === this.#parts.journal.id) this.#ofOurs(presence);
+  #place(): Place | undefined {
+    const { position } = this.#reading;
+    return this.#link && this.#isHeardHere && position !== undefined ? { link: this.#link, position } : undefined;
+  }
+
+  /** What was told must be in this log, before that it was: over a connection that has ended it may be another one. */
+  async #tellPolled(polled: () => Polled, link: LogLink): Promise<void> {
+    await this.#publishing.toldAll(this.#parts.invalidations.applied, link.signal);
+    if (this.#link !== link || !this.#isCurrent || this.#mending.isDoubtful) return;
+    await link.append(sealRecord(this.#key, { kind: 'polled', polled: polled() }));
+  }
+
+  #read(entries: readonly ReadEntry[]): void {
+    const { journal, heard } = this.#parts;
+    const ids = new Set(entries.map(({ id }) => id));
+    this.#publishing.brought(ids);
+    this.#mending.read(ids);
+    for (const entry of entries) if (entry.from !== journal.id) heard(entry);
+  }
+
+  #presence(presence: Presence, position: number): void {
+    if (presence.journal === this.#parts.journal.id) this.#ofOurs(presence, position);
     else this.#ofAnother(presence);
   }
 
@@ -242,13 +287,16 @@ export class Fleet {
     this.#rollCalls.answered(presence, presence.answers);
   }
 
-  #ofOurs(presence: Presence): void {
+  #ofOurs(presence: Presence, position: number): void {
     if (presence.run !== this.#beats.run) this.#restored.saw(presence);
     const appendedMs = this.#beats.cameBack(presence);
     this.#rollCalls.cameBack(presence.calls);
     if (appendedMs === undefined) return;
     for (const standing of this.#standings) standing.proven(appendedMs);
     this.#mending.proven(appendedMs);
+    this.#parts.questions.proven({ position, appendedMs });
+    this.#provenMs = Math.max(this.#provenMs, appendedMs);
+    this.#isHeardHere = true;
     if (this.#isCaughtUp) return;
     this.#isCaughtUp = true;
     this.#progress.wake();
@@ -256,6 +304,7 @@ export class Fleet {
 
   #notTheSame(how: 'trimmed' | 'anew', why: string): void {
     this.#mending.begin(how, why);
+    this.#parts.questions.forget();
     if (how === 'trimmed') this.#beats.ask();
   }
 }

@@ -84,6 +84,11 @@ export class Mending {
     return this.#generation;
   }
 
+  /** Something of what members hold may not be in the log, or be nothing that can be read here. */
+  get isDoubtful(): boolean {
+    return this.#isDoubtful();
+  }
+
   /** Resolves when the log holds what the journal does; rejects with the signal's reason when it aborts first. */
   async whole(signal: AbortSignal): Promise<void> {
     while (!this.isWhole) await this.#changed.wait(this.#changed.version, signal);

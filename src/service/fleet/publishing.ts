@@ -44,6 +44,8 @@ export class Publishing {
   /** Read from the journal up to here. */
   #read: Revision = revision(0);
   #noted: Revision = revision(0);
+  /** Up to here none waits for another to tell it. */
+  #hurriedTo: Revision = revision(0);
 
   constructor(parts: PublishingParts) {
     this.#parts = parts;
@@ -65,6 +67,16 @@ export class Publishing {
   /** Resolves when that is so; rejects with the signal's reason. */
   async told(wanted: Revision, signal: AbortSignal): Promise<void> {
     while (!this.hasTold(wanted)) await this.#progress.wait(this.#progress.version, signal);
+  }
+
+  /**
+   * Resolves when everything up to there is in the log, news too: none of them waits any longer for another to tell it. Rejects with the
+   * signal's reason.
+   */
+  async toldAll(wanted: Revision, signal: AbortSignal): Promise<void> {
+    this.#hurriedTo = revision(Math.max(this.#hurriedTo, wanted));
+    for (const [at, { over }] of this.#open) if (at <= wanted) over.abort();
+    while (this.#through < wanted) await this.#progress.wait(this.#progress.version, signal);
   }
 
   /** The log has these already. */
@@ -144,6 +156,7 @@ export class Publishing {
 
   #begin({ revision: at, entry }: PlacedEntry, link: LogLink, over: AbortController): void {
     const open: Open = { entry, over: new AbortController(), isBrought: false };
+    if (at <= this.#hurriedTo) open.over.abort();
     this.#open.set(at, open);
     this.#tell(open, link, over.signal).then(
       () => {

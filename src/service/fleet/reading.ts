@@ -1,6 +1,6 @@
 // From the log into the journal: in its order, from where a run before had come to, as far as that is still the same log (S14).
 
-import { digestOfRecord, type OpenedRecord, openRecord, type Presence, type RecordKey } from '../../core/fleet-record.ts';
+import { digestOfRecord, type OpenedRecord, openRecord, type Polled, type Presence, type RecordKey } from '../../core/fleet-record.ts';
 import type { Entry } from '../../core/invalidation.ts';
 import type { Tagger } from '../../core/tag.ts';
 import type { Clock, Journal, LogLink, LogRecord, Telemetry } from '../../ports.ts';
@@ -31,10 +31,12 @@ export type ReadEntry = Entry & { readonly from: string };
 export interface ReadingListener {
   /** These are about to be appended, as far as they are not here yet. */
   before(entries: readonly ReadEntry[]): Promise<void>;
-  /** These ids are in the log, and applied here. */
-  read(ids: ReadonlySet<string>): void;
-  /** A sign of life, after everything that stands before it is applied. */
-  presence(presence: Presence): void;
+  /** These are in the log, and applied here. */
+  read(entries: readonly ReadEntry[]): void;
+  /** A sign of life, after everything that stands before it is applied; and where it stands. */
+  presence(presence: Presence, position: number): void;
+  /** Somebody has asked a source, after everything that stands before it is applied; and where it stands. */
+  polled(polled: Polled, position: number): void;
   /**
    * What was read until now is not what stands before what is read from now on: unless that begins with the oldest, that is read again.
    * `trimmed`: it may have told what was never read here; `anew`: it was made again, or has lost its end.
@@ -69,6 +71,11 @@ export class Reading {
 
   load(): Promise<void> {
     return this.#places.load();
+  }
+
+  /** Up to there everything is applied here; undefined: nothing has been read, or it is another log. */
+  get position(): number | undefined {
+    return this.#places.last?.position;
   }
 
   /**
@@ -135,7 +142,7 @@ export class Reading {
     const upTo = opened.findIndex((record) => this.#isHole(record));
     // Behind a hole everything counts as ever, but the next start begins before it.
     if (upTo >= 0) this.#holes(batch[upTo - 1]);
-    await this.#apply(opened, again.signal);
+    await this.#apply(opened, batch, again.signal);
     // The signs of life among them have not been looked at: they are read again.
     if (again.signal.aborted) return;
     const last = batch.at(-1);
@@ -154,7 +161,7 @@ export class Reading {
       listener.notTheSame('trimmed', 'what entries that still matter were told in is not there any more');
   }
 
-  async #apply(opened: readonly OpenedRecord[], signal: AbortSignal): Promise<void> {
+  async #apply(opened: readonly OpenedRecord[], batch: readonly LogRecord[], signal: AbortSignal): Promise<void> {
     const { invalidations, telemetry, listener } = this.#parts;
     const entries: ReadEntry[] = [];
     for (const record of opened) {
@@ -166,10 +173,14 @@ export class Reading {
       await listener.before(entries);
       // Who applies them may have ended already.
       await invalidations.receive(entries, signal);
-      listener.read(new Set(entries.map(({ id }) => id)));
+      listener.read(entries);
     }
     // After all that stands before it, and a little that stands behind it: it never proves too much.
-    for (const record of opened) if (record.kind === 'presence' && !signal.aborted) listener.presence(record.presence);
+    for (const [at, record] of opened.entries()) {
+      const position = batch[at]?.position ?? 0;
+      if (record.kind === 'presence' && !signal.aborted) listener.presence(record.presence, position);
+      if (record.kind === 'polled' && !signal.aborted) listener.polled(record.polled, position);
+    }
   }
 
   /** It may be an invalidation, and nobody here can tell of what: its key is not here, or that of the fingerprint in it. */

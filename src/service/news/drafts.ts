@@ -50,7 +50,17 @@ export function draftOf(one: NewsInvalidation, news: News, place: NewsPlace, tim
 /** Told again, by whichever source and wherever, it is the entry that it was. `n`: which of the news' invalidations. */
 export function requestOf(news: News, n: number, { issuer }: NewsPlace, { effect, selector, issuedBeforeMs, spreadMs }: Draft): Request {
   const body = hash('sha256', JSON.stringify([effect, selector, issuedBeforeMs ?? null, spreadMs ?? null]), 'hex');
-  return { caller: `news/${issuer}`, requestId: `${news.id} ${n}`, body };
+  return { caller: callerOf(issuer), requestId: requestIdOf(news, n), body };
+}
+
+/** Under whose name an issuer's news are appended, whoever tells them. */
+export function callerOf(issuer: string): string {
+  return `news/${issuer}`;
+}
+
+/** `n`: which of the news' invalidations. */
+export function requestIdOf({ id }: Pick<News, 'id'>, n: number): string {
+  return `${id} ${n}`;
 }
 
 function namesOneToken(conditions: readonly Condition[]): boolean {

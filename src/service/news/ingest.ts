@@ -8,6 +8,7 @@ import type { Gaps } from './gaps.ts';
 import type { Heard } from './heard.ts';
 import type { LookFirst } from './look-first.ts';
 import type { Looks } from './looks.ts';
+import type { Named } from './named.ts';
 import type { Writing } from './writing.ts';
 
 /** What all sources of an issuer share. */
@@ -21,6 +22,8 @@ export interface SharedByIngests {
   readonly gaps: Gaps;
   /** Where one source can be held against another; of the one that announces. */
   readonly crossCheck: CrossCheck | undefined;
+  /** Of the source that can be asked; absent: there is none. */
+  readonly named: Named | undefined;
   readonly nowMs: () => number;
   readonly monotonicMs: () => number;
   readonly telemetry: Telemetry;
@@ -90,14 +93,12 @@ export class Ingest implements NewsSink {
   }
 
   async #write(news: News): Promise<void> {
-    const { writing, nowMs, lookFirst, crossCheck } = this.#shared;
+    const { writing, nowMs, named } = this.#shared;
     this.standing.broughtNews(news.atMs);
     await Promise.all(news.invalidations.map((one, n) => writing.write(news, n, one, this.name)));
     // What had happened before we heard anything is late by nobody's fault.
     if (this.#hasProven) this.#delay.observe(Math.max(0, nowMs() - news.atMs) / 1000);
-    if (!this.#canBeAsked) return;
-    lookFirst.told(news);
-    crossCheck?.told(news);
+    if (this.#canBeAsked) named?.told(news);
   }
 
   async #lookFirst(news: News): Promise<void> {

@@ -1,6 +1,7 @@
 // The news of one issuer: its sources, and what is done with what they tell.
 
-import type { Clock, DependencyHealth, Journal, NewsSource, ProjectStanding, Telemetry } from '../../ports.ts';
+import type { Entry } from '../../core/invalidation.ts';
+import type { Clock, DependencyHealth, Journal, News, NewsSource, ProjectStanding, Telemetry } from '../../ports.ts';
 import type { Degradations } from '../degradation.ts';
 import type { Invalidations } from '../invalidations.ts';
 import { type Issuer, longestLifeMs } from '../issuer.ts';
@@ -12,6 +13,7 @@ import { Heard } from './heard.ts';
 import { Ingest } from './ingest.ts';
 import { LookFirst } from './look-first.ts';
 import { Looks } from './looks.ts';
+import { Named } from './named.ts';
 import { Writing } from './writing.ts';
 
 /** Who tells of what happens at an issuer, and what else can be asked of it. */
@@ -48,6 +50,7 @@ export class IssuerNews {
   readonly #ingests: readonly Ingest[];
   readonly #cascades: Cascades;
   readonly #gaps: Gaps;
+  readonly #named: Named | undefined;
   readonly #parts: NewsParts;
 
   /** `caughtUp` is called once for each source. */
@@ -80,15 +83,23 @@ export class IssuerNews {
     this.#gaps = new Gaps({ ...common, looks, wideWindowMs, notes: parts.notes, write });
     const standings = sources.map((source) => parts.degradations.addSource({ issuer: name, name: source.name }));
     const announcing = asked && standings.find((_, at) => sources[at] !== asked);
+    const lookFirst = new LookFirst({ looks, heard, settleMs, clock });
+    const crossCheck = announcing && new CrossCheck({ issuer: name, heard, standing: announcing, clock, telemetry });
+    const told = (news: News): void => {
+      lookFirst.told(news);
+      crossCheck?.told(news);
+    };
+    this.#named = asked && new Named({ issuer: name, source: asked.name, told });
     const shared = {
       issuer: name,
       writing,
       heard,
       looks,
-      lookFirst: new LookFirst({ looks, heard, settleMs, clock }),
+      lookFirst,
       cascades: this.#cascades,
       gaps: this.#gaps,
-      crossCheck: announcing && new CrossCheck({ issuer: name, heard, standing: announcing, clock, telemetry }),
+      crossCheck,
+      named: this.#named,
       nowMs: () => clock.nowMs(),
       monotonicMs: () => clock.monotonicMs(),
       telemetry,
@@ -113,6 +124,11 @@ export class IssuerNews {
 
   health(): readonly { readonly name: string; readonly health: DependencyHealth }[] {
     return this.#ingests.map(({ name, source }) => ({ name, health: source.health() }));
+  }
+
+  /** Another sidecar of the fleet has made this entry, and it is applied here: its source may have named somebody for us too. */
+  heardOf(entry: Entry): void {
+    this.#named?.heard(entry);
   }
 
   /** Facts of a token of this issuer have been learned. Cheap where nothing waits for that. */

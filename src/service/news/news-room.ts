@@ -1,5 +1,6 @@
 // All news: the sources of every issuer, run together, and whether they have caught up.
 
+import type { Entry } from '../../core/invalidation.ts';
 import type { DependencyHealth } from '../../ports.ts';
 import type { Known } from '../known.ts';
 import { Wakeup } from '../wakeup.ts';
@@ -39,6 +40,11 @@ export class NewsRoom {
   /** Each source, by `ISSUER/NAME`. */
   health(): readonly { readonly name: string; readonly health: DependencyHealth }[] {
     return this.#issuers.flatMap((of) => of.health().map((one) => ({ ...one, name: `${of.issuer}/${one.name}` })));
+  }
+
+  /** Another sidecar of the fleet has made this entry, and it is applied here. */
+  heardOf(entry: Entry): void {
+    for (const issuer of this.#issuers) issuer.heardOf(entry);
   }
 
   /** Facts have been learned from an authority. */

@@ -1,13 +1,16 @@
 // Sidecars of one fleet, without their listeners: journals, what follows them, and a log in memory, on a clock that a test holds.
 
+import { setMaxListeners } from 'node:events';
 import { revision } from '../../../src/core/invalidation.ts';
 import type { Selector } from '../../../src/core/selector.ts';
 import { createTagger, type DeploymentKey } from '../../../src/core/tag.ts';
 import { createMemoryJournal } from '../../../src/journal/memory.ts';
-import type { Journal } from '../../../src/ports.ts';
+import type { Clock, Journal, NewsSource, Telemetry } from '../../../src/ports.ts';
 import { Degradations, type DegradedReason } from '../../../src/service/degradation.ts';
 import { Fleet } from '../../../src/service/fleet/fleet.ts';
+import { SharedQuestions } from '../../../src/service/fleet/shared-questions.ts';
 import { type Appended, type Draft, Invalidations } from '../../../src/service/invalidations.ts';
+import { NewsRoom } from '../../../src/service/news/news-room.ts';
 import { createFakeClock, type FakeClock } from '../../fakes/clock.ts';
 import { createFakeLog, type FakeEngine, type FakeLog } from '../../fakes/engine.ts';
 import { createFakeIssuer } from '../../fakes/issuer.ts';
@@ -27,6 +30,8 @@ export interface Sidecar {
   /** Whether a REVOKE of this user is applied here. */
   hasKilled(user: string): Promise<boolean>;
   reasons(): readonly DegradedReason[];
+  /** Everything from before then that this source had is said to be here, by everybody's wall clock; undefined: nothing is. */
+  provenMs(source: string): number | undefined;
   /** As SIGTERM; the journal stays. */
   stop(): Promise<void>;
 }
@@ -36,6 +41,18 @@ export interface SidecarOptions {
   readonly journal?: Journal;
   /** Newest first. */
   readonly keys?: readonly [DeploymentKey, ...DeploymentKey[]];
+  /** Who tells it of what happens at `central`. */
+  readonly sources?: (parts: SourceParts) => readonly NewsSource[];
+  /** Its wall clock is ahead of everybody's. */
+  readonly aheadMs?: number;
+}
+
+/** What its sources are made of. */
+export interface SourceParts {
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly journal: Journal;
+  readonly questions: SharedQuestions;
 }
 
 /** All of it. */
@@ -54,13 +71,15 @@ const retentionMs = 86_400_000;
 
 /** Nobody is there yet. */
 export function createStage(): Stage {
-  const clock = createFakeClock();
-  const log = createFakeLog(clock);
+  const steadyClock = createFakeClock();
+  const log = createFakeLog(steadyClock);
   const sidecars: Sidecar[] = [];
   const { issuer } = createFakeIssuer({ name: 'central' });
 
   const start = async (name: string, options: SidecarOptions = {}): Promise<Sidecar> => {
     const keys = options.keys ?? [usualKey];
+    const { aheadMs = 0, sources } = options;
+    const clock: Clock = { ...steadyClock, nowMs: () => steadyClock.nowMs() + aheadMs };
     const telemetry = createFakeTelemetry();
     const journal = options.journal ?? createMemoryJournal({ clock });
     const tagger = createTagger(keys);
@@ -69,6 +88,20 @@ export function createStage(): Stage {
     const degradations = new Degradations({ clock, telemetry, maxLagMs });
     await invalidations.load();
     const end = new AbortController();
+    setMaxListeners(0, end.signal);
+    const questions = new SharedQuestions({ clock, skewMs: 2_000, maxLagMs });
+    const news = new NewsRoom([{ issuer, sources: sources?.({ clock, telemetry, journal, questions }) ?? [] }], {
+      invalidations,
+      degradations,
+      notes: journal,
+      clock,
+      telemetry,
+      random: Math.random,
+      ...times,
+      skewMs: 2_000,
+      clockRead: () => undefined,
+      stop: end.signal,
+    });
     const engine = log.engine();
     const fleet = new Fleet({
       engine,
@@ -85,12 +118,14 @@ export function createStage(): Stage {
       maxLagMs,
       wideWindowMs,
       refreshLifeMs: times.refreshLifeMs,
+      questions,
+      heard: (entry) => news.heardOf(entry),
       retentionMs,
       stop: end.signal,
     });
     await fleet.load();
     const following = new AbortController();
-    const running = Promise.all([fleet.run(end.signal), invalidations.run(following.signal)]);
+    const running = Promise.all([fleet.run(end.signal), news.run(), invalidations.run(following.signal)]);
     const sidecar: Sidecar = {
       name,
       journal,
@@ -110,6 +145,10 @@ export function createStage(): Stage {
         });
       },
       reasons: () => degradations.by('central'),
+      provenMs(source) {
+        const throughMs = degradations.sources().find(({ name: one }) => one === source)?.lastAliveAtMs;
+        return throughMs === undefined ? undefined : throughMs - aheadMs;
+      },
       async stop() {
         // One that is stopped hears of it when it goes on.
         engine.thaw();
@@ -129,13 +168,13 @@ export function createStage(): Stage {
   const until = async (condition: () => boolean | Promise<boolean>, ms = 60_000): Promise<void> => {
     for (let passedMs = 0; passedMs <= ms; passedMs += 20) {
       if (await condition()) return;
-      await clock.advance(20);
+      await steadyClock.advance(20);
     }
     throw new Error(`it did not come to that within ${ms} ms`);
   };
 
   return {
-    clock,
+    clock: steadyClock,
     log,
     start,
     until,
