@@ -9,11 +9,12 @@ const inConfigMap = (path: string): string =>
     ],
   );
 
-// memcached on other hosts without TLS: what that leaves open is on the page.
-const clear = ['caching.shared.servers'];
+// A tier is shared, and the sidecars are no fleet; memcached on other hosts without TLS: what either leaves open is on the page.
+const alone = ['fleet.engine'];
+const clear = [...alone, 'caching.shared.servers'];
 
 const all: readonly (readonly [string, string, readonly string[]])[] = [
-  ['compose', textOf('deploy/compose/sidegate.yaml'), []],
+  ['compose', textOf('deploy/compose/sidegate.yaml'), alone],
   ['systemd', textOf('deploy/systemd/sidegate.yaml'), clear],
   ['kubernetes/sidecar', inConfigMap('deploy/kubernetes/sidecar.yaml'), []],
   ['kubernetes/daemonset', inConfigMap('deploy/kubernetes/daemonset.yaml'), []],
