@@ -145,7 +145,8 @@ export class AmqpLink {
       lastWords = error;
     });
     channel.on('close', () => {
-      if (state === 'reading') this.fail(amqpErrorOf(this.server, lastWords));
+      // A connection that ends closes its channels first, and says why only then.
+      if (state === 'reading') queueMicrotask(() => this.fail(amqpErrorOf(this.server, lastWords)));
       // What closes it before it is granted is told to whoever asked.
       if (state === 'opening') state = 'closed';
     });

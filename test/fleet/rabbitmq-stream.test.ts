@@ -262,12 +262,15 @@ describeWithRabbitmq('a RabbitMQ stream', () => {
       const held = join({ connectionName: 'sidegate half' });
       const link = await held.link();
       const reading = readFrom(link);
+      // It reads, and is not opening yet.
+      await append(held, 'none');
+      await expect.poll(reading.texts, patience).toEqual(['none']);
       const named = `{client_properties, P} <- rabbit_networking:connection_info(C, [client_properties]), {<<"connection_name">>, _, <<"${name}">>} <- P`;
       await rabbitmq.evaluate(`[rabbit_networking:close_connection(C, "by a test") || C <- rabbit_networking:connections(), ${named}]`);
       expect(String(await reading.end)).toContain('was told to close the connection (320)');
       expect(link.signal.aborted).toBe(true);
       await append(held, 'one');
-      await expect.poll(readFrom(await held.link()).texts, patience).toEqual(['one']);
+      await expect.poll(readFrom(await held.link()).texts, patience).toEqual(['none', 'one']);
     },
   );
 
