@@ -1,6 +1,6 @@
 // A fleet: this sidecar's journal and a log that others share, both ways; who else is there; and how far an entry has gone.
 
-import { type Polled, type Presence, type RecordKey, recordKeyOf, sealRecord } from '../../core/fleet-record.ts';
+import { type Polled, type Presence, recordKeyOf } from '../../core/fleet-record.ts';
 import type { Entry, Revision } from '../../core/invalidation.ts';
 import type { DeploymentKey, Tagger } from '../../core/tag.ts';
 import type { Clock, DependencyHealth, Engine, Journal, LogLink, Telemetry } from '../../ports.ts';
@@ -18,6 +18,7 @@ import { Restored } from './restored.ts';
 import { RollCalls } from './roll-calls.ts';
 import type { Place, SharedQuestions } from './shared-questions.ts';
 import { together } from './together.ts';
+import { type LogWriter, Writing } from './writing.ts';
 
 /** What a fleet needs. */
 export interface FleetParts {
@@ -78,9 +79,10 @@ export class Fleet {
   readonly #reading: Reading;
   readonly #progress = new Wakeup();
   readonly #restored: Restored;
-  readonly #key: RecordKey;
+  readonly #writing: Writing;
   #isCaughtUp = false;
   #link: LogLink | undefined;
+  #log: LogWriter | undefined;
   /** Over this connection a sign of life of ours has come back: it is the log that it was. */
   #isHeardHere = false;
   /** Monotonic: everything that was in the log then is applied here. */
@@ -90,11 +92,10 @@ export class Fleet {
     const { journal, invalidations, clock, telemetry, random, maxLagMs, degradations, issuers, keys, name } = parts;
     this.#parts = parts;
     const recordKeys = keys.map(recordKeyOf);
-    const key = recordKeyOf(keys[0]);
-    this.#key = key;
+    this.#writing = new Writing(recordKeyOf(keys[0]));
     this.#standings = issuers.map((issuer) => degradations.addSource({ issuer: issuer.name, name: fleetSource }));
     this.#members = new Members({ clock, leaseMs: maxLagMs });
-    this.#publishing = new Publishing({ journal, invalidations, clock, key, random });
+    this.#publishing = new Publishing({ journal, invalidations, clock, random });
     this.#rollCalls = new RollCalls({ members: this.#members, clock, hurry: () => this.#beats.hurry() });
     this.#mending = new Mending({
       ...parts,
@@ -103,7 +104,8 @@ export class Fleet {
       standings: this.#standings,
       isAsking: () => this.#beats.isAsking,
     });
-    const shared = { journal, key, clock, random, name, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
+    const { run } = this.#writing;
+    const shared = { journal, clock, random, name, run, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
     this.#beats = new Beats({ ...shared, isWhole: () => this.#mending.isWhole });
     this.#restored = new Restored({ journal, clock, telemetry });
     const listener = {
@@ -112,6 +114,7 @@ export class Fleet {
       presence: (presence: Presence, position: number) => this.#presence(presence, position),
       polled: (polled: Polled, position: number) => parts.questions.heard(polled, position),
       notTheSame: (how: 'trimmed' | 'anew', why: string) => this.#notTheSame(how, why),
+      missed: (why: string) => this.#missed(why),
       hole: () => this.#mending.hole(),
     };
     this.#reading = new Reading({
@@ -123,6 +126,7 @@ export class Fleet {
       telemetry,
       leaseMs: 2 * maxLagMs,
       retentionMs: parts.retentionMs,
+      isOfNow: (count) => this.#writing.isOfNow(count),
       listener,
     });
     parts.questions.join({
@@ -227,24 +231,27 @@ export class Fleet {
   }
 
   async #session(link: LogLink, leaving: AbortSignal): Promise<void> {
+    const log = this.#writing.over(link);
     const tasks = [
-      (over: AbortSignal) => this.#publishing.run(link, over),
-      (over: AbortSignal) => this.#beats.beat(link, over),
+      (over: AbortSignal) => this.#publishing.run(log, over),
+      (over: AbortSignal) => this.#beats.beat(log, over),
       (over: AbortSignal) => this.#reading.run(link, () => this.#beats.confirmedMs, over),
-      (over: AbortSignal) => this.#mending.run(link, this.#beats, over),
+      (over: AbortSignal) => this.#mending.run(log, this.#beats, over),
     ];
     this.#link = link;
+    this.#log = log;
     this.#isHeardHere = false;
     try {
       await together(tasks, [link.signal, leaving]);
     } finally {
       this.#link = undefined;
+      this.#log = undefined;
       this.#rollCalls.lost();
     }
     if (!leaving.aborted || link.signal.aborted) return;
     const { clock } = this.#parts;
     const said = new AbortController();
-    await Promise.race([this.#beats.leave(link), clock.delay(longestGoodbyeMs, said.signal).catch(() => undefined)]);
+    await Promise.race([this.#beats.leave(log), clock.delay(longestGoodbyeMs, said.signal).catch(() => undefined)]);
     said.abort();
   }
 
@@ -263,7 +270,7 @@ export class Fleet {
   async #tellPolled(polled: () => Polled, link: LogLink): Promise<void> {
     await this.#publishing.toldAll(this.#parts.invalidations.applied, link.signal);
     if (this.#link !== link || !this.#isCurrent || this.#mending.isDoubtful) return;
-    await link.append(sealRecord(this.#key, { kind: 'polled', polled: polled() }));
+    await this.#log?.append({ kind: 'polled', polled: polled() });
   }
 
   #read(entries: readonly ReadEntry[]): void {
@@ -288,7 +295,7 @@ export class Fleet {
   }
 
   #ofOurs(presence: Presence, position: number): void {
-    if (presence.run !== this.#beats.run) this.#restored.saw(presence);
+    if (presence.run !== this.#writing.run) this.#restored.saw(presence);
     const appendedMs = this.#beats.cameBack(presence);
     this.#rollCalls.cameBack(presence.calls);
     if (appendedMs === undefined) return;
@@ -306,5 +313,11 @@ export class Fleet {
     this.#mending.begin(how, why);
     this.#parts.questions.forget();
     if (how === 'trimmed') this.#beats.ask();
+  }
+
+  #missed(why: string): void {
+    this.#notTheSame('trimmed', why);
+    // The log may have lost it: then it is missing to all, and may be ours.
+    this.#mending.asked();
   }
 }

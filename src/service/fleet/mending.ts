@@ -2,7 +2,7 @@
 
 import type { Presence } from '../../core/fleet-record.ts';
 import type { Entry } from '../../core/invalidation.ts';
-import type { Clock, Journal, LogLink, Telemetry } from '../../ports.ts';
+import type { Clock, Journal, Telemetry } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
 import type { SourceStanding } from '../source-standing.ts';
 import { backoffMs } from '../telling/backoff.ts';
@@ -10,6 +10,7 @@ import { Wakeup } from '../wakeup.ts';
 import type { Beats } from './beats.ts';
 import type { Members } from './members.ts';
 import type { Publishing } from './publishing.ts';
+import type { LogWriter } from './writing.ts';
 
 /** What mending needs. */
 export interface MendingParts {
@@ -133,6 +134,11 @@ export class Mending {
     const [oldest] = this.#asked;
     if (this.#asked.size >= mostAsked && oldest !== undefined) this.#asked.delete(oldest);
     this.#asked.add(asks);
+    this.asked();
+  }
+
+  /** What is ours is to be told once more. */
+  asked(): void {
     this.#isAsked = true;
     // Before where we have read to: whoever asks is not heard a second time.
     this.#note(askedNote, 'open');
@@ -147,7 +153,7 @@ export class Mending {
   }
 
   /** Tells the log what it lacks, and what somebody asks for, until `signal` aborts. */
-  async run(link: LogLink, beats: Pick<Beats, 'hurry'>, signal: AbortSignal): Promise<void> {
+  async run(log: LogWriter, beats: Pick<Beats, 'hurry'>, signal: AbortSignal): Promise<void> {
     const { clock, random, publishing, telemetry } = this.#parts;
     try {
       while (!signal.aborted) {
@@ -155,12 +161,12 @@ export class Mending {
         const inLog = this.#isReplayed ? this.#inLog : undefined;
         if (inLog) {
           await clock.delay(random() * longestWaitMs, signal);
-          const count = await publishing.tellAgain(link, ({ id }: Entry) => !inLog.has(id), signal);
+          const count = await publishing.tellAgain(log, ({ id }: Entry) => !inLog.has(id), signal);
           telemetry.log.info({ count }, 'the log of the fleet holds what this journal does');
           if (this.#inLog === inLog) this.#end();
           beats.hurry();
         } else if (this.#isAsked) {
-          await this.#tellOurs(link, signal);
+          await this.#tellOurs(log, signal);
         } else {
           await this.#changed.wait(seen, signal);
         }
@@ -187,11 +193,13 @@ export class Mending {
     return this.#awaited.size > 0 || present.some(({ isWhole }) => !isWhole);
   }
 
-  async #tellOurs(link: LogLink, signal: AbortSignal): Promise<void> {
-    const { publishing, telemetry } = this.#parts;
+  async #tellOurs(log: LogWriter, signal: AbortSignal): Promise<void> {
+    const { publishing, telemetry, clock, random } = this.#parts;
+    // Where all have missed the same, all ask.
+    await clock.delay(random() * longestWaitMs, signal);
     this.#isAsked = false;
     try {
-      const count = await publishing.tellAgain(link, ({ from }: Entry) => from === undefined, signal);
+      const count = await publishing.tellAgain(log, ({ from }: Entry) => from === undefined, signal);
       telemetry.log.info({ count }, 'a sidecar may have missed something: what was first revoked here is told again');
       if (!this.#isAsked) this.#note(askedNote, '');
     } catch (error) {

@@ -1,11 +1,20 @@
 // From the log into the journal: in its order, from where a run before had come to, as far as that is still the same log (S14).
 
-import { digestOfRecord, type OpenedRecord, openRecord, type Polled, type Presence, type RecordKey } from '../../core/fleet-record.ts';
+import {
+  type Count,
+  digestOfRecord,
+  type OpenedRecord,
+  openRecord,
+  type Polled,
+  type Presence,
+  type RecordKey,
+} from '../../core/fleet-record.ts';
 import type { Entry } from '../../core/invalidation.ts';
 import type { Tagger } from '../../core/tag.ts';
 import type { Clock, Journal, LogLink, LogRecord, Telemetry } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
 import { keysOf } from '../key-notes.ts';
+import { Counts } from './counts.ts';
 import { type Place, Places } from './places.ts';
 
 /** What reading needs. */
@@ -21,6 +30,8 @@ export interface ReadingParts {
   readonly leaseMs: number;
   /** How long an entry may matter: a log that holds less may have forgotten some that do. */
   readonly retentionMs: number;
+  /** Whether this process has appended it, over the connection that stands. */
+  readonly isOfNow: (count: Count) => boolean;
   readonly listener: ReadingListener;
 }
 
@@ -42,6 +53,8 @@ export interface ReadingListener {
    * `trimmed`: it may have told what was never read here; `anew`: it was made again, or has lost its end.
    */
   notTheSame(how: 'trimmed' | 'anew', why: string): void;
+  /** What follows is in order again, but before it something has gone that the log had, and that was never read here. */
+  missed(why: string): void;
   /** There is something that cannot be read here, and may be an invalidation. */
   hole(why: string): void;
 }
@@ -63,6 +76,9 @@ export class Reading {
   /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
   #beginning: number | undefined;
   #looksForBeginning = false;
+  readonly #counts = new Counts();
+  /** From the oldest on, and not at what is told now yet: whoever was there has noticed what is missing in that. */
+  #isReplaying = false;
 
   constructor(parts: ReadingParts) {
     this.#parts = parts;
@@ -100,6 +116,7 @@ export class Reading {
     this.#expected = from;
     this.#beginning = undefined;
     this.#looksForBeginning = from === undefined;
+    if (from === undefined) this.#isReplaying = true;
     const again = new AbortController();
     const leave = (): void => again.abort();
     signal.addEventListener('abort', leave, { once: true });
@@ -128,6 +145,7 @@ export class Reading {
 
   async #take(batch: readonly LogRecord[], again: AbortController): Promise<void> {
     if (again.signal.aborted) return;
+    const { keys, listener } = this.#parts;
     const [first] = batch;
     if (this.#expected !== undefined && first !== undefined) {
       const { position, digest } = this.#expected;
@@ -137,16 +155,33 @@ export class Reading {
       }
       this.#expected = undefined;
     }
-    const opened = batch.map(({ bytes }) => openRecord(this.#parts.keys, bytes));
+    const opened = batch.map(({ bytes }) => openRecord(keys, bytes));
     if (this.#looksForBeginning) this.#lookForBeginning(first, opened);
     const upTo = opened.findIndex((record) => this.#isHole(record));
     // Behind a hole everything counts as ever, but the next start begins before it.
     if (upTo >= 0) this.#holes(batch[upTo - 1]);
+    // Before the signs of life behind it prove anything.
+    if (this.#hasMissed(opened)) listener.missed('records that it had are gone, and were never read here');
     await this.#apply(opened, batch, again.signal);
     // The signs of life among them have not been looked at: they are read again.
     if (again.signal.aborted) return;
     const last = batch.at(-1);
     if (last !== undefined) this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+  }
+
+  #hasMissed(opened: readonly OpenedRecord[]): boolean {
+    let hasMissed = false;
+    for (const { count } of opened) {
+      if (count === undefined) continue;
+      const isMissing = this.#counts.saw(count);
+      if (isMissing && !this.#isReplaying) {
+        hasMissed = true;
+        // Those of others are gone with it: once is enough.
+        this.#counts.forget();
+      }
+      if (this.#parts.isOfNow(count)) this.#isReplaying = false;
+    }
+    return hasMissed;
   }
 
   /** Whoever reads a log for the first time has no place to miss in it; but its oldest sign of life tells how old it is. */
@@ -207,11 +242,12 @@ export class Reading {
   /** From the oldest, at the next reading. */
   forget(): void {
     this.#places.forget();
+    this.#counts.forget();
   }
 
   #isAnother(how: 'trimmed' | 'anew', why: string, again: AbortController): void {
     this.#expected = undefined;
-    this.#places.forget();
+    this.forget();
     this.#parts.listener.notTheSame(how, why);
     again.abort();
   }

@@ -109,6 +109,34 @@ describe('who has missed something, S13', () => {
     expect(await two.hasKilled('alice')).toBe(true);
   });
 
+  it('notices it also where its connection stood all the time, and is told', async () => {
+    const [one, two] = [await stage.start('one'), await stage.start('two')];
+    await sound(one, two);
+    two.engine.freeze();
+    await one.revoke('alice');
+    await stage.clock.advance(2_000);
+    stage.log.trim((stage.log.records.at(-1)?.position ?? 0) + 1);
+    await stage.clock.advance(1_500);
+    two.engine.thaw();
+    await stage.until(() => two.telemetry.count('sidegate_fleet_gaps_total', { how: 'trimmed' }) === 1, 5_000);
+    expect(two.reasons()).toContain('GAP');
+    await sound(two);
+    expect(await two.hasKilled('alice')).toBe(true);
+    expect(two.telemetry.count('sidegate_fleet_gaps_total')).toBe(1);
+  });
+
+  it('has missed nothing where the log never took it', async () => {
+    const [one, two] = [await stage.start('one'), await stage.start('two')];
+    await sound(one, two);
+    stage.log.stop();
+    await one.revoke('alice');
+    await stage.clock.advance(2_000);
+    stage.log.start();
+    await stage.until(() => two.hasKilled('alice'));
+    await sound(one, two);
+    expect([one, two].map(({ telemetry }) => telemetry.count('sidegate_fleet_gaps_total'))).toEqual([0, 0]);
+  });
+
   it('is told what a log has forgotten before it was there at all', async () => {
     const one = await stage.start('one');
     await sound(one);
