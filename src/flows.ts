@@ -167,6 +167,7 @@ export function createFlows(parts: FlowParts): Flows {
       questions: parts.questions,
       heard: (entry) => news.heardOf(entry),
       retentionMs: parts.retentionMs,
+      ignoredKeys: config.fleet.ignoredKeys ?? [],
       stop: parts.stopping,
     });
   const facts = new FactsStore({

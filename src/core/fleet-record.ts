@@ -82,8 +82,14 @@ interface Counted {
   readonly count?: Count;
 }
 
-/** A record, opened. `unknown-key`: its key is not here. `unauthenticated`: nobody with that key has written it. */
-export type OpenedRecord = FleetRecord | ({ readonly kind: 'unknown-key' | 'unauthenticated' } & Counted);
+/**
+ * A record, opened. `unknown-key`: its key is not here; `label` tells it from others, in 16 hex digits. `unauthenticated`: nobody with that
+ * key has written it.
+ */
+export type OpenedRecord =
+  | FleetRecord
+  | ({ readonly kind: 'unauthenticated' } & Counted)
+  | ({ readonly kind: 'unknown-key'; readonly label: string } & Counted);
 
 /** Keys of a deployment, ready for records. */
 export interface RecordKey {
@@ -119,8 +125,9 @@ export function openRecord(keys: readonly RecordKey[], bytes: Uint8Array): Opene
   const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isOurs = record.length > macEnd && record.length <= longestRecordBytes && record.subarray(0, magic.length).equals(magic);
   if (!isOurs) return { kind: 'unauthenticated' };
-  const key = keys.find(({ label }) => label.equals(record.subarray(magic.length, labelEnd)));
-  if (key === undefined) return { kind: 'unknown-key' };
+  const written = record.subarray(magic.length, labelEnd);
+  const key = keys.find(({ label }) => label.equals(written));
+  if (key === undefined) return { kind: 'unknown-key', label: written.toString('hex') };
   const body = record.subarray(macEnd);
   const mac = macOf(key, record.subarray(0, labelEnd), body);
   if (!timingSafeEqual(mac, record.subarray(labelEnd, macEnd))) return { kind: 'unauthenticated' };

@@ -44,6 +44,8 @@ export interface FleetParts {
   readonly heard: (entry: Entry) => void;
   /** How long an entry may matter. */
   readonly retentionMs: number;
+  /** Labels of keys under which records are nobody's. */
+  readonly ignoredKeys: readonly string[];
   /** Whatever runs or waits then ends. */
   readonly stop: AbortSignal;
 }
@@ -103,6 +105,7 @@ export class Fleet {
       members: this.#members,
       standings: this.#standings,
       isAsking: () => this.#beats.isAsking,
+      hasHole: () => this.#reading.hasHole,
     });
     const { run } = this.#writing;
     const shared = { journal, clock, random, name, run, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
@@ -115,7 +118,7 @@ export class Fleet {
       polled: (polled: Polled, position: number) => parts.questions.heard(polled, position),
       notTheSame: (how: 'trimmed' | 'anew', why: string) => this.#notTheSame(how, why),
       missed: (why: string) => this.#missed(why),
-      hole: () => this.#mending.hole(),
+      hole: () => this.#mending.sayGap(),
     };
     this.#reading = new Reading({
       journal,
@@ -126,6 +129,7 @@ export class Fleet {
       telemetry,
       leaseMs: 2 * maxLagMs,
       retentionMs: parts.retentionMs,
+      ignoredKeys: parts.ignoredKeys,
       isOfNow: (count) => this.#writing.isOfNow(count),
       listener,
     });

@@ -28,6 +28,8 @@ export interface MendingParts {
   readonly refreshLifeMs: number;
   /** The others have not heard yet that they are to tell what is theirs once more. */
   readonly isAsking: () => boolean;
+  /** Something in the log cannot be read here. */
+  readonly hasHole: () => boolean;
   readonly stop: AbortSignal;
 }
 
@@ -53,7 +55,6 @@ export class Mending {
   #isReplayed = false;
   /** Who was there when it was noticed, and has not said that the log holds what is theirs. */
   readonly #awaited = new Set<string>();
-  #hasHole = false;
   #generation = 0;
   readonly #asked = new Set<string>();
   /** Somebody has asked for what is ours, and has not been told it yet. */
@@ -112,14 +113,8 @@ export class Mending {
     }
     this.#begun += 1;
     this.#noteIt();
-    this.#sayGap();
+    this.sayGap();
     this.#refreshAll(why).catch((error: unknown) => telemetry.log.debug({ error }, 'we stop before everything was asked about again'));
-  }
-
-  /** Something in the log cannot be read here. */
-  hole(): void {
-    this.#hasHole = true;
-    this.#sayGap();
   }
 
   /** These ids are in the log. */
@@ -180,13 +175,13 @@ export class Mending {
   async watch(): Promise<void> {
     const { clock, stop } = this.#parts;
     while (!stop.aborted) {
-      if (this.#isDoubtful()) this.#sayGap();
+      if (this.#isDoubtful()) this.sayGap();
       await clock.delay(lookMs, stop).catch(() => undefined);
     }
   }
 
   #isDoubtful(): boolean {
-    if (this.#hasHole || !this.isWhole) return true;
+    if (this.#parts.hasHole() || !this.isWhole) return true;
     const present = this.#parts.members.present();
     const there = new Set(present.map(({ journal }) => journal));
     for (const journal of this.#awaited) if (!there.has(journal)) this.#awaited.delete(journal);
@@ -209,7 +204,7 @@ export class Mending {
   }
 
   /** For so long that whoever is stopped meanwhile is either within it or behind, when it goes on. */
-  #sayGap(): void {
+  sayGap(): void {
     const { clock, maxLagMs } = this.#parts;
     const untilMs = clock.monotonicMs() + maxLagMs + 3 * lookMs;
     for (const standing of this.#parts.standings) standing.gapUntil(untilMs);

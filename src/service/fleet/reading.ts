@@ -30,6 +30,8 @@ export interface ReadingParts {
   readonly leaseMs: number;
   /** How long an entry may matter: a log that holds less may have forgotten some that do. */
   readonly retentionMs: number;
+  /** Labels of keys: records under them are nobody's, an operator says. */
+  readonly ignoredKeys: readonly string[];
   /** Whether this process has appended it, over the connection that stands. */
   readonly isOfNow: (count: Count) => boolean;
   readonly listener: ReadingListener;
@@ -56,7 +58,7 @@ export interface ReadingListener {
   /** What follows is in order again, but before it something has gone that the log had, and that was never read here. */
   missed(why: string): void;
   /** There is something that cannot be read here, and may be an invalidation. */
-  hole(why: string): void;
+  hole(): void;
 }
 
 /** Where logs begin: nothing of them was trimmed. */
@@ -72,7 +74,8 @@ export class Reading {
   readonly #places: Places;
   /** What the first record must be; undefined: any, or it has been seen. */
   #expected: Place | undefined;
-  #saidHole = false;
+  /** Monotonic: until then something that was read and not understood may matter. */
+  #holeUntilMs = Number.NEGATIVE_INFINITY;
   /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
   #beginning: number | undefined;
   #looksForBeginning = false;
@@ -87,6 +90,11 @@ export class Reading {
 
   load(): Promise<void> {
     return this.#places.load();
+  }
+
+  /** Something in the log cannot be read here, and may be an invalidation that still matters. */
+  get hasHole(): boolean {
+    return this.#parts.clock.monotonicMs() < this.#holeUntilMs;
   }
 
   /** Up to there everything is applied here; undefined: nothing has been read, or it is another log. */
@@ -157,9 +165,7 @@ export class Reading {
     }
     const opened = batch.map(({ bytes }) => openRecord(keys, bytes));
     if (this.#looksForBeginning) this.#lookForBeginning(first, opened);
-    const upTo = opened.findIndex((record) => this.#isHole(record));
-    // Behind a hole everything counts as ever, but the next start begins before it.
-    if (upTo >= 0) this.#holes(batch[upTo - 1]);
+    this.#lookForHole(opened, batch);
     // Before the signs of life behind it prove anything.
     if (this.#hasMissed(opened)) listener.missed('records that it had are gone, and were never read here');
     await this.#apply(opened, batch, again.signal);
@@ -200,8 +206,10 @@ export class Reading {
     const { invalidations, telemetry, listener } = this.#parts;
     const entries: ReadEntry[] = [];
     for (const record of opened) {
-      if (record.kind === 'entry' && !this.#isHole(record)) entries.push(record.entry);
+      if (record.kind === 'entry' && this.#isHole(record)) telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
+      else if (record.kind === 'entry') entries.push(record.entry);
       if (record.kind === 'unauthenticated') telemetry.counter('sidegate_fleet_ignored_total', { why: 'unauthenticated' }).add();
+      if (record.kind === 'unknown-key') telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
       if (record.kind === 'other') telemetry.counter('sidegate_fleet_ignored_total', { why: 'other_version' }).add();
     }
     if (entries.length > 0) {
@@ -220,7 +228,7 @@ export class Reading {
 
   /** It may be an invalidation, and nobody here can tell of what: its key is not here, or that of the fingerprint in it. */
   #isHole(record: OpenedRecord): boolean {
-    if (record.kind === 'unknown-key') return true;
+    if (record.kind === 'unknown-key') return !this.#parts.ignoredKeys.includes(record.label);
     if (record.kind !== 'entry' || record.entry.selector.kind !== 'fit') return false;
     const { selector, forgetAtMs } = record.entry;
     if (forgetAtMs < this.#parts.clock.nowMs()) return false;
@@ -228,21 +236,30 @@ export class Reading {
     return isByName && keysOf(record.entry).every((id) => !this.#parts.tagger.keyIds.includes(id));
   }
 
-  #holes(before: LogRecord | undefined): void {
-    const { telemetry, listener } = this.#parts;
-    telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
+  /** Behind a hole everything counts as ever, but the next start begins before it, for as long as what is in it may matter. */
+  #lookForHole(opened: readonly OpenedRecord[], batch: readonly LogRecord[]): void {
+    const { telemetry, listener, clock, retentionMs } = this.#parts;
+    if (!this.hasHole) this.#places.goOn();
+    const at = opened.findIndex((record) => this.#isHole(record));
+    const hole = opened[at];
+    if (hole === undefined) return;
+    const before = batch[at - 1];
     this.#places.stop(before && { position: before.position, digest: digestOfRecord(before.bytes) });
-    if (this.#saidHole) return;
-    this.#saidHole = true;
+    const isFirst = !this.hasHole;
+    this.#holeUntilMs = clock.monotonicMs() + retentionMs + longestSlackMs;
+    if (!isFirst) return;
+    const key = hole.kind === 'unknown-key' ? { label: hole.label } : {};
     const why = 'it holds records under a deployment key that is not here: add the key, and restart';
-    telemetry.log.error({ why }, 'the log of the fleet cannot be read whole');
-    listener.hole(why);
+    telemetry.log.error({ why, position: batch[at]?.position, ...key }, 'the log of the fleet cannot be read whole');
+    listener.hole();
   }
 
   /** From the oldest, at the next reading. */
   forget(): void {
     this.#places.forget();
     this.#counts.forget();
+    // Where it is still there it is read again.
+    this.#holeUntilMs = Number.NEGATIVE_INFINITY;
   }
 
   #isAnother(how: 'trimmed' | 'anew', why: string, again: AbortController): void {

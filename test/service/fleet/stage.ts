@@ -43,6 +43,8 @@ export interface SidecarOptions {
   readonly keys?: readonly [DeploymentKey, ...DeploymentKey[]];
   /** Who tells it of what happens at `central`. */
   readonly sources?: (parts: SourceParts) => readonly NewsSource[];
+  /** Labels of keys that nobody has. */
+  readonly ignoredKeys?: readonly string[];
   /** Its wall clock is ahead of everybody's. */
   readonly aheadMs?: number;
 }
@@ -67,7 +69,7 @@ export interface Stage {
 
 export const maxLagMs = 10_000;
 export const wideWindowMs = 5_000;
-const retentionMs = 86_400_000;
+export const retentionMs = 86_400_000;
 
 /** Nobody is there yet. */
 export function createStage(): Stage {
@@ -121,6 +123,7 @@ export function createStage(): Stage {
       questions,
       heard: (entry) => news.heardOf(entry),
       retentionMs,
+      ignoredKeys: options.ignoredKeys ?? [],
       stop: end.signal,
     });
     await fleet.load();
