@@ -162,6 +162,7 @@ export function createFlows(parts: FlowParts): Flows {
       telemetry,
       random: Math.random,
       maxLagMs: config.maxLagMs,
+      skewMs: limits.skewMs,
       wideWindowMs: caching.wideWindowMs,
       refreshLifeMs: lifeMs,
       questions: parts.questions,

@@ -10,6 +10,7 @@ import type { Issuer } from '../issuer.ts';
 import type { SourceStanding } from '../source-standing.ts';
 import { Wakeup } from '../wakeup.ts';
 import { Beats } from './beats.ts';
+import { type ClockDifference, Clocks } from './clocks.ts';
 import { Members } from './members.ts';
 import { Mending } from './mending.ts';
 import { Publishing } from './publishing.ts';
@@ -27,7 +28,7 @@ export interface FleetParts {
   readonly name: string;
   readonly journal: Journal;
   readonly invalidations: Invalidations;
-  readonly degradations: Pick<Degradations, 'addSource'>;
+  readonly degradations: Pick<Degradations, 'addSource' | 'clockDiffers'>;
   readonly issuers: readonly Issuer[];
   readonly tagger: Tagger;
   /** Newest first. */
@@ -36,6 +37,8 @@ export interface FleetParts {
   readonly telemetry: Telemetry;
   readonly random: () => number;
   readonly maxLagMs: number;
+  /** How far two clocks of our hosts may be apart. */
+  readonly skewMs: number;
   readonly wideWindowMs: number;
   readonly refreshLifeMs: number;
   /** What sidecars ask for each other. */
@@ -74,6 +77,7 @@ export class Fleet {
   readonly #parts: FleetParts;
   readonly #standings: readonly SourceStanding[];
   readonly #members: Members;
+  readonly #clocks: Clocks;
   readonly #rollCalls: RollCalls;
   readonly #publishing: Publishing;
   readonly #beats: Beats;
@@ -97,6 +101,10 @@ export class Fleet {
     this.#writing = new Writing(recordKeyOf(keys[0]));
     this.#standings = issuers.map((issuer) => degradations.addSource({ issuer: issuer.name, name: fleetSource }));
     this.#members = new Members({ clock, leaseMs: maxLagMs });
+    const judged = (isOff: boolean, details: ClockDifference): void => {
+      for (const { name: issuer } of issuers) degradations.clockDiffers(issuer, 'fleet', isOff, details);
+    };
+    this.#clocks = new Clocks({ clock, members: this.#members, skewMs: parts.skewMs, maxLagMs, judged });
     this.#publishing = new Publishing({ journal, invalidations, clock, random });
     this.#rollCalls = new RollCalls({ members: this.#members, clock, hurry: () => this.#beats.hurry() });
     this.#mending = new Mending({
@@ -292,6 +300,7 @@ export class Fleet {
 
   #ofAnother(presence: Presence): void {
     if (!this.#members.saw(presence)) return;
+    this.#clocks.saw(presence);
     if (presence.isLeaving) this.#rollCalls.left();
     this.#mending.saw(presence);
     this.#beats.answer(presence.calls);
@@ -303,8 +312,10 @@ export class Fleet {
     const appendedMs = this.#beats.cameBack(presence);
     this.#rollCalls.cameBack(presence.calls);
     if (appendedMs === undefined) return;
+    this.#restored.cameBack();
     for (const standing of this.#standings) standing.proven(appendedMs);
     this.#mending.proven(appendedMs);
+    this.#clocks.cameBack(appendedMs);
     this.#parts.questions.proven({ position, appendedMs });
     this.#provenMs = Math.max(this.#provenMs, appendedMs);
     this.#isHeardHere = true;
@@ -316,6 +327,7 @@ export class Fleet {
   #notTheSame(how: 'trimmed' | 'anew', why: string): void {
     this.#mending.begin(how, why);
     this.#parts.questions.forget();
+    this.#restored.readAgain();
     if (how === 'trimmed') this.#beats.ask();
   }
 

@@ -111,6 +111,37 @@ describe('S14 a journal that is not what it was', () => {
     expect(told).toHaveLength(4);
   });
 
+  it('restored from a copy, it notices it also where its clock was ahead before', async () => {
+    const one = await stage.start('one', { aheadMs: 3_600_000 });
+    await sound(one);
+    await one.revoke('alice');
+    await stage.clock.advance(5_000);
+    await one.stop();
+    const again = await stage.start('one', { journal: emptyCopyOf(one.journal) });
+    await stage.until(() => again.fleet.isCaughtUp);
+    await stage.clock.advance(1_000);
+    expect(again.telemetry.lines.map(({ message }) => message)).toContain('the journal was restored from a copy');
+    const next = await again.revoke('bob');
+    expect(next.asOf.revision).toBeGreaterThan(1_000_000);
+    await stage.clock.advance(30_000);
+    expect(again.telemetry.lines.filter(({ level }) => level === 'error')).toEqual([]);
+  });
+
+  it('what it told itself before is nobody else’s, also where the log is read from the oldest once more', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    await stage.clock.advance(5_000);
+    await one.stop();
+    const again = await stage.start('one', { journal: one.journal });
+    await sound(again);
+    await stage.clock.advance(30_000);
+    // It loses what was read last: another record stands there.
+    stage.log.lose(5);
+    await stage.until(() => again.telemetry.count('sidegate_fleet_gaps_total', { how: 'anew' }) === 1);
+    await sound(again);
+    expect(again.telemetry.lines.filter(({ level }) => level === 'error')).toEqual([]);
+  });
+
   it('two that run with copies of one journal are told apart, and it is said', async () => {
     const one = await stage.start('one');
     await sound(one);

@@ -30,6 +30,8 @@ export interface Sidecar {
   /** Whether a REVOKE of this user is applied here. */
   hasKilled(user: string): Promise<boolean>;
   reasons(): readonly DegradedReason[];
+  /** Its wall clock is set: so far ahead of everybody's. */
+  setClock(ms: number): void;
   /** Everything from before then that this source had is said to be here, by everybody's wall clock; undefined: nothing is. */
   provenMs(source: string): number | undefined;
   /** As SIGTERM; the journal stays. */
@@ -80,7 +82,8 @@ export function createStage(): Stage {
 
   const start = async (name: string, options: SidecarOptions = {}): Promise<Sidecar> => {
     const keys = options.keys ?? [usualKey];
-    const { aheadMs = 0, sources } = options;
+    const { sources } = options;
+    let aheadMs = options.aheadMs ?? 0;
     const clock: Clock = { ...steadyClock, nowMs: () => steadyClock.nowMs() + aheadMs };
     const telemetry = createFakeTelemetry();
     const journal = options.journal ?? createMemoryJournal({ clock });
@@ -118,6 +121,7 @@ export function createStage(): Stage {
       telemetry,
       random: () => 0.5,
       maxLagMs,
+      skewMs: 2_000,
       wideWindowMs,
       refreshLifeMs: times.refreshLifeMs,
       questions,
@@ -148,6 +152,9 @@ export function createStage(): Stage {
         });
       },
       reasons: () => degradations.by('central'),
+      setClock: (ms) => {
+        aheadMs = ms;
+      },
       provenMs(source) {
         const throughMs = degradations.sources().find(({ name: one }) => one === source)?.lastAliveAtMs;
         return throughMs === undefined ? undefined : throughMs - aheadMs;
