@@ -6,6 +6,7 @@ import type { Clock, Journal } from '../../ports.ts';
 import { Wakeup } from '../wakeup.ts';
 import type { Members } from './members.ts';
 import type { RollCalls } from './roll-calls.ts';
+import { endingWith } from './together.ts';
 import type { LogWriter } from './writing.ts';
 
 /** What beats are made of. */
@@ -94,16 +95,9 @@ export class Beats {
       await this.#append(log);
       this.#confirmedMs ??= clock.monotonicMs();
       try {
-        const over = new AbortController();
-        const leave = (): void => over.abort();
-        signal.addEventListener('abort', leave, { once: true });
-        if (signal.aborted) leave();
-        try {
-          await Promise.race([clock.delay(this.#intervalMs(), over.signal), this.#wanted.wait(seen, over.signal)]);
-        } finally {
-          signal.removeEventListener('abort', leave);
-          leave();
-        }
+        await endingWith([signal], (over) => {
+          return Promise.race([clock.delay(this.#intervalMs(), over.signal), this.#wanted.wait(seen, over.signal)]);
+        });
         if (this.#wanted.version !== seen) await clock.delay(random() * answerSpreadMs, signal);
       } catch (error) {
         if (!signal.aborted) throw error;

@@ -4,6 +4,7 @@ import { type Entry, type PlacedEntry, type Revision, revision } from '../../cor
 import type { Clock, Journal } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
 import { Wakeup } from '../wakeup.ts';
+import { endingWith } from './together.ts';
 import type { LogWriter } from './writing.ts';
 
 /** What publishing needs. */
@@ -95,36 +96,36 @@ export class Publishing {
 
   /** Tells the log what is there and what comes, until `signal` aborts; rejects where the log does not take it. */
   async run(log: LogWriter, signal: AbortSignal): Promise<void> {
-    const { journal, invalidations } = this.#parts;
     this.#read = this.#through;
     this.#open.clear();
-    const over = new AbortController();
-    const end = (): void => over.abort(signal.reason);
-    signal.addEventListener('abort', end, { once: true });
-    if (signal.aborted) end();
-    const noting = this.#keepNoting(over.signal);
-    try {
-      while (!over.signal.aborted) {
-        const seen = invalidations.changed.version;
-        const { applied } = invalidations;
-        const batch = await journal.read(this.#read, readBatch);
-        for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, log, over);
-        const last = batch.at(-1)?.revision ?? this.#read;
-        // Above the last of them there may be holes.
-        this.#read = batch.length < readBatch ? revision(Math.max(last, applied)) : last;
-        this.#progress.wake();
-        if (this.#open.size >= mostOpen) await this.#room(over.signal);
-        else if (batch.length < readBatch) await invalidations.changed.wait(seen, over.signal);
+    await endingWith([signal], async (over) => {
+      const noting = this.#keepNoting(over.signal);
+      try {
+        while (!over.signal.aborted) await this.#once(log, over);
+      } catch (error) {
+        if (!over.signal.aborted) throw error;
+      } finally {
+        over.abort();
+        for (const open of this.#open.values()) open.over.abort();
+        await noting;
       }
-    } catch (error) {
-      if (!over.signal.aborted) throw error;
-    } finally {
-      signal.removeEventListener('abort', end);
-      over.abort();
-      for (const open of this.#open.values()) open.over.abort();
-      await noting;
-    }
-    if (!signal.aborted) throw over.signal.reason;
+      if (!signal.aborted) throw over.signal.reason;
+    });
+  }
+
+  /** What is in the journal now, up to a limit; and waits for more, or for room. */
+  async #once(log: LogWriter, over: AbortController): Promise<void> {
+    const { journal, invalidations } = this.#parts;
+    const seen = invalidations.changed.version;
+    const { applied } = invalidations;
+    const batch = await journal.read(this.#read, readBatch);
+    for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, log, over);
+    const last = batch.at(-1)?.revision ?? this.#read;
+    // Above the last of them there may be holes.
+    this.#read = batch.length < readBatch ? revision(Math.max(last, applied)) : last;
+    this.#progress.wake();
+    if (this.#open.size >= mostOpen) await this.#room(over.signal);
+    else if (batch.length < readBatch) await invalidations.changed.wait(seen, over.signal);
   }
 
   /**

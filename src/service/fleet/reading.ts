@@ -16,6 +16,7 @@ import type { Invalidations } from '../invalidations.ts';
 import { keysOf } from '../key-notes.ts';
 import { Counts } from './counts.ts';
 import { type Place, Places } from './places.ts';
+import { endingWith } from './together.ts';
 
 /** What reading needs. */
 export interface ReadingParts {
@@ -125,18 +126,15 @@ export class Reading {
     this.#beginning = undefined;
     this.#looksForBeginning = from === undefined;
     if (from === undefined) this.#isReplaying = true;
-    const again = new AbortController();
-    const leave = (): void => again.abort();
-    signal.addEventListener('abort', leave, { once: true });
-    if (signal.aborted) leave();
-    const silence = this.#watchSilence(confirmedMs, again);
-    try {
-      await link.read(from?.position, (batch) => this.#take(batch, again), again.signal);
-    } finally {
-      signal.removeEventListener('abort', leave);
-      leave();
-      await silence;
-    }
+    await endingWith([signal], async (again) => {
+      const silence = this.#watchSilence(confirmedMs, again);
+      try {
+        await link.read(from?.position, (batch) => this.#take(batch, again), again.signal);
+      } finally {
+        again.abort();
+        await silence;
+      }
+    });
   }
 
   /** A position beyond the end of a log is nothing that it tells. */
