@@ -162,11 +162,13 @@ export function createFlows(parts: FlowParts): Flows {
       telemetry,
       random: Math.random,
       maxLagMs: config.maxLagMs,
+      skewMs: limits.skewMs,
       wideWindowMs: caching.wideWindowMs,
       refreshLifeMs: lifeMs,
       questions: parts.questions,
       heard: (entry) => news.heardOf(entry),
       retentionMs: parts.retentionMs,
+      ignoredKeys: config.fleet.ignoredKeys ?? [],
       stop: parts.stopping,
     });
   const facts = new FactsStore({

@@ -1,10 +1,10 @@
 // `fleet`: the log through which sidecars exchange what was invalidated; how it is written, and what that means.
 
 import type * as z from 'zod';
-import { choice, count, type Files, list, logName, mapping, path, type Section, section, server } from './leaves.ts';
+import { choice, count, type Files, keyLabel, list, logName, mapping, path, type Section, section, server } from './leaves.ts';
 import type { Finding, Parts } from './rules.ts';
 import { mutualTls, serverTls, serverTlsOf } from './server-tls.ts';
-import type { FleetConfig } from './types.ts';
+import type { FleetConfig, FleetEngineConfig } from './types.ts';
 import { parseServer } from './units.ts';
 
 const fleet = mapping({
@@ -22,12 +22,17 @@ const fleet = mapping({
     .nullable()
     .default(null),
   follow: mapping({ address: server(), tls: mutualTls() }).nullable().default(null),
+  ignored_keys: list(keyLabel(), { min: 0, max: 64 }).default([]),
 }).prefault({});
 
 /** `fleet`. */
 export const fleetSection: Section<FleetConfig> = section(fleet, read);
 
-function read({ engine, rabbitmq, jetstream, follow }: z.output<typeof fleet>, files: Files): FleetConfig {
+function read(written: z.output<typeof fleet>, files: Files): FleetConfig {
+  return { ...engineIn(written, files), ignoredKeys: written.ignored_keys };
+}
+
+function engineIn({ engine, rabbitmq, jetstream, follow }: z.output<typeof fleet>, files: Files): FleetEngineConfig {
   if (engine === 'rabbitmq' && rabbitmq !== null) {
     const transportUrl = files.secret(rabbitmq.transport_url_file);
     return { kind: 'rabbitmq', transportUrl, stream: rabbitmq.stream, tls: serverTlsOf(rabbitmq.tls, files) };

@@ -110,6 +110,15 @@ export function logName(): z.ZodType<string> {
     .meta(about(error));
 }
 
+/** What a deployment key is told by in the log of a fleet. */
+export function keyLabel(): z.ZodType<string> {
+  const error = 'must be the 16 hex digits that the log line named (in quotes)';
+  return z
+    .string({ error })
+    .regex(/^[0-9a-f]{16}$/, error)
+    .meta(about(error));
+}
+
 /** One line of text of somebody else's choice. */
 export function text(max: number): z.ZodType<string> {
   const error = `must be text of 1 to ${max} characters on one line (in quotes where it looks like a number)`;

@@ -27,7 +27,13 @@ export interface Config {
 }
 
 /** The log through which sidecars exchange what was invalidated. `missing`: named, and not configured, which no valid configuration is. */
-export type FleetConfig =
+export type FleetConfig = FleetEngineConfig & {
+  /** Labels of keys that no sidecar has: records under them are nobody's, 16 hex digits each. */
+  readonly ignoredKeys?: readonly string[];
+};
+
+/** Which log. */
+export type FleetEngineConfig =
   | { readonly kind: 'none' }
   | { readonly kind: 'missing'; readonly engine: 'rabbitmq' | 'jetstream' | 'follow' }
   | { readonly kind: 'rabbitmq'; readonly transportUrl: Secret; readonly stream: string; readonly tls: ServerTlsConfig }

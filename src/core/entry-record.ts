@@ -5,6 +5,9 @@ import { SidecarError } from './errors.ts';
 import type { Entry, Origin } from './invalidation.ts';
 import type { Condition, Selector } from './selector.ts';
 
+/** In a selector: each may be of an unknown value too, so each one more doubles what an entry costs. No version says more. */
+const mostConditions = 4;
+
 /** The version that this code writes into each record. */
 const recordVersion = 1;
 
@@ -67,7 +70,10 @@ function selectorIn(value: unknown): { readonly selector: Selector; readonly who
   const of = issuer === undefined ? {} : { issuer };
   if (fields['kind'] === 'everything') return { selector: { kind: 'everything', ...of }, whole: tellsIssuer };
   const written = fields['kind'] === 'fit' && Array.isArray(fields['conditions']) ? fields['conditions'] : [];
-  const conditions = written.map(conditionIn).filter((condition) => condition !== undefined);
+  const conditions = written
+    .map(conditionIn)
+    .filter((condition) => condition !== undefined)
+    .slice(0, mostConditions);
   if (conditions.length === 0) return { selector: { kind: 'everything', ...of }, whole: false };
   return { selector: { kind: 'fit', ...of, conditions }, whole: tellsIssuer && conditions.length === written.length };
 }

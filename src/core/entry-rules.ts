@@ -1,6 +1,6 @@
 // What an entry does to the tokens that fit it: one whenever it was issued, or many; by a REFRESH that is precise, broad or spread (S4, S7).
 
-import { type Dimension, dimensions } from './attributes.ts';
+import { byRarity, type Dimension, dimensions } from './attributes.ts';
 import type { Entry } from './invalidation.ts';
 import type { TagSet } from './tag.ts';
 
@@ -52,4 +52,18 @@ export const broadNumbers: Uint8Array = Uint8Array.from(dimensions, (dimension) 
 /** Every one of its dimensions is such. */
 export function isBroadSet({ dimensions: form }: TagSet): boolean {
   return form.every((dimension) => broadDimensions.has(dimension));
+}
+
+/**
+ * What an entry becomes that has been made already, and for whose form there is no room: one by the condition alone that concerns the fewest
+ * tokens. It may concern too many, never too few. A REVOKE that refreshes too only refreshes then: whoever told of it refuses what has died.
+ * One that does not is known to nobody else, so it still kills.
+ */
+export function widened(entry: Entry): Entry {
+  const { selector, issuedBeforeMs, ...rest } = entry;
+  const [rarest] = selector.kind === 'fit' ? selector.conditions.toSorted((one, other) => byRarity(one.dimension, other.dimension)) : [];
+  if (selector.kind === 'everything' || rarest === undefined) return entry;
+  const wide = { ...rest, selector: { ...selector, conditions: [rarest] } };
+  if (refreshes(entry)) return { ...wide, effect: 'REFRESH', alsoRefreshes: false };
+  return issuedBeforeMs === undefined ? wide : { ...wide, issuedBeforeMs };
 }

@@ -55,15 +55,41 @@ export interface Polled {
   readonly after: number;
 }
 
-/** What a record says. `other`: something that this version does not know. */
-export type FleetRecord =
-  | { readonly kind: 'entry'; readonly entry: Entry & { readonly from: string } }
-  | { readonly kind: 'presence'; readonly presence: Presence }
-  | { readonly kind: 'polled'; readonly polled: Polled }
-  | { readonly kind: 'other' };
+/** Which of all records of one run of a sidecar this is: whoever reads the log in order notices by it that some are missing. */
+export interface Count {
+  readonly run: string;
+  /** Over which of its connections it was appended, and which one of that; both from 1. */
+  readonly link: number;
+  readonly nth: number;
+  /** The log had all up to that one of this connection for sure, when this one was made; 0: none yet. */
+  readonly sure: number;
+  /** The same of the last connection before this one of which it had any for sure. */
+  readonly before?: { readonly link: number; readonly sure: number };
+}
 
-/** A record, opened. `unknown-key`: its key is not here. `unauthenticated`: nobody with that key has written it. */
-export type OpenedRecord = FleetRecord | { readonly kind: 'unknown-key' | 'unauthenticated' };
+/** What a record says. `other`: something that this version does not know. */
+export type FleetRecord = SealableRecord | ({ readonly kind: 'other' } & Counted);
+
+/** What may be appended. */
+export type SealableRecord = Counted &
+  (
+    | { readonly kind: 'entry'; readonly entry: Entry & { readonly from: string } }
+    | { readonly kind: 'presence'; readonly presence: Presence }
+    | { readonly kind: 'polled'; readonly polled: Polled }
+  );
+
+interface Counted {
+  readonly count?: Count;
+}
+
+/**
+ * A record, opened. `unknown-key`: its key is not here; `label` tells it from others, in 16 hex digits. `unauthenticated`: nobody with that
+ * key has written it.
+ */
+export type OpenedRecord =
+  | FleetRecord
+  | ({ readonly kind: 'unauthenticated' } & Counted)
+  | ({ readonly kind: 'unknown-key'; readonly label: string } & Counted);
 
 /** Keys of a deployment, ready for records. */
 export interface RecordKey {
@@ -85,10 +111,11 @@ export function recordKeyOf(key: DeploymentKey): RecordKey {
 }
 
 /** As it stands in the log. Throws INTERNAL / ENTRY_UNWRITABLE. */
-export function sealRecord(key: RecordKey, record: Exclude<FleetRecord, { kind: 'other' }>): Uint8Array {
-  const said = record.kind === 'entry' ? { kind: 'entry', entry: writtenEntry(record.entry) } : record;
+export function sealRecord(key: RecordKey, record: SealableRecord): Uint8Array {
+  const said = record.kind === 'entry' ? { ...record, entry: writtenEntry(record.entry) } : record;
+  const count = record.count && writtenCount(record.count);
   // Told again in another log it may come to stand at the same position: it must not be the same record there.
-  const body = Buffer.from(JSON.stringify({ ...said, salt: randomBytes(8).toString('hex') }), 'utf8');
+  const body = Buffer.from(JSON.stringify({ ...said, count, salt: randomBytes(8).toString('hex') }), 'utf8');
   const head = Buffer.concat([magic, key.label]);
   return Buffer.concat([head, macOf(key, head, body), body]);
 }
@@ -98,8 +125,9 @@ export function openRecord(keys: readonly RecordKey[], bytes: Uint8Array): Opene
   const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isOurs = record.length > macEnd && record.length <= longestRecordBytes && record.subarray(0, magic.length).equals(magic);
   if (!isOurs) return { kind: 'unauthenticated' };
-  const key = keys.find(({ label }) => label.equals(record.subarray(magic.length, labelEnd)));
-  if (key === undefined) return { kind: 'unknown-key' };
+  const written = record.subarray(magic.length, labelEnd);
+  const key = keys.find(({ label }) => label.equals(written));
+  if (key === undefined) return { kind: 'unknown-key', label: written.toString('hex') };
   const body = record.subarray(macEnd);
   const mac = macOf(key, record.subarray(0, labelEnd), body);
   if (!timingSafeEqual(mac, record.subarray(labelEnd, macEnd))) return { kind: 'unauthenticated' };
@@ -117,11 +145,29 @@ function macOf({ secret }: RecordKey, head: Uint8Array, body: Uint8Array): Buffe
 
 function said(text: string): FleetRecord {
   const record = objectIn(parsed(text));
+  const count = countIn(record['count']);
+  return count === undefined ? told(record) : { ...told(record), count };
+}
+
+function told(record: Readonly<Record<string, unknown>>): FleetRecord {
   if (record['kind'] === 'presence') return presenceIn(objectIn(record['presence']));
   if (record['kind'] === 'polled') return polledIn(objectIn(record['polled']));
   if (record['kind'] !== 'entry') return { kind: 'other' };
   const entry = understand(record['entry']);
   return { kind: 'entry', entry: { ...entry, from: entry.from ?? '' } };
+}
+
+/** Of each record, so in few bytes. */
+function writtenCount({ run, link, nth, sure, before }: Count): readonly unknown[] {
+  return [run, link, nth, sure, ...(before ? [before.link, before.sure] : [])];
+}
+
+function countIn(value: unknown): Count | undefined {
+  const [run, ...numbers]: readonly unknown[] = Array.isArray(value) ? value : [];
+  const [link, nth, sure, beforeLink, beforeSure] = numbers.map(numberIn);
+  if (typeof run !== 'string' || link === undefined || nth === undefined || sure === undefined) return undefined;
+  const count = { run, link, nth, sure };
+  return beforeLink === undefined || beforeSure === undefined ? count : { ...count, before: { link: beforeLink, sure: beforeSure } };
 }
 
 function presenceIn(fields: Readonly<Record<string, unknown>>): FleetRecord {

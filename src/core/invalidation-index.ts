@@ -1,7 +1,7 @@
 // The live invalidations by selector: which of them cover a token.
 
 import { type Dimension, dimensions } from './attributes.ts';
-import { broadNumbers, isBroadSet, namesOneTokenSet, refreshes, type SpreadTimes, spreadOf } from './entry-rules.ts';
+import { broadNumbers, isBroadSet, namesOneTokenSet, refreshes, type SpreadTimes, spreadOf, widened } from './entry-rules.ts';
 import type { Entry, PlacedEntry } from './invalidation.ts';
 import type { Selector } from './selector.ts';
 import { SelectorTable } from './selector-table.ts';
@@ -75,7 +75,7 @@ interface Residual {
 }
 
 /**
- * Agrees with the one-line model `entries.some((entry) => fits(entry, token))` for every input; the property test says so.
+ * Agrees with the one-line model `entries.some((entry) => fits(entry, token))` for every input that it has room for; the property test says so.
  * Cost of `covering`: attributes × forms in use (S3), whatever the number of entries.
  */
 export class InvalidationIndex {
@@ -111,9 +111,17 @@ export class InvalidationIndex {
     return set !== undefined && this.#residual.has(textOf(residualKey(set)));
   }
 
-  /** Applies an entry. `appliedMs`: monotonic. Entries come in the order of their revisions; one may come twice. */
-  add(placed: PlacedEntry, appliedMs: number, sets: readonly TagSet[] = this.#tagger.tagSets(placed.entry.selector)): void {
+  /**
+   * Applies an entry. `appliedMs`: monotonic. Entries come in the order of their revisions; one may come twice. False: there was no room for
+   * its form, and it concerns more tokens than it says (`widened`).
+   */
+  add(placed: PlacedEntry, appliedMs: number, sets: readonly TagSet[] = this.#tagger.tagSets(placed.entry.selector)): boolean {
+    if (!this.hasRoomFor(placed.entry.selector)) {
+      const entry = widened(placed.entry);
+      return this.add({ ...placed, entry }, appliedMs, this.#tagger.tagSets(entry.selector)) && false;
+    }
     for (const set of sets) this.#merge(this.#keyOf(set) ?? this.#scanned(set, placed.entry), placed, appliedMs, set);
+    return true;
   }
 
   /** What the live invalidations mean for this token. */

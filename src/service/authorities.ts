@@ -95,7 +95,7 @@ export class Authorities {
 
   /** How the issuer's clock stands to ours, as somebody has seen (S1). */
   clockRead({ name, life }: Issuer, offsetMs: number): void {
-    this.#parts.degradations.set(name, 'CLOCK', Math.abs(offsetMs) > life.skewMs, { offsetMs });
+    this.#parts.degradations.clockDiffers(name, 'authority', Math.abs(offsetMs) > life.skewMs, { offsetMs });
   }
 
   #count({ name }: Issuer, outcome: string, startedMs: number): void {

@@ -5,7 +5,7 @@ import { Source, type SourceStanding, type SourceState } from './source-standing
 import { type Moment, WallMoments } from './wall-moments.ts';
 
 /**
- * A closed list. Of an issuer: CLOCK, this sidecar's clock against the authority's; SOURCE_BEHIND, a source of news has not proven lately
+ * A closed list. Of an issuer: CLOCK, this sidecar's clock against the authority's, or against most of its fleet; SOURCE_BEHIND, a source of news has not proven lately
  * that it has told everything; FLEET_BEHIND, the log of the fleet has not; SOURCE_SUSPECT, another one told what it had not; GAP, what may have been missed has not taken effect yet.
  * STALE_FACTS: of one answer, past their time or past a REFRESH.
  */
@@ -50,7 +50,7 @@ export interface DegradationParts {
 interface Standing {
   readonly issuer: string;
   readonly sources: Source[];
-  clockSinceMs: number | undefined;
+  readonly clockSinceMs: Map<ClockWitness, number>;
   /** As judged last: each reason since when. */
   reasons: ReadonlyMap<DegradedReason, number>;
   list: readonly DegradedReason[];
@@ -58,6 +58,9 @@ interface Standing {
   /** From either of these moments on it is judged anew, also where nobody has said anything. */
   until: Moment;
 }
+
+/** Whose clock ours is held against. */
+export type ClockWitness = 'authority' | 'fleet';
 
 /** What the log of the fleet is called among the sources of an issuer. */
 export const fleetSource = 'fleet';
@@ -97,12 +100,14 @@ export class Degradations {
     return degraded.map(({ issuer, list, sinceMs }) => ({ issuer, reasons: list, sinceMs }));
   }
 
-  /** Whether our clock and the issuer's differ by more than is allowed for. `details`: for the line that tells it. */
-  set(issuer: string, _reason: 'CLOCK', holds: boolean, details: object = {}): void {
+  /** Whether our clock differs from the witness's by more than is allowed for. `details`: for the line that tells it. */
+  clockDiffers(issuer: string, from: ClockWitness, differs: boolean, details: object = {}): void {
     const standing = this.#standingOf(issuer);
-    if (holds === (standing.clockSinceMs !== undefined)) return;
-    standing.clockSinceMs = holds ? this.#moments.look().wallMs : undefined;
-    this.#rejudge(standing, details);
+    const { clockSinceMs } = standing;
+    if (differs === clockSinceMs.has(from)) return;
+    if (differs) clockSinceMs.set(from, this.#moments.look().wallMs);
+    else clockSinceMs.delete(from);
+    this.#rejudge(standing, { from, ...details });
   }
 
   /** A source of news of this issuer, which may be degraded by it from now on. */
@@ -140,7 +145,7 @@ export class Degradations {
   #standingOf(issuer: string): Standing {
     const there = this.#standings.get(issuer);
     if (there) return there;
-    const made = { issuer, sources: [], clockSinceMs: undefined, reasons: new Map(), list: none, sinceMs: 0, until: never };
+    const made = { issuer, sources: [], clockSinceMs: new Map(), reasons: new Map(), list: none, sinceMs: 0, until: never };
     this.#standings.set(issuer, made);
     return made;
   }
@@ -156,7 +161,7 @@ export class Degradations {
     const since = (reason: DegradedReason, ms: number | undefined): void => {
       if (ms !== undefined) reasons.set(reason, Math.min(ms, reasons.get(reason) ?? ms));
     };
-    since('CLOCK', standing.clockSinceMs);
+    for (const ms of standing.clockSinceMs.values()) since('CLOCK', ms);
     let until = never;
     for (const source of standing.sources) {
       const verdict = source.verdict(now);
@@ -194,7 +199,7 @@ export class Degradations {
 }
 
 const words: Readonly<Record<DegradedCause, string>> = {
-  CLOCK: 'our clock and the authority’s differ',
+  CLOCK: 'our clock differs from the authority’s, or from most of the fleet',
   STALE_FACTS: 'facts past their time',
   FLEET_BEHIND: 'the log of the fleet is behind, and may have something to tell',
   SOURCE_BEHIND: 'a source of news is behind, and may have something to tell',

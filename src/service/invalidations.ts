@@ -110,6 +110,7 @@ export class Invalidations {
   #applied: Revision = revision(0);
   #inPart = 0;
   #failureSaid = false;
+  #widenedSaid = false;
   #keysChangedAt: Revision = revision(0);
 
   constructor(parts: RoadParts) {
@@ -162,7 +163,7 @@ export class Invalidations {
     await this.#readOn((placed) => {
       this.#keys.checkFor(placed);
       if (placed.entry.inPart) this.#inPart += 1;
-      this.#index.add(placed, this.#appliedAt(placed));
+      if (!this.#index.add(placed, this.#appliedAt(placed))) this.#widened();
     });
     this.#applied = revision(Math.max(this.#applied, head));
     if (this.#inPart > 0)
@@ -392,7 +393,7 @@ export class Invalidations {
   #take(placed: PlacedEntry): void {
     if (placed.entry.inPart) this.#inPart += 1;
     const sets = this.#parts.tagger.tagSets(placed.entry.selector);
-    this.#index.add(placed, this.#parts.clock.monotonicMs(), sets);
+    if (!this.#index.add(placed, this.#parts.clock.monotonicMs(), sets)) this.#widened();
     this.#ring.push({ revision: placed.revision, placed, firstTags: firstTagsOf(sets) });
   }
 
@@ -404,6 +405,18 @@ export class Invalidations {
       if (last) this.#move(last.revision);
       if (batch.length < readBatch) return;
     }
+  }
+
+  /** It came from the log of a fleet, or was told before a restart: it cannot be turned away. */
+  #widened(): void {
+    const { telemetry } = this.#parts;
+    telemetry.counter('sidegate_invalidations_widened_total').add();
+    if (this.#widenedSaid) return;
+    this.#widenedSaid = true;
+    telemetry.log.warn(
+      { journal: this.journal.id },
+      'too many selectors of unusual forms are live: some concern more tokens than they say',
+    );
   }
 
   #move(to: Revision): void {

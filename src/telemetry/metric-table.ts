@@ -103,6 +103,7 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
   ),
   sidegate_news_unannounced_total: counter('What the poll has told and the bus should have told, and has not.', 'issuer'),
   sidegate_invalidations_total: counter('Entries applied; effect is revoke or refresh.', 'source', 'effect'),
+  sidegate_invalidations_widened_total: counter('Entries that concern more than they say, as too many of unusual forms are live.'),
   sidegate_journal_applied_revision: gauge('The newest revision that decisions know.'),
   sidegate_journal_latest_revision: gauge('The newest durable revision.'),
   sidegate_journal_failed: gauge('1 when a write has failed: no Revoke is acknowledged any more.'),

@@ -123,6 +123,34 @@ describe('S3 selectors', () => {
     expect(index.covering(token).refreshRevision).toBe(8);
   });
 
+  it('of unusual forms that are there already when there is no room for them concern too many, never too few', () => {
+    const index = new InvalidationIndex(tagger, times);
+    const odd = (n: number): Selector =>
+      those({ dimension: 'scope_kind', value: 'project' }, { dimension: 'role', value: 'r' }, { dimension: 'trust', value: `t${n}` });
+    for (let n = 0; n < residualLimit; n += 1) index.add({ revision: revision(n + 1), entry: refresh(odd(n)) }, 0);
+    const kills = entryOf({ effect: 'REVOKE', selector: odd(residualLimit), issuedBeforeMs: 5_000 });
+    const news = { ...kills, selector: odd(residualLimit + 1), alsoRefreshes: true };
+    const added = [kills, news].map((entry, n) => index.add({ revision: revision(residualLimit + 1 + n), entry }, 0));
+    expect(added).toEqual([false, false]);
+    const of = (n: number, role: string) =>
+      index.covering(
+        tokenOf([
+          { dimension: 'trust', value: `t${n}` },
+          { dimension: 'role', value: role },
+          { dimension: 'scope_kind', value: 'project' },
+        ]),
+      );
+    // Whom it says, and one whom it does not; by news it is asked about.
+    expect([of(residualLimit, 'r'), of(residualLimit, 'other')]).toMatchObject([
+      { revoked: { issuedBeforeMs: 5_000 } },
+      { revoked: { issuedBeforeMs: 5_000 } },
+    ]);
+    expect(of(residualLimit + 1, 'r')).toMatchObject({ revoked: undefined, refreshRevision: residualLimit + 2 });
+    expect(of(residualLimit + 2, 'r')).toMatchObject({ revoked: undefined, refreshRevision: 0 });
+    // What is there already has its room.
+    expect(index.add({ revision: revision(residualLimit + 3), entry: refresh(odd(7)) }, 0)).toBe(true);
+  });
+
   it('are forgotten when their time is over, and only those', () => {
     const index = indexOf(
       entryOf({ effect: 'REVOKE', selector: those({ dimension: 'user', value: 'old' }), forgetAtMs: 100 }),

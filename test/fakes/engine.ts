@@ -13,6 +13,8 @@ export interface FakeLog {
   append(bytes: Uint8Array): void;
   /** Forgets everything below `position`. */
   trim(position: number): void;
+  /** As a broker that fails over to a replica that was behind: the newest so many records are gone, and every connection ends. */
+  lose(count: number): void;
   /** Deletes it and makes it again: empty, with positions from 0. */
   recreate(): void;
   /** Nobody can connect, and every connection ends. */
@@ -147,6 +149,11 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
     append,
     trim: (position) => {
       records = records.filter((record) => record.position >= position);
+    },
+    lose: (count) => {
+      records = records.slice(0, Math.max(0, records.length - count));
+      next = (records.at(-1)?.position ?? -1) + 1;
+      breakAll();
     },
     recreate: () => {
       records = [];

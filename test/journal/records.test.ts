@@ -111,6 +111,13 @@ describe('an entry of another version (S3)', () => {
     );
   });
 
+  it('with more conditions than any version writes is a REFRESH of the first four: each one more doubles what it costs', () => {
+    const conditions = dimensions.slice(0, 5).map((dimension) => ({ dimension, value: 'x' }));
+    const entry = understand(written({ selector: { kind: 'fit', issuer: 'central', conditions } }));
+    const selector = { kind: 'fit', issuer: 'central', conditions: conditions.slice(0, 4) };
+    expect(entry).toMatchObject({ effect: 'REFRESH', selector, inPart: true });
+  });
+
   it('without a readable end is kept for ever', () => {
     expect(understand(written({ forgetAtMs: 'soon' })).forgetAtMs).toBe(Number.POSITIVE_INFINITY);
   });

@@ -26,9 +26,9 @@ describe('S13 CLOCK', () => {
 
   it('an issuer is degraded since the first time that it was said, and others are not', async () => {
     const { clock, degradations } = stage();
-    degradations.set('central', 'CLOCK', true);
+    degradations.clockDiffers('central', 'authority', true);
     await clock.advance(1000);
-    degradations.set('central', 'CLOCK', true);
+    degradations.clockDiffers('central', 'authority', true);
 
     expect(degradations.by('central')).toEqual(['CLOCK']);
     expect(degradations.by('corp')).toEqual([]);
@@ -37,27 +37,43 @@ describe('S13 CLOCK', () => {
 
   it('it ends when the last reason does, and begins anew', async () => {
     const { clock, degradations } = stage();
-    degradations.set('central', 'CLOCK', true);
-    degradations.set('central', 'CLOCK', false);
+    degradations.clockDiffers('central', 'authority', true);
+    degradations.clockDiffers('central', 'authority', false);
     expect(degradations.all()).toEqual([]);
 
     await clock.advance(4000);
-    degradations.set('central', 'CLOCK', true);
+    degradations.clockDiffers('central', 'authority', true);
     expect(degradations.all()).toEqual([{ issuer: 'central', reasons: ['CLOCK'], sinceMs: startMs + 4000 }]);
+  });
+
+  it('holds as long as the authority or the fleet says so, since the first of them did', async () => {
+    const { clock, telemetry, degradations } = stage();
+    degradations.clockDiffers('central', 'authority', true);
+    await clock.advance(1000);
+    degradations.clockDiffers('central', 'fleet', true);
+    degradations.clockDiffers('central', 'authority', false);
+    expect(degradations.by('central')).toEqual(['CLOCK']);
+    degradations.clockDiffers('central', 'fleet', false);
+    expect(degradations.by('central')).toEqual([]);
+    expect(telemetry.lines).toHaveLength(2);
   });
 
   it('an operator sees one line when it begins and one when it ends, with by how much', async () => {
     const { clock, telemetry, degradations } = stage();
     for (const off of [true, true, false, false]) {
-      degradations.set('central', 'CLOCK', off, { offsetMs: 7000 });
+      degradations.clockDiffers('central', 'authority', off, { offsetMs: 7000 });
       await clock.advance(1000);
     }
 
     expect(telemetry.lines).toEqual([
-      { level: 'warn', fields: { issuer: 'central', reason: 'CLOCK', offsetMs: 7000 }, message: expect.stringContaining('degraded') },
+      {
+        level: 'warn',
+        fields: { issuer: 'central', reason: 'CLOCK', from: 'authority', offsetMs: 7000 },
+        message: expect.stringContaining('degraded'),
+      },
       {
         level: 'info',
-        fields: { issuer: 'central', reason: 'CLOCK', offsetMs: 7000, forMs: 2000 },
+        fields: { issuer: 'central', reason: 'CLOCK', from: 'authority', offsetMs: 7000, forMs: 2000 },
         message: expect.stringContaining('no longer'),
       },
     ]);
@@ -328,7 +344,7 @@ describe('S13 a source of news', () => {
             suspects[one.source] = one.is;
           }
           if (one.do === 'clock') {
-            degradations.set('a', 'CLOCK', one.is);
+            degradations.clockDiffers('a', 'authority', one.is);
             off = one.is;
           }
           if (one.do === 'look') {

@@ -51,7 +51,7 @@ describe.each(['refuse', 'revalidate', 'serve-marked'] as const)('S13 when_degra
     const stage = await stageOf(policy);
     stage.central.knows('t', alice);
     await stage.ask('t');
-    stage.degradations.set('central', 'CLOCK', true);
+    stage.degradations.clockDiffers('central', 'authority', true);
     await stage.clock.advance(9000);
     expect(await outcome(stage.ask('t'))).toBe('active MEMORY CLOCK');
   });

@@ -185,10 +185,10 @@ describe('max_age', () => {
   it('is nothing for an inactive token, and nothing while degraded', async () => {
     const stage = await createStageOf({});
     expect((await stage.ask('unknown')).maxAgeMs).toBe(0);
-    stage.degradations.set('central', 'CLOCK', true);
+    stage.degradations.clockDiffers('central', 'authority', true);
 
     expect(await stage.ask('t')).toMatchObject({ decision: { active: true }, maxAgeMs: 0, degradedBy: ['CLOCK'] });
-    stage.degradations.set('central', 'CLOCK', false);
+    stage.degradations.clockDiffers('central', 'authority', false);
     expect((await stage.ask('t')).maxAgeMs).toBeGreaterThan(0);
   });
 

@@ -1,18 +1,21 @@
 // Our own signs of life: appended at an interval, and sooner where somebody waits for an answer. Each that comes back proves what it follows.
 
 import { randomBytes } from 'node:crypto';
-import { type Presence, type RecordKey, sealRecord } from '../../core/fleet-record.ts';
-import type { Clock, Journal, LogLink } from '../../ports.ts';
+import type { Presence, SealableRecord } from '../../core/fleet-record.ts';
+import type { Clock, Journal } from '../../ports.ts';
 import { Wakeup } from '../wakeup.ts';
 import type { Members } from './members.ts';
 import type { RollCalls } from './roll-calls.ts';
+import { endingWith } from './together.ts';
+import type { LogWriter } from './writing.ts';
 
 /** What beats are made of. */
 export interface BeatsParts {
   readonly journal: Pick<Journal, 'id' | 'head'>;
   /** Of this sidecar. */
   readonly name: string;
-  readonly key: RecordKey;
+  /** Of this one run of it. */
+  readonly run: string;
   readonly clock: Clock;
   readonly random: () => number;
   /** How long a sign of life is good for, in milliseconds. */
@@ -33,7 +36,6 @@ const answerSpreadMs = 20;
 
 /** The beats of one process. */
 export class Beats {
-  readonly run: string = randomBytes(8).toString('hex');
   readonly #parts: BeatsParts;
   readonly #wanted = new Wakeup();
   /** When each was appended, by the monotonic clock. */
@@ -77,32 +79,25 @@ export class Beats {
 
   /** Monotonic: when this one of ours was appended; undefined: it is of another process, or has come before. */
   cameBack({ run, turn }: Presence): number | undefined {
-    if (run !== this.run) return undefined;
+    if (run !== this.#parts.run) return undefined;
     const appendedMs = this.#appended.get(turn);
     for (const earlier of this.#appended.keys()) if (earlier <= turn) this.#appended.delete(earlier);
     return appendedMs;
   }
 
   /** Appends one at once, and goes on until `signal` aborts; rejects where the log does not take one. */
-  async beat(link: LogLink, signal: AbortSignal): Promise<void> {
+  async beat(log: LogWriter, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#parts;
     this.#confirmedMs = undefined;
     this.#appended.clear();
     while (!signal.aborted) {
       const seen = this.#wanted.version;
-      await this.#append(link);
+      await this.#append(log);
       this.#confirmedMs ??= clock.monotonicMs();
       try {
-        const over = new AbortController();
-        const leave = (): void => over.abort();
-        signal.addEventListener('abort', leave, { once: true });
-        if (signal.aborted) leave();
-        try {
-          await Promise.race([clock.delay(this.#intervalMs(), over.signal), this.#wanted.wait(seen, over.signal)]);
-        } finally {
-          signal.removeEventListener('abort', leave);
-          leave();
-        }
+        await endingWith([signal], (over) => {
+          return Promise.race([clock.delay(this.#intervalMs(), over.signal), this.#wanted.wait(seen, over.signal)]);
+        });
         if (this.#wanted.version !== seen) await clock.delay(random() * answerSpreadMs, signal);
       } catch (error) {
         if (!signal.aborted) throw error;
@@ -111,8 +106,8 @@ export class Beats {
   }
 
   /** The last one: nobody has to wait for us. Never rejects. */
-  async leave(link: LogLink): Promise<void> {
-    await link.append(this.#sealed({ isLeaving: true })).catch(() => undefined);
+  async leave(log: LogWriter): Promise<void> {
+    await log.append(this.#made({ isLeaving: true })).catch(() => undefined);
   }
 
   #intervalMs(): number {
@@ -120,16 +115,16 @@ export class Beats {
     return Math.min(maxLagMs / 3, Math.max(Math.min(shortestMs, maxLagMs / 4), members.count * perMemberMs));
   }
 
-  async #append(link: LogLink): Promise<void> {
+  async #append(log: LogWriter): Promise<void> {
     const { rollCalls, clock } = this.#parts;
     const answers = this.#answers;
     const asks = this.#asks;
     const more = { answers, calls: rollCalls.take(), ...(asks === undefined ? {} : { asks }) };
     this.#answers = [];
-    const bytes = this.#sealed(more);
+    const record = this.#made(more);
     this.#appended.set(this.#turn, clock.monotonicMs());
     try {
-      await link.append(bytes);
+      await log.append(record);
       if (this.#asks === asks) this.#asks = undefined;
     } catch (error) {
       this.#answers = [...answers, ...this.#answers].slice(-mostAnswers);
@@ -137,10 +132,10 @@ export class Beats {
     }
   }
 
-  #sealed(more: Partial<Presence>): Uint8Array {
-    const { journal, name, key, clock, isWhole } = this.#parts;
+  #made(more: Partial<Presence>): SealableRecord {
+    const { journal, name, run, clock, isWhole } = this.#parts;
     this.#turn += 1;
-    const common = { journal: journal.id, name, run: this.run, turn: this.#turn, atMs: clock.nowMs(), head: journal.head() };
-    return sealRecord(key, { kind: 'presence', presence: { ...common, isWhole: isWhole(), answers: [], calls: [], ...more } });
+    const common = { journal: journal.id, name, run, turn: this.#turn, atMs: clock.nowMs(), head: journal.head() };
+    return { kind: 'presence', presence: { ...common, isWhole: isWhole(), answers: [], calls: [], ...more } };
   }
 }

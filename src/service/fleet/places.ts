@@ -57,11 +57,16 @@ export class Places {
     this.#isStopped = true;
   }
 
+  /** What it stood before matters no more. */
+  goOn(): void {
+    this.#stop = undefined;
+    this.#isStopped = false;
+  }
+
   /** It is another log. */
   forget(): void {
     this.#last = undefined;
-    this.#stop = undefined;
-    this.#isStopped = false;
+    this.goOn();
     this.#reached = [];
   }
 

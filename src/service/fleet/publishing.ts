@@ -1,18 +1,17 @@
 // From the journal into the log: every entry that was first appended here, once the log has it for sure.
 
-import { type RecordKey, sealRecord } from '../../core/fleet-record.ts';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../../core/invalidation.ts';
-import type { Clock, Journal, LogLink } from '../../ports.ts';
+import type { Clock, Journal } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
 import { Wakeup } from '../wakeup.ts';
+import { endingWith } from './together.ts';
+import type { LogWriter } from './writing.ts';
 
 /** What publishing needs. */
 export interface PublishingParts {
   readonly journal: Journal;
   readonly invalidations: Pick<Invalidations, 'applied' | 'changed'>;
   readonly clock: Clock;
-  /** Seals what is told. */
-  readonly key: RecordKey;
   /** From 0 to below 1. */
   readonly random: () => number;
 }
@@ -96,51 +95,51 @@ export class Publishing {
   }
 
   /** Tells the log what is there and what comes, until `signal` aborts; rejects where the log does not take it. */
-  async run(link: LogLink, signal: AbortSignal): Promise<void> {
-    const { journal, invalidations } = this.#parts;
+  async run(log: LogWriter, signal: AbortSignal): Promise<void> {
     this.#read = this.#through;
     this.#open.clear();
-    const over = new AbortController();
-    const end = (): void => over.abort(signal.reason);
-    signal.addEventListener('abort', end, { once: true });
-    if (signal.aborted) end();
-    const noting = this.#keepNoting(over.signal);
-    try {
-      while (!over.signal.aborted) {
-        const seen = invalidations.changed.version;
-        const { applied } = invalidations;
-        const batch = await journal.read(this.#read, readBatch);
-        for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, link, over);
-        const last = batch.at(-1)?.revision ?? this.#read;
-        // Above the last of them there may be holes.
-        this.#read = batch.length < readBatch ? revision(Math.max(last, applied)) : last;
-        this.#progress.wake();
-        if (this.#open.size >= mostOpen) await this.#room(over.signal);
-        else if (batch.length < readBatch) await invalidations.changed.wait(seen, over.signal);
+    await endingWith([signal], async (over) => {
+      const noting = this.#keepNoting(over.signal);
+      try {
+        while (!over.signal.aborted) await this.#once(log, over);
+      } catch (error) {
+        if (!over.signal.aborted) throw error;
+      } finally {
+        over.abort();
+        for (const open of this.#open.values()) open.over.abort();
+        await noting;
       }
-    } catch (error) {
-      if (!over.signal.aborted) throw error;
-    } finally {
-      signal.removeEventListener('abort', end);
-      over.abort();
-      for (const open of this.#open.values()) open.over.abort();
-      await noting;
-    }
-    if (!signal.aborted) throw over.signal.reason;
+      if (!signal.aborted) throw over.signal.reason;
+    });
+  }
+
+  /** What is in the journal now, up to a limit; and waits for more, or for room. */
+  async #once(log: LogWriter, over: AbortController): Promise<void> {
+    const { journal, invalidations } = this.#parts;
+    const seen = invalidations.changed.version;
+    const { applied } = invalidations;
+    const batch = await journal.read(this.#read, readBatch);
+    for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, log, over);
+    const last = batch.at(-1)?.revision ?? this.#read;
+    // Above the last of them there may be holes.
+    this.#read = batch.length < readBatch ? revision(Math.max(last, applied)) : last;
+    this.#progress.wake();
+    if (this.#open.size >= mostOpen) await this.#room(over.signal);
+    else if (batch.length < readBatch) await invalidations.changed.wait(seen, over.signal);
   }
 
   /**
    * Everything that lives in the journal and is `wanted`, whoever made it, once more; but nothing of another version that is understood in
    * part: under its id it would stand in the way of the whole one. Rejects where the log does not take it, and with the signal's reason.
    */
-  async tellAgain(link: LogLink, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
-    const { journal, key } = this.#parts;
+  async tellAgain(log: LogWriter, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
+    const { journal } = this.#parts;
     let count = 0;
     for (let at = revision(0); ; ) {
       signal.throwIfAborted();
       const batch = await journal.read(at, readBatch);
       const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && !entry.inPart && wanted(entry));
-      await Promise.all(again.map(({ entry }) => link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }))));
+      await Promise.all(again.map(({ entry }) => log.append({ kind: 'entry', entry: this.#signed(entry) })));
       count += again.length;
       const last = batch.at(-1);
       if (last === undefined) return count;
@@ -154,11 +153,11 @@ export class Publishing {
     return first === undefined ? this.#read : revision(first - 1);
   }
 
-  #begin({ revision: at, entry }: PlacedEntry, link: LogLink, over: AbortController): void {
+  #begin({ revision: at, entry }: PlacedEntry, log: LogWriter, over: AbortController): void {
     const open: Open = { entry, over: new AbortController(), isBrought: false };
     if (at <= this.#hurriedTo) open.over.abort();
     this.#open.set(at, open);
-    this.#tell(open, link, over.signal).then(
+    this.#tell(open, log, over.signal).then(
       () => {
         // Unless another run has it now.
         if (this.#open.get(at) === open) this.#open.delete(at);
@@ -168,15 +167,15 @@ export class Publishing {
     );
   }
 
-  async #tell(open: Open, link: LogLink, signal: AbortSignal): Promise<void> {
-    const { clock, random, key } = this.#parts;
+  async #tell(open: Open, log: LogWriter, signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#parts;
     const { entry } = open;
     if (isNews(entry)) {
       await clock.delay(random() * longestNewsWaitMs, open.over.signal).catch(() => undefined);
       if (open.isBrought) return;
     }
     signal.throwIfAborted();
-    await link.append(sealRecord(key, { kind: 'entry', entry: this.#signed(entry) }));
+    await log.append({ kind: 'entry', entry: this.#signed(entry) });
   }
 
   #signed(entry: Entry): Entry & { readonly from: string } {

@@ -1,12 +1,22 @@
 // From the log into the journal: in its order, from where a run before had come to, as far as that is still the same log (S14).
 
-import { digestOfRecord, type OpenedRecord, openRecord, type Polled, type Presence, type RecordKey } from '../../core/fleet-record.ts';
+import {
+  type Count,
+  digestOfRecord,
+  type OpenedRecord,
+  openRecord,
+  type Polled,
+  type Presence,
+  type RecordKey,
+} from '../../core/fleet-record.ts';
 import type { Entry } from '../../core/invalidation.ts';
 import type { Tagger } from '../../core/tag.ts';
 import type { Clock, Journal, LogLink, LogRecord, Telemetry } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
 import { keysOf } from '../key-notes.ts';
+import { Counts } from './counts.ts';
 import { type Place, Places } from './places.ts';
+import { endingWith } from './together.ts';
 
 /** What reading needs. */
 export interface ReadingParts {
@@ -21,6 +31,10 @@ export interface ReadingParts {
   readonly leaseMs: number;
   /** How long an entry may matter: a log that holds less may have forgotten some that do. */
   readonly retentionMs: number;
+  /** Labels of keys: records under them are nobody's, an operator says. */
+  readonly ignoredKeys: readonly string[];
+  /** Whether this process has appended it, over the connection that stands. */
+  readonly isOfNow: (count: Count) => boolean;
   readonly listener: ReadingListener;
 }
 
@@ -42,8 +56,10 @@ export interface ReadingListener {
    * `trimmed`: it may have told what was never read here; `anew`: it was made again, or has lost its end.
    */
   notTheSame(how: 'trimmed' | 'anew', why: string): void;
+  /** What follows is in order again, but before it something has gone that the log had, and that was never read here. */
+  missed(why: string): void;
   /** There is something that cannot be read here, and may be an invalidation. */
-  hole(why: string): void;
+  hole(): void;
 }
 
 /** Where logs begin: nothing of them was trimmed. */
@@ -59,10 +75,14 @@ export class Reading {
   readonly #places: Places;
   /** What the first record must be; undefined: any, or it has been seen. */
   #expected: Place | undefined;
-  #saidHole = false;
+  /** Monotonic: until then something that was read and not understood may matter. */
+  #holeUntilMs = Number.NEGATIVE_INFINITY;
   /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
   #beginning: number | undefined;
   #looksForBeginning = false;
+  readonly #counts = new Counts();
+  /** From the oldest on, and not at what is told now yet: whoever was there has noticed what is missing in that. */
+  #isReplaying = false;
 
   constructor(parts: ReadingParts) {
     this.#parts = parts;
@@ -71,6 +91,11 @@ export class Reading {
 
   load(): Promise<void> {
     return this.#places.load();
+  }
+
+  /** Something in the log cannot be read here, and may be an invalidation that still matters. */
+  get hasHole(): boolean {
+    return this.#parts.clock.monotonicMs() < this.#holeUntilMs;
   }
 
   /** Up to there everything is applied here; undefined: nothing has been read, or it is another log. */
@@ -100,18 +125,16 @@ export class Reading {
     this.#expected = from;
     this.#beginning = undefined;
     this.#looksForBeginning = from === undefined;
-    const again = new AbortController();
-    const leave = (): void => again.abort();
-    signal.addEventListener('abort', leave, { once: true });
-    if (signal.aborted) leave();
-    const silence = this.#watchSilence(confirmedMs, again);
-    try {
-      await link.read(from?.position, (batch) => this.#take(batch, again), again.signal);
-    } finally {
-      signal.removeEventListener('abort', leave);
-      leave();
-      await silence;
-    }
+    if (from === undefined) this.#isReplaying = true;
+    await endingWith([signal], async (again) => {
+      const silence = this.#watchSilence(confirmedMs, again);
+      try {
+        await link.read(from?.position, (batch) => this.#take(batch, again), again.signal);
+      } finally {
+        again.abort();
+        await silence;
+      }
+    });
   }
 
   /** A position beyond the end of a log is nothing that it tells. */
@@ -128,6 +151,7 @@ export class Reading {
 
   async #take(batch: readonly LogRecord[], again: AbortController): Promise<void> {
     if (again.signal.aborted) return;
+    const { keys, listener } = this.#parts;
     const [first] = batch;
     if (this.#expected !== undefined && first !== undefined) {
       const { position, digest } = this.#expected;
@@ -137,16 +161,31 @@ export class Reading {
       }
       this.#expected = undefined;
     }
-    const opened = batch.map(({ bytes }) => openRecord(this.#parts.keys, bytes));
+    const opened = batch.map(({ bytes }) => openRecord(keys, bytes));
     if (this.#looksForBeginning) this.#lookForBeginning(first, opened);
-    const upTo = opened.findIndex((record) => this.#isHole(record));
-    // Behind a hole everything counts as ever, but the next start begins before it.
-    if (upTo >= 0) this.#holes(batch[upTo - 1]);
+    this.#lookForHole(opened, batch);
+    // Before the signs of life behind it prove anything.
+    if (this.#hasMissed(opened)) listener.missed('records that it had are gone, and were never read here');
     await this.#apply(opened, batch, again.signal);
     // The signs of life among them have not been looked at: they are read again.
     if (again.signal.aborted) return;
     const last = batch.at(-1);
     if (last !== undefined) this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+  }
+
+  #hasMissed(opened: readonly OpenedRecord[]): boolean {
+    let hasMissed = false;
+    for (const { count } of opened) {
+      if (count === undefined) continue;
+      const isMissing = this.#counts.saw(count);
+      if (isMissing && !this.#isReplaying) {
+        hasMissed = true;
+        // Those of others are gone with it: once is enough.
+        this.#counts.forget();
+      }
+      if (this.#parts.isOfNow(count)) this.#isReplaying = false;
+    }
+    return hasMissed;
   }
 
   /** Whoever reads a log for the first time has no place to miss in it; but its oldest sign of life tells how old it is. */
@@ -165,8 +204,10 @@ export class Reading {
     const { invalidations, telemetry, listener } = this.#parts;
     const entries: ReadEntry[] = [];
     for (const record of opened) {
-      if (record.kind === 'entry' && !this.#isHole(record)) entries.push(record.entry);
+      if (record.kind === 'entry' && this.#isHole(record)) telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
+      else if (record.kind === 'entry') entries.push(record.entry);
       if (record.kind === 'unauthenticated') telemetry.counter('sidegate_fleet_ignored_total', { why: 'unauthenticated' }).add();
+      if (record.kind === 'unknown-key') telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
       if (record.kind === 'other') telemetry.counter('sidegate_fleet_ignored_total', { why: 'other_version' }).add();
     }
     if (entries.length > 0) {
@@ -185,7 +226,7 @@ export class Reading {
 
   /** It may be an invalidation, and nobody here can tell of what: its key is not here, or that of the fingerprint in it. */
   #isHole(record: OpenedRecord): boolean {
-    if (record.kind === 'unknown-key') return true;
+    if (record.kind === 'unknown-key') return !this.#parts.ignoredKeys.includes(record.label);
     if (record.kind !== 'entry' || record.entry.selector.kind !== 'fit') return false;
     const { selector, forgetAtMs } = record.entry;
     if (forgetAtMs < this.#parts.clock.nowMs()) return false;
@@ -193,25 +234,35 @@ export class Reading {
     return isByName && keysOf(record.entry).every((id) => !this.#parts.tagger.keyIds.includes(id));
   }
 
-  #holes(before: LogRecord | undefined): void {
-    const { telemetry, listener } = this.#parts;
-    telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
+  /** Behind a hole everything counts as ever, but the next start begins before it, for as long as what is in it may matter. */
+  #lookForHole(opened: readonly OpenedRecord[], batch: readonly LogRecord[]): void {
+    const { telemetry, listener, clock, retentionMs } = this.#parts;
+    if (!this.hasHole) this.#places.goOn();
+    const at = opened.findIndex((record) => this.#isHole(record));
+    const hole = opened[at];
+    if (hole === undefined) return;
+    const before = batch[at - 1];
     this.#places.stop(before && { position: before.position, digest: digestOfRecord(before.bytes) });
-    if (this.#saidHole) return;
-    this.#saidHole = true;
+    const isFirst = !this.hasHole;
+    this.#holeUntilMs = clock.monotonicMs() + retentionMs + longestSlackMs;
+    if (!isFirst) return;
+    const key = hole.kind === 'unknown-key' ? { label: hole.label } : {};
     const why = 'it holds records under a deployment key that is not here: add the key, and restart';
-    telemetry.log.error({ why }, 'the log of the fleet cannot be read whole');
-    listener.hole(why);
+    telemetry.log.error({ why, position: batch[at]?.position, ...key }, 'the log of the fleet cannot be read whole');
+    listener.hole();
   }
 
   /** From the oldest, at the next reading. */
   forget(): void {
     this.#places.forget();
+    this.#counts.forget();
+    // Where it is still there it is read again.
+    this.#holeUntilMs = Number.NEGATIVE_INFINITY;
   }
 
   #isAnother(how: 'trimmed' | 'anew', why: string, again: AbortController): void {
     this.#expected = undefined;
-    this.#places.forget();
+    this.forget();
     this.#parts.listener.notTheSame(how, why);
     again.abort();
   }

@@ -8,27 +8,27 @@ import type { ReadEntry } from './reading.ts';
 /** What it needs. */
 export interface RestoredParts {
   readonly journal: Pick<Journal, 'id' | 'head' | 'find' | 'skipTo'>;
-  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs'>;
   readonly telemetry: Telemetry;
 }
 
 /** It goes on so far beyond what it has told of itself: cursors that it has given since the copy was made are behind whatever comes now. */
 const skipped = 1_000_000;
-/** What a process before this one has told last may be so much younger than our start, in milliseconds: clocks are set. */
-const longestStartMs = 60_000;
+/** What a process before this one has told last may come to the log so much later than what this one tells first, in milliseconds. */
+const longestLateMs = 10_000;
 
 /** Looks at what the log tells of this journal. */
 export class Restored {
   readonly #parts: RestoredParts;
   readonly #headAtStart: number;
-  readonly #startedAtMs: number;
+  /** Monotonic: when the first sign of life of this process had come back. What is read later was told while it runs. */
+  #heardMs = Number.POSITIVE_INFINITY;
   #goesOnAt = 0;
   #saidTwin = false;
 
   constructor(parts: RestoredParts) {
     this.#parts = parts;
     this.#headAtStart = parts.journal.head();
-    this.#startedAtMs = parts.clock.nowMs();
   }
 
   /** Before these are appended: one of ours that is not here was made after the copy. */
@@ -40,10 +40,20 @@ export class Restored {
     if (found.includes(undefined)) await this.#goOn(journal.head());
   }
 
-  /** A sign of life of this journal, and not of this process. */
-  saw({ head, atMs }: Presence): void {
-    const { journal, telemetry } = this.#parts;
-    if (atMs > this.#startedAtMs + longestStartMs) {
+  /** One of this process has come back. */
+  cameBack(): void {
+    this.#heardMs = Math.min(this.#heardMs, this.#parts.clock.monotonicMs());
+  }
+
+  /** The log is read from the oldest once more: what processes before this one have told comes again. */
+  readAgain(): void {
+    this.#heardMs = Number.POSITIVE_INFINITY;
+  }
+
+  /** A sign of life of this journal, and not of this process. Whose clock is right is nothing that it goes by. */
+  saw({ head }: Presence): void {
+    const { journal, telemetry, clock } = this.#parts;
+    if (clock.monotonicMs() > this.#heardMs + longestLateMs) {
       if (this.#saidTwin) return;
       this.#saidTwin = true;
       telemetry.log.error({ journal: journal.id }, 'another sidecar runs with a copy of this journal: give each a volume of its own');

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../ports.ts';
 import { Wakeup } from '../wakeup.ts';
 import { idOf, type Member, type Members } from './members.ts';
+import { endingWith } from './together.ts';
 
 /** What a call needs. */
 export interface RollCallsParts {
@@ -111,19 +112,13 @@ export class RollCalls {
 
   async #wait(seen: number, signal: AbortSignal): Promise<void> {
     const { members, clock } = this.#parts;
-    const over = new AbortController();
-    const leave = (): void => over.abort();
-    signal.addEventListener('abort', leave, { once: true });
     // The end of a lease wakes nobody.
     const leaseMs = Math.min(longestLookMs, Math.max(shortestLookMs, members.nextEndMs() - clock.monotonicMs()));
     try {
-      await Promise.race([this.#changed.wait(seen, over.signal), clock.delay(leaseMs, over.signal)]);
+      await endingWith([signal], (over) => Promise.race([this.#changed.wait(seen, over.signal), clock.delay(leaseMs, over.signal)]));
     } catch (error) {
       // Only the caller ends the wait early.
       if (!signal.aborted) throw error;
-    } finally {
-      signal.removeEventListener('abort', leave);
-      leave();
     }
   }
 

@@ -6,7 +6,7 @@ import type { Revision } from '../../../src/core/invalidation.ts';
 import { revision } from '../../../src/core/invalidation.ts';
 import { createMemoryJournal } from '../../../src/journal/memory.ts';
 import type { Journal } from '../../../src/ports.ts';
-import type { Reached } from '../../../src/service/fleet/fleet.ts';
+import type { Reached } from '../../../src/service/fleet/reaching.ts';
 import { usualKey } from '../road.ts';
 import { createStage, maxLagMs, type Sidecar, type Stage, wideWindowMs } from './stage.ts';
 
@@ -107,6 +107,57 @@ describe('who has missed something, S13', () => {
     expect(two.reasons()).toEqual(['GAP']);
     await sound(two);
     expect(await two.hasKilled('alice')).toBe(true);
+  });
+
+  it('is told what only others hold, of a sidecar that is gone for ever, and once', async () => {
+    const [gone, one, two, late] = [
+      await stage.start('gone'),
+      await stage.start('one'),
+      await stage.start('two'),
+      await stage.start('late'),
+    ];
+    await sound(gone, one, two, late);
+    await stage.clock.advance(2_000);
+    await late.stop();
+    await gone.revoke('alice');
+    await stage.until(async () => (await one.hasKilled('alice')) && (await two.hasKilled('alice')));
+    await gone.stop();
+    await stage.clock.advance(2_000);
+    stage.log.trim((stage.log.records.at(-1)?.position ?? 0) + 1);
+    await stage.clock.advance(5_000);
+    const again = await stage.start('late', { journal: late.journal });
+    await stage.until(() => again.telemetry.count('sidegate_fleet_gaps_total', { how: 'trimmed' }) === 1);
+    await stage.until(() => again.hasKilled('alice'), 10_000);
+    expect(again.reasons()).toEqual(['GAP']);
+    await sound(again);
+  });
+
+  it('notices it also where its connection stood all the time, and is told', async () => {
+    const [one, two] = [await stage.start('one'), await stage.start('two')];
+    await sound(one, two);
+    two.engine.freeze();
+    await one.revoke('alice');
+    await stage.clock.advance(2_000);
+    stage.log.trim((stage.log.records.at(-1)?.position ?? 0) + 1);
+    await stage.clock.advance(1_500);
+    two.engine.thaw();
+    await stage.until(() => two.telemetry.count('sidegate_fleet_gaps_total', { how: 'trimmed' }) === 1, 5_000);
+    expect(two.reasons()).toContain('GAP');
+    await sound(two);
+    expect(await two.hasKilled('alice')).toBe(true);
+    expect(two.telemetry.count('sidegate_fleet_gaps_total')).toBe(1);
+  });
+
+  it('has missed nothing where the log never took it', async () => {
+    const [one, two] = [await stage.start('one'), await stage.start('two')];
+    await sound(one, two);
+    stage.log.stop();
+    await one.revoke('alice');
+    await stage.clock.advance(2_000);
+    stage.log.start();
+    await stage.until(() => two.hasKilled('alice'));
+    await sound(one, two);
+    expect([one, two].map(({ telemetry }) => telemetry.count('sidegate_fleet_gaps_total'))).toEqual([0, 0]);
   });
 
   it('is told what a log has forgotten before it was there at all', async () => {

@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { revision } from '../../../src/core/invalidation.ts';
 import { createMemoryJournal } from '../../../src/journal/memory.ts';
-import { createStage, maxLagMs, type Sidecar, type Stage } from './stage.ts';
+import { createStage, maxLagMs, retentionMs, type Sidecar, type Stage } from './stage.ts';
 
 let stage: Stage;
 beforeEach(() => {
@@ -109,6 +109,37 @@ describe('S14 a journal that is not what it was', () => {
     // What came back is not told a second time.
     const told = stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'));
     expect(told).toHaveLength(4);
+  });
+
+  it('restored from a copy, it notices it also where its clock was ahead before', async () => {
+    const one = await stage.start('one', { aheadMs: 3_600_000 });
+    await sound(one);
+    await one.revoke('alice');
+    await stage.clock.advance(5_000);
+    await one.stop();
+    const again = await stage.start('one', { journal: emptyCopyOf(one.journal) });
+    await stage.until(() => again.fleet.isCaughtUp);
+    await stage.clock.advance(1_000);
+    expect(again.telemetry.lines.map(({ message }) => message)).toContain('the journal was restored from a copy');
+    const next = await again.revoke('bob');
+    expect(next.asOf.revision).toBeGreaterThan(1_000_000);
+    await stage.clock.advance(30_000);
+    expect(again.telemetry.lines.filter(({ level }) => level === 'error')).toEqual([]);
+  });
+
+  it('what it told itself before is nobody else’s, also where the log is read from the oldest once more', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    await stage.clock.advance(5_000);
+    await one.stop();
+    const again = await stage.start('one', { journal: one.journal });
+    await sound(again);
+    await stage.clock.advance(30_000);
+    // It loses what was read last: another record stands there.
+    stage.log.lose(5);
+    await stage.until(() => again.telemetry.count('sidegate_fleet_gaps_total', { how: 'anew' }) === 1);
+    await sound(again);
+    expect(again.telemetry.lines.filter(({ level }) => level === 'error')).toEqual([]);
   });
 
   it('two that run with copies of one journal are told apart, and it is said', async () => {
@@ -249,6 +280,59 @@ describe('S14 what is not authentic, or not understood', () => {
     const again = await stage.start('one', { journal: one.journal, keys: [usual, other] });
     await sound(again);
     expect(await again.hasKilled('alice')).toBe(true);
+  });
+
+  describe('a record under a key that nobody has', () => {
+    const nobodys = Buffer.concat([Buffer.from('SGF1'), Buffer.alloc(100, 7)]);
+    const label = '07'.repeat(8);
+
+    it('holds a sidecar until an operator has said so', async () => {
+      const one = await stage.start('one');
+      await sound(one);
+      stage.log.append(nobodys);
+      await stage.until(() => one.reasons().includes('GAP'));
+      expect(one.telemetry.lines).toContainEqual(expect.objectContaining({ level: 'error', fields: expect.objectContaining({ label }) }));
+      await one.stop();
+      const again = await stage.start('one', { journal: one.journal, ignoredKeys: [label] });
+      await sound(again);
+      await stage.clock.advance(30_000);
+      expect([again.reasons(), again.telemetry.count('sidegate_fleet_ignored_total', { why: 'unknown_key' })]).toEqual([[], 1]);
+    });
+
+    it('or until the log was made anew: the journals tell it again what they hold', async () => {
+      const [one, two] = [await stage.start('one'), await stage.start('two')];
+      await sound(one, two);
+      await one.revoke('alice');
+      stage.log.append(nobodys);
+      await stage.until(() => one.reasons().includes('GAP') && two.reasons().includes('GAP'));
+      await stage.clock.advance(60_000);
+      expect(one.reasons()).toContain('GAP');
+      stage.log.recreate();
+      await sound(one, two);
+      const late = await stage.start('late');
+      await sound(late);
+      expect(await late.hasKilled('alice')).toBe(true);
+    });
+
+    it('or until nothing that was told then can matter any more', async () => {
+      const one = await stage.start('one');
+      await sound(one);
+      stage.log.append(nobodys);
+      await stage.until(() => one.reasons().includes('GAP'));
+      stage.clock.jump(retentionMs - 60_000);
+      await stage.clock.advance(60_000);
+      expect(one.reasons()).toContain('GAP');
+      await stage.clock.advance(120_000);
+      expect(one.reasons()).toEqual([]);
+      // And a start does not begin before it.
+      await stage.clock.advance(60_000);
+      stage.log.trim(stage.log.records.find(({ bytes }) => Buffer.from(bytes).equals(nobodys))?.position ?? 0);
+      await one.stop();
+      stage.log.trim((stage.log.records.at(-1)?.position ?? 0) - 40);
+      const again = await stage.start('one', { journal: one.journal });
+      await sound(again);
+      expect(again.telemetry.count('sidegate_fleet_gaps_total')).toBe(0);
+    });
   });
 });
 

@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openRecord, type Presence, recordKeyOf } from '../../../src/core/fleet-record.ts';
-import type { Reached } from '../../../src/service/fleet/fleet.ts';
 import { Members } from '../../../src/service/fleet/members.ts';
+import type { Reached } from '../../../src/service/fleet/reaching.ts';
 import { RollCalls } from '../../../src/service/fleet/roll-calls.ts';
 import type { Appended } from '../../../src/service/invalidations.ts';
 import { createFakeClock } from '../../fakes/clock.ts';

@@ -30,6 +30,8 @@ export interface Sidecar {
   /** Whether a REVOKE of this user is applied here. */
   hasKilled(user: string): Promise<boolean>;
   reasons(): readonly DegradedReason[];
+  /** Its wall clock is set: so far ahead of everybody's. */
+  setClock(ms: number): void;
   /** Everything from before then that this source had is said to be here, by everybody's wall clock; undefined: nothing is. */
   provenMs(source: string): number | undefined;
   /** As SIGTERM; the journal stays. */
@@ -43,6 +45,8 @@ export interface SidecarOptions {
   readonly keys?: readonly [DeploymentKey, ...DeploymentKey[]];
   /** Who tells it of what happens at `central`. */
   readonly sources?: (parts: SourceParts) => readonly NewsSource[];
+  /** Labels of keys that nobody has. */
+  readonly ignoredKeys?: readonly string[];
   /** Its wall clock is ahead of everybody's. */
   readonly aheadMs?: number;
 }
@@ -67,7 +71,7 @@ export interface Stage {
 
 export const maxLagMs = 10_000;
 export const wideWindowMs = 5_000;
-const retentionMs = 86_400_000;
+export const retentionMs = 86_400_000;
 
 /** Nobody is there yet. */
 export function createStage(): Stage {
@@ -78,7 +82,8 @@ export function createStage(): Stage {
 
   const start = async (name: string, options: SidecarOptions = {}): Promise<Sidecar> => {
     const keys = options.keys ?? [usualKey];
-    const { aheadMs = 0, sources } = options;
+    const { sources } = options;
+    let aheadMs = options.aheadMs ?? 0;
     const clock: Clock = { ...steadyClock, nowMs: () => steadyClock.nowMs() + aheadMs };
     const telemetry = createFakeTelemetry();
     const journal = options.journal ?? createMemoryJournal({ clock });
@@ -116,11 +121,13 @@ export function createStage(): Stage {
       telemetry,
       random: () => 0.5,
       maxLagMs,
+      skewMs: 2_000,
       wideWindowMs,
       refreshLifeMs: times.refreshLifeMs,
       questions,
       heard: (entry) => news.heardOf(entry),
       retentionMs,
+      ignoredKeys: options.ignoredKeys ?? [],
       stop: end.signal,
     });
     await fleet.load();
@@ -145,6 +152,9 @@ export function createStage(): Stage {
         });
       },
       reasons: () => degradations.by('central'),
+      setClock: (ms) => {
+        aheadMs = ms;
+      },
       provenMs(source) {
         const throughMs = degradations.sources().find(({ name: one }) => one === source)?.lastAliveAtMs;
         return throughMs === undefined ? undefined : throughMs - aheadMs;

@@ -250,6 +250,21 @@ describe('a clock that is doubtful', () => {
     expect(names.filter((name) => name === 'facts' || name === 'catalog' || name === 'lease')).toEqual([]);
   });
 
+  it('S1 nor by a sidecar whose clock differs from its fleet’s', async () => {
+    const region = await regionOf();
+    region.central.knows('t', alice);
+    region.first.degradations.clockDiffers('central', 'fleet', true);
+    expect((await region.first.ask('t')).provenance).toBe('AUTHORITY');
+    await settled();
+    expect(factsIn(region)).toEqual([]);
+    region.second.degradations.clockDiffers('central', 'fleet', true);
+    region.first.degradations.clockDiffers('central', 'fleet', false);
+    region.central.knows('u', alice);
+    await region.first.ask('u');
+    await settled();
+    expect([factsIn(region).length, (await region.second.ask('u')).provenance]).toEqual([1, 'AUTHORITY']);
+  });
+
   it('S1 nor raw tokens or lists of names', async () => {
     const region = await regionOf();
     region.central.knows('t', alice);
