@@ -133,6 +133,7 @@ async function readFrom(
   take: (batch: readonly LogRecord[]) => Promise<void>,
   stop: AbortSignal,
 ): Promise<void> {
+  if (!stop.aborted) await take([]);
   for (let at = from ?? 0; !stop.aborted; ) {
     const before = store.last;
     const batch = await store.read(at, readBatch);

@@ -125,6 +125,17 @@ export function engineConformance(name: string, makeHarness: () => Promise<Engin
       expect(one.texts()).toEqual(['first', ...all]);
     });
 
+    it('a reading says first that it stands, by an empty batch, also where there is nothing', async () => {
+      const stop = new AbortController();
+      const sizes: number[] = [];
+      const running = harness.engine().run(async (link) => {
+        await link.read(undefined, async ({ length }) => void sizes.push(length), stop.signal);
+      }, stop.signal);
+      await expect.poll(() => sizes[0], patience).toBe(0);
+      stop.abort();
+      await running;
+    });
+
     it('a reading begins with the record at its position, and with the oldest without one', async () => {
       const one = join();
       for (const text of ['a', 'b', 'c', 'd']) await one.append(text);

@@ -73,7 +73,7 @@ export class Lending {
   }
 
   /**
-   * The records from `from` on, as `LogLink.read` gives them, until `signal` aborts; the first batch comes when the log is there, and is empty.
+   * The records from `from` on, as `LogLink.read` gives them, until `signal` aborts; the first batch is empty: then the reading stands.
    * Throws as `append`, RESOURCE_EXHAUSTED / TOO_MANY_FOLLOWERS, and UNAVAILABLE when the link ends or the sidecar drains.
    */
   async *read(from: number | undefined, signal: AbortSignal): AsyncGenerator<readonly LogRecord[], void, void> {
@@ -92,7 +92,6 @@ export class Lending {
     const handing = new Handing();
     const running = make().run(async (link) => {
       try {
-        await handing.give([], over.signal);
         await link.read(from, (batch) => handing.give(batch, over.signal), over.signal);
       } catch (error) {
         handing.end(error);

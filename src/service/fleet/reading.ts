@@ -63,6 +63,8 @@ export class Reading {
   /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
   #beginning: number | undefined;
   #looksForBeginning = false;
+  /** Monotonic: since when this reading stands; undefined: it does not yet. */
+  #standsSinceMs: number | undefined;
 
   constructor(parts: ReadingParts) {
     this.#parts = parts;
@@ -99,6 +101,7 @@ export class Reading {
     const from = this.#places.last;
     this.#expected = from;
     this.#beginning = undefined;
+    this.#standsSinceMs = undefined;
     this.#looksForBeginning = from === undefined;
     const again = new AbortController();
     const leave = (): void => again.abort();
@@ -119,8 +122,9 @@ export class Reading {
     const { clock } = this.#parts;
     while (this.#expected !== undefined && !again.signal.aborted) {
       await clock.delay(longestSilenceMs / 10, again.signal).catch(() => undefined);
-      const sinceMs = confirmedMs();
-      const isSilent = sinceMs !== undefined && clock.monotonicMs() - sinceMs > longestSilenceMs;
+      // One that comes late to its log, as behind another sidecar, has not been told yet what there is.
+      const sinceMs = Math.max(confirmedMs() ?? Infinity, this.#standsSinceMs ?? Infinity);
+      const isSilent = clock.monotonicMs() - sinceMs > longestSilenceMs;
       if (this.#expected !== undefined && isSilent && !again.signal.aborted)
         this.#isAnother('anew', 'it ends before what was read of it', again);
     }
@@ -128,8 +132,10 @@ export class Reading {
 
   async #take(batch: readonly LogRecord[], again: AbortController): Promise<void> {
     if (again.signal.aborted) return;
+    this.#standsSinceMs ??= this.#parts.clock.monotonicMs();
     const [first] = batch;
-    if (this.#expected !== undefined && first !== undefined) {
+    if (first === undefined) return;
+    if (this.#expected !== undefined) {
       const { position, digest } = this.#expected;
       if (first.position > position) return this.#isAnother('trimmed', 'what follows what was read of it may not be there any more', again);
       if (first.position === position && digestOfRecord(first.bytes) !== digest) {
@@ -150,9 +156,9 @@ export class Reading {
   }
 
   /** Whoever reads a log for the first time has no place to miss in it; but its oldest sign of life tells how old it is. */
-  #lookForBeginning(first: LogRecord | undefined, opened: readonly OpenedRecord[]): void {
+  #lookForBeginning(first: LogRecord, opened: readonly OpenedRecord[]): void {
     const { clock, retentionMs, listener } = this.#parts;
-    this.#beginning ??= first?.position;
+    this.#beginning ??= first.position;
     const oldest = opened.find((record) => record.kind === 'presence');
     if (oldest === undefined || this.#beginning === undefined) return;
     this.#looksForBeginning = false;
