@@ -63,6 +63,8 @@ export class Reading {
   /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
   #beginning: number | undefined;
   #looksForBeginning = false;
+  /** That it was trimmed is said, and it has not been read since. */
+  #saidTrimmed = false;
   /** Monotonic: since when this reading stands; undefined: it does not yet. */
   #standsSinceMs: number | undefined;
 
@@ -102,7 +104,7 @@ export class Reading {
     this.#expected = from;
     this.#beginning = undefined;
     this.#standsSinceMs = undefined;
-    this.#looksForBeginning = from === undefined;
+    this.#looksForBeginning = from === undefined && !this.#saidTrimmed;
     const again = new AbortController();
     const leave = (): void => again.abort();
     signal.addEventListener('abort', leave, { once: true });
@@ -152,7 +154,9 @@ export class Reading {
     // The signs of life among them have not been looked at: they are read again.
     if (again.signal.aborted) return;
     const last = batch.at(-1);
-    if (last !== undefined) this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+    if (last === undefined) return;
+    this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+    this.#saidTrimmed = false;
   }
 
   /** Whoever reads a log for the first time has no place to miss in it; but its oldest sign of life tells how old it is. */
@@ -217,6 +221,7 @@ export class Reading {
 
   #isAnother(how: 'trimmed' | 'anew', why: string, again: AbortController): void {
     this.#expected = undefined;
+    this.#saidTrimmed = how === 'trimmed';
     this.#places.forget();
     this.#parts.listener.notTheSame(how, why);
     again.abort();

@@ -228,6 +228,7 @@ describe('S14 a log that is not what it was', () => {
     expect(again.reasons()).toContain('GAP');
     await sound(again);
     expect(await all([again], 'alice')()).toBe(true);
+    expect(again.telemetry.count('sidegate_fleet_gaps_total', { how: 'trimmed' })).toBe(1);
   });
 });
 
