@@ -174,7 +174,7 @@ export class Watchers {
     signal.addEventListener('abort', end, { once: true });
     if (signal.aborted || this.#parts.draining.aborted) end();
     const name = `w${this.#made}`;
-    const open: Open = { owner: subscription.owner, sent: revision(0), acknowledged: undefined };
+    const open: Open = { owner: subscription.owner, sent: this.#startOf(subscription), acknowledged: undefined };
     this.#open.set(name, open);
     try {
       for await (const message of this.#follow(subscription, name, { signal, stop: stop.signal })) {
@@ -187,6 +187,14 @@ export class Watchers {
       this.#stops.delete(end);
       signal.removeEventListener('abort', end);
     }
+  }
+
+  /** Up to where a subscriber has everything before anything is sent: it may say so at once, when it comes again. */
+  #startOf({ snapshot, after }: Subscription): Revision {
+    const { journal, revision: latest } = this.#parts.invalidations.cursor();
+    if (snapshot) return revision(0);
+    if (after === undefined) return latest;
+    return after.journal === journal && after.revision <= latest ? after.revision : revision(0);
   }
 
   async *#follow(

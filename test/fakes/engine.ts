@@ -22,6 +22,8 @@ export interface FakeLog {
   start(): void;
   /** Every connection ends. */
   cut(): void;
+  /** From now on a reading stands only so much after it began, in milliseconds. */
+  readLate(lateMs: number): void;
   /** Connections stay, appending never resolves and nothing is given, until `start`. */
   hang(): void;
 }
@@ -39,6 +41,7 @@ const longestAppendMs = 500;
 export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
   let records: LogRecord[] = [];
   let next = 0;
+  let lateMs = 0;
   let state: 'up' | 'down' | 'hanging' = 'up';
   let ends = new AbortController();
   const changed = new Wakeup();
@@ -85,6 +88,9 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
       let at = Math.max(from ?? 0, records[0]?.position ?? next);
       if (from !== undefined && from > at) at = from;
       try {
+        if (lateMs > 0) await clock.delay(lateMs, over);
+        await untilUp(over, isFrozen);
+        await take([]);
         for (;;) {
           await untilUp(over, isFrozen);
           const seen = changed.version;
@@ -166,6 +172,9 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
     },
     start: () => become('up'),
     cut: breakAll,
+    readLate: (ms) => {
+      lateMs = ms;
+    },
     hang: () => become('hanging'),
   };
 }

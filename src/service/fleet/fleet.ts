@@ -96,7 +96,7 @@ export class Fleet {
     };
     const publishing = new Publishing(parts);
     const rollCalls = new RollCalls({ members, clock, hurry: () => beats.hurry() });
-    const gaps = new Gaps({ ...parts, standings, isAsking: () => beats.isAsking });
+    const gaps = new Gaps({ ...parts, standings, isAsking: () => beats.isAsking || !hearing.isCurrent });
     const mending = new Mending({ ...parts, publishing, members, gaps, hasHole: () => reading.hasHole });
     const answering = new Answering({ ...parts, publishing, members, whole: (signal) => mending.whole(signal) });
     const beats = new Beats({ ...parts, run, members, rollCalls, isWhole: () => mending.isWhole });

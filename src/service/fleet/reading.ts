@@ -83,6 +83,10 @@ export class Reading {
   readonly #counts = new Counts();
   /** From the oldest on, and not at what is told now yet: whoever was there has noticed what is missing in that. */
   #isReplaying = false;
+  /** That it was trimmed is said, and it has not been read since. */
+  #saidTrimmed = false;
+  /** Monotonic: since when this reading stands; undefined: it does not yet. */
+  #standsSinceMs: number | undefined;
 
   constructor(parts: ReadingParts) {
     this.#parts = parts;
@@ -124,7 +128,8 @@ export class Reading {
     const from = this.#places.last;
     this.#expected = from;
     this.#beginning = undefined;
-    this.#looksForBeginning = from === undefined;
+    this.#looksForBeginning = from === undefined && !this.#saidTrimmed;
+    this.#standsSinceMs = undefined;
     if (from === undefined) this.#isReplaying = true;
     await endingWith([signal], async (again) => {
       const silence = this.#watchSilence(confirmedMs, again);
@@ -142,8 +147,9 @@ export class Reading {
     const { clock } = this.#parts;
     while (this.#expected !== undefined && !again.signal.aborted) {
       await clock.delay(longestSilenceMs / 10, again.signal).catch(() => undefined);
-      const sinceMs = confirmedMs();
-      const isSilent = sinceMs !== undefined && clock.monotonicMs() - sinceMs > longestSilenceMs;
+      // One that comes late to its log, as behind another sidecar, has not been told yet what there is.
+      const sinceMs = Math.max(confirmedMs() ?? Infinity, this.#standsSinceMs ?? Infinity);
+      const isSilent = clock.monotonicMs() - sinceMs > longestSilenceMs;
       if (this.#expected !== undefined && isSilent && !again.signal.aborted)
         this.#isAnother('anew', 'it ends before what was read of it', again);
     }
@@ -152,8 +158,10 @@ export class Reading {
   async #take(batch: readonly LogRecord[], again: AbortController): Promise<void> {
     if (again.signal.aborted) return;
     const { keys, listener } = this.#parts;
+    this.#standsSinceMs ??= this.#parts.clock.monotonicMs();
     const [first] = batch;
-    if (this.#expected !== undefined && first !== undefined) {
+    if (first === undefined) return;
+    if (this.#expected !== undefined) {
       const { position, digest } = this.#expected;
       if (first.position > position) return this.#isAnother('trimmed', 'what follows what was read of it may not be there any more', again);
       if (first.position === position && digestOfRecord(first.bytes) !== digest) {
@@ -170,7 +178,9 @@ export class Reading {
     // The signs of life among them have not been looked at: they are read again.
     if (again.signal.aborted) return;
     const last = batch.at(-1);
-    if (last !== undefined) this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+    if (last === undefined) return;
+    this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+    this.#saidTrimmed = false;
   }
 
   #hasMissed(opened: readonly OpenedRecord[]): boolean {
@@ -189,9 +199,9 @@ export class Reading {
   }
 
   /** Whoever reads a log for the first time has no place to miss in it; but its oldest sign of life tells how old it is. */
-  #lookForBeginning(first: LogRecord | undefined, opened: readonly OpenedRecord[]): void {
+  #lookForBeginning(first: LogRecord, opened: readonly OpenedRecord[]): void {
     const { clock, retentionMs, listener } = this.#parts;
-    this.#beginning ??= first?.position;
+    this.#beginning ??= first.position;
     const oldest = opened.find((record) => record.kind === 'presence');
     if (oldest === undefined || this.#beginning === undefined) return;
     this.#looksForBeginning = false;
@@ -263,6 +273,7 @@ export class Reading {
   #isAnother(how: 'trimmed' | 'anew', why: string, again: AbortController): void {
     this.#expected = undefined;
     this.forget();
+    this.#saidTrimmed = how === 'trimmed';
     this.#parts.listener.notTheSame(how, why);
     again.abort();
   }
