@@ -2,10 +2,17 @@
 
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, expect, it } from 'vitest';
+import { SidecarError } from '../../src/core/errors.ts';
 import { createFollow } from '../../src/fleet/follow.ts';
 import { FleetServiceClient, type ReadRecordsRequest } from '../../src/gen/sidegate/v1/token_service.ts';
+import { fleetService } from '../../src/rpc/fleet-service.ts';
+import type { GrpcAdapter } from '../../src/rpc/grpc.ts';
+import type { Callers } from '../../src/service/callers.ts';
+import { Lending } from '../../src/service/fleet/lending.ts';
 import { systemClock } from '../../src/sidecar.ts';
+import { createFakeLog } from '../fakes/engine.ts';
 import { startSidecar, type TestSidecar, testCallers } from '../fakes/sidecar.ts';
+import { createFakeTelemetry } from '../fakes/telemetry.ts';
 import { detailsOf } from '../fakes/watcher.ts';
 import { startUpstream } from '../fleet/follow-stage.ts';
 import { hold, says } from '../fleet/jetstream-stage.ts';
@@ -47,6 +54,37 @@ it('who may not is refused, each time, and that is written down', async () => {
     ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
     ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
   ]);
+});
+
+it('who may no longer is sent away in the middle of a reading, within 5 s', async () => {
+  const log = createFakeLog(systemClock);
+  const telemetry = createFakeTelemetry();
+  const over = new AbortController();
+  const parts = { clock: systemClock, telemetry, draining: over.signal };
+  const lending = new Lending({ ...parts, engine: { ...log.engine(), another: () => log.engine() } });
+  let mayFollow = true;
+  let nowMs = 0;
+  const refused = new SidecarError('UNAVAILABLE', 'its certificate has ended', { reason: 'CERTIFICATE_EXPIRED' });
+  const callers = { allows: () => mayFollow, authorise: () => Promise.reject(refused) };
+  const adapter = { unary: (_: string, handle: unknown) => handle, serverStream: (_: string, handle: unknown) => handle };
+  const service = fleetService(
+    { lending, telemetry, callers: callers as unknown as Callers, monotonicMs: () => nowMs },
+    adapter as unknown as GrpcAdapter,
+  );
+  const readRecords = service['readRecords'] as unknown as (request: object, call: object) => AsyncGenerator<{ records: unknown[] }>;
+  const reading = readRecords({}, { listener: 'remote', peer: undefined, signal: () => over.signal });
+  const one = async (): Promise<number> => {
+    const { value } = await reading.next();
+    return value?.records.length ?? -1;
+  };
+  expect(await one()).toBe(0);
+  mayFollow = false;
+  log.append(Buffer.from('a'));
+  expect(await one()).toBe(1);
+  nowMs = 5_001;
+  log.append(Buffer.from('b'));
+  await expect(one()).rejects.toBe(refused);
+  over.abort();
 });
 
 it('a sidecar without a fleet has nothing to lend', async () => {
