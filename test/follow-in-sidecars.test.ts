@@ -147,6 +147,37 @@ describe('a fleet without a broker', () => {
       expect(await sidecar.metrics()).not.toMatch(/^sidegate_fleet_gaps_total.* [1-9]/m);
     }
   }, 180_000);
+
+  it('an upstream that comes back without its log, and with a new journal, is told again what its followers have', async () => {
+    const hub = await start('hub', { kind: 'local' }, { dir: directory() });
+    const port = portOf(hub);
+    const one = await start('one', following(port));
+    await serves(hub, one);
+    await expect.poll(() => degradedBy(one), patience).toEqual([]);
+    const { response } = await hub.revoke({ target: { $case: 'token', value: 't' }, waitFor: Reach.FLEET });
+    expect(response?.reach).toBe(Reach.FLEET);
+    // Its place in the log is noted each second.
+    await expect.poll(() => membersOf(one), patience).toEqual(['hub']);
+    sidecars.splice(sidecars.indexOf(hub), 1);
+    await hub.stop();
+
+    const again = await start('hub', { kind: 'local' }, { dir: directory(), port });
+    await expect.poll(() => reasonOf(again, 't'), patience).toBe(InactiveReason.REVOKED);
+    expect(await one.metrics()).toMatch(/^sidegate_fleet_gaps_total\{.*how="anew".*\} 1$/m);
+  }, 180_000);
+
+  it('two that follow each other have no log, and say so in few words however long it goes on', async () => {
+    const one = await start('one', following(1));
+    const two = await start('two', following(portOf(one)));
+    sidecars.splice(sidecars.indexOf(one), 1);
+    await one.stop();
+    const again = await start('one', following(portOf(two)), { port: portOf(one) });
+    const said = async (sidecar: TestSidecar): Promise<string | undefined> =>
+      (await sidecar.getStatus()).response?.dependencies.find(({ name }) => name === 'fleet/follow')?.problem;
+    const words = /^the sidecar at 127\.0\.0\.1:\d+ is away: the log of its fleet is away$/;
+    for (const sidecar of [two, again]) await expect.poll(() => said(sidecar), patience).toMatch(words);
+    for (const sidecar of [two, again]) expect(await degradedBy(sidecar)).toEqual(['FLEET_BEHIND']);
+  }, 180_000);
 });
 
 describeWithNats('JetStream', () => {
