@@ -27,6 +27,9 @@ const plan = {
   recoveryWithinMs: 30_000,
   questionsPerSecond: 100,
   revocationsPerSecond: 10,
+  endingsPerSecond: 4,
+  busMs: 2_000,
+  news: { pollEveryMs: 1_000, settleMs: 1_000 },
 };
 let isBroken = false;
 
@@ -85,6 +88,7 @@ function noteOf({ seen, recoveryMs }: CellResult): string {
   return [
     `${seen.answers} answers, ${seen.revoked} revocations (${seen.unacknowledged} more not acknowledged): ${seen.afterHere} asked where it was revoked, ${seen.afterElsewhere} elsewhere past the bound`,
     `(${seen.excused} active and degraded), ${seen.whileApart} active while apart, ${seen.fresh} that had to know, ${seen.none} without an answer, ${seen.watched} told to watchers, ${seen.resets} resets;`,
+    `${seen.ended} ended at Keystone, ${seen.published} of them published: ${seen.afterNews} asked past the bound (${seen.excusedNews} active and degraded);`,
     recoveryMs === undefined ? 'not recovered' : `well again after ${(recoveryMs / 1000).toFixed(1)} s`,
   ].join(' ');
 }

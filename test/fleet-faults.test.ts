@@ -25,6 +25,9 @@ const plan = {
   recoveryWithinMs: 60_000,
   questionsPerSecond: 20,
   revocationsPerSecond: 6,
+  endingsPerSecond: 3,
+  busMs: 4_000,
+  news: { pollEveryMs: 1_000, settleMs: 1_000 },
 };
 
 /** What was wrong, so that a failure can be read. */
