@@ -302,7 +302,7 @@ test('find with nothing found is exit code 1, and one who may not ask gets no an
 test('status tells how far the subscribers have come who acknowledge, and who is furthest behind', async () => {
   const cursor = (revision: bigint) => ({ journal: 'j', revision });
   const at = (agoMs: number) => new Date(Date.now() - agoMs);
-  const told = async (...acknowledgements: readonly { subscription: string; cursor: object; acknowledgedAt: Date }[]) => {
+  const told = async (...acknowledgements: { subscription: string; cursor: object; acknowledgedAt: Date }[]) => {
     sidecar.on.getStatus = () =>
       GetStatusResponse.fromPartial({
         sidecar: 's',
