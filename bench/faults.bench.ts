@@ -33,8 +33,13 @@ const plan = {
 };
 let isBroken = false;
 
-for (const engine of engineNames) {
-  const named = cells
+// Of a sidecar that is followed what is new is how it fails itself.
+const rows = [
+  ...engineNames.map((engine) => ({ engine, of: cells })),
+  { engine: 'follow' as const, of: cells.filter(({ subject }) => subject === 'engine') },
+];
+for (const { engine, of } of rows) {
+  const named = of
     .map((cell) => ({ cell, name: `faults_${engine}_${cell.subject}_${cell.kind}` }))
     .filter(({ name }) => only.length === 0 || only.some((part) => name.includes(part)));
   if (named.length === 0) continue;
@@ -69,7 +74,7 @@ for (const engine of engineNames) {
       note,
     );
     // What is loaded and compiled once is there after the first six.
-    if (named.length === cells.length) {
+    if (named.length === of.length && of.length > 6) {
       const ratio = Math.max(...weights.map(({ bytes }) => (bytes.at(-1) ?? 0) / (bytes[5] ?? 1)));
       const last = weights.map(({ bytes }) => `${Math.round((bytes.at(-1) ?? 0) / 1024 / 1024)} MiB`).join(' and ');
       report(

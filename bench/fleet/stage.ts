@@ -78,7 +78,6 @@ export async function startFleet(plan: FleetPlan): Promise<FleetStage> {
     return one;
   };
   try {
-    const engine = kept(await startEngine(plan.engine));
     const memcached = kept(await startMemcachedProcess());
     const keystone = kept(await startScriptedKeystone({ password }));
     const { news } = plan;
@@ -86,6 +85,23 @@ export async function startFleet(plan: FleetPlan): Promise<FleetStage> {
     const toMemcached = kept(await openWay(memcached.port));
     const toKeystone = kept(await openWay(keystone.port));
     const keyDir = newKeyDir(dir, 'keys');
+    const alike = {
+      cli: plan.cli,
+      keyDir,
+      keystoneUrl: `http://${toKeystone.address}/v3`,
+      password,
+      servers: [toMemcached.address],
+      caching: [
+        '  token: { time: 300s, jitter: 0 }',
+        '  unknown: { time: 1s }',
+        '  wide_window: 1s',
+        ...(news ? [`  settle: ${news.settleMs}ms`] : []),
+      ].join('\n'),
+      calls: `{ deadline: ${plan.deadlineMs * 0.8}ms, concurrency: 32, queue: 1024, attempts: 1 }`,
+      tellsKeystone: false,
+      settings: `max_lag: ${plan.maxLagMs}ms`,
+    };
+    const engine = kept(await startEngine(plan.engine, { ...alike, dir: join(dir, 'hub') }));
     const members: Member[] = [];
     for (const name of plan.names ?? ['red', 'green', 'blue']) {
       const toEngine = kept(await openWay(engine.port));
@@ -93,24 +109,12 @@ export async function startFleet(plan: FleetPlan): Promise<FleetStage> {
       const own = join(dir, name);
       mkdirSync(own);
       const sidecar = sidecarProcess({
+        ...alike,
         name,
-        cli: plan.cli,
         dir: own,
-        keyDir,
-        keystoneUrl: `http://${toKeystone.address}/v3`,
-        password,
-        servers: [toMemcached.address],
         ...(news && bus && toBus && { news: newsOf(own, bus, toBus, news) }),
-        caching: [
-          '  token: { time: 300s, jitter: 0 }',
-          '  unknown: { time: 1s }',
-          '  wide_window: 1s',
-          ...(news ? [`  settle: ${news.settleMs}ms`] : []),
-        ].join('\n'),
-        calls: `{ deadline: ${plan.deadlineMs * 0.8}ms, concurrency: 32, queue: 1024, attempts: 1 }`,
-        tellsKeystone: false,
         hasSocket: true,
-        settings: `max_lag: ${plan.maxLagMs}ms\n${engine.settings(own, toEngine.port)}`,
+        settings: `${alike.settings}\n${engine.settings(own, toEngine.port)}`,
       });
       cleanup.push(() => sidecar.end('SIGKILL'));
       members.push({ sidecar, socket: `unix://${socketOf({ dir: own })}`, toEngine, toBus });
