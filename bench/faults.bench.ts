@@ -1,9 +1,9 @@
-// Question: does a fleet of three sidecars lose or hide an invalidation when a broker, a network or a process fails?
+// Question: does a fleet of three sidecars lose or hide an invalidation when a broker, Keystone's bus, a network or a process fails?
 //
 // Each fault once, over each engine, under load; a judge looks at the whole history. Fails where a promise was broken: that is no matter of speed.
 
 import { writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CellResult, runCell } from './faults/cell.ts';
@@ -94,7 +94,7 @@ function noteOf({ seen, recoveryMs }: CellResult): string {
     `${seen.answers} answers, ${seen.revoked} revocations (${seen.unacknowledged} more not acknowledged): ${seen.afterHere} asked where it was revoked, ${seen.afterElsewhere} elsewhere past the bound`,
     `(${seen.excused} active and degraded), ${seen.whileApart} active while apart, ${seen.fresh} that had to know, ${seen.none} without an answer, ${seen.watched} told to watchers, ${seen.resets} resets;`,
     `${seen.ended} ended at Keystone, ${seen.published} of them published: ${seen.afterNews} asked past the bound (${seen.excusedNews} active and degraded);`,
-    recoveryMs === undefined ? 'not recovered' : `well again after ${(recoveryMs / 1000).toFixed(1)} s`,
+    `${recoveryMs === undefined ? 'not recovered' : `well again after ${(recoveryMs / 1000).toFixed(1)} s`}; load average ${loadavg()[0]?.toFixed(1)}`,
   ].join(' ');
 }
 
