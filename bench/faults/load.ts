@@ -32,8 +32,8 @@ export interface Load {
 }
 
 const tickMs = 5;
-/** Questions of one sidecar that wait: a sidecar that hangs is not buried. */
-const mostUnderWay = 100;
+/** Questions of one sidecar that wait: one that hangs is not buried, and on a machine that is too busy for all of this there are fewer. */
+const mostUnderWay = 32;
 /** Revoked last: asked about most. */
 const recently = 64;
 const lastingTokens = 32;
