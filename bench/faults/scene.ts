@@ -34,6 +34,10 @@ export interface Scene {
 /** By name, announced and listed; or as one who has no role any more, which is announced alone. */
 export type EndingKind = 'user' | 'role';
 
+/** Looked at so often whether this process, which is Keystone too, is awake; and from how much on it was not, in milliseconds. */
+const wakeMs = 50;
+const stalledMs = 500;
+
 /** What had failed before may still be told. */
 const graceMs = 1_000;
 
@@ -56,6 +60,13 @@ export async function openScene({ members, keystone, bus }: FleetStage, deadline
     watching.set(sidecar.name, watchSidecar(sidecar, told));
   }
   await Promise.all([...watching.values()].map(({ opened }) => opened));
+  // On a machine that is too busy an answer that has come is read after its caller's time, and Keystone has answered nobody.
+  let awakeMs = nowMs();
+  const waking = setInterval(() => {
+    const fromMs = awakeMs;
+    awakeMs = nowMs();
+    if (awakeMs - fromMs > stalledMs) history.push({ kind: 'silent', fromMs, toMs: awakeMs + graceMs + deadlineMs / 2 });
+  }, wakeMs);
 
   async function askOnce(sidecar: SidecarProcess, token: string, entryId?: string): Promise<Outcome> {
     try {
@@ -134,6 +145,9 @@ export async function openScene({ members, keystone, bus }: FleetStage, deadline
       }
     },
     watched: (sidecar) => watched.get(sidecar) ?? new Set(),
-    close: async () => void (await Promise.all([...watching.values()].map((one) => one.end()))),
+    async close() {
+      clearInterval(waking);
+      await Promise.all([...watching.values()].map((one) => one.end()));
+    },
   };
 }
