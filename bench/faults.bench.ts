@@ -1,9 +1,9 @@
-// Question: does a fleet of three sidecars lose or hide an invalidation when a broker, a network or a process fails?
+// Question: does a fleet of three sidecars lose or hide an invalidation when a broker, Keystone's bus, a network or a process fails?
 //
 // Each fault once, over each engine, under load; a judge looks at the whole history. Fails where a promise was broken: that is no matter of speed.
 
 import { writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CellResult, runCell } from './faults/cell.ts';
@@ -27,11 +27,19 @@ const plan = {
   recoveryWithinMs: 30_000,
   questionsPerSecond: 100,
   revocationsPerSecond: 10,
+  endingsPerSecond: 4,
+  busMs: 2_000,
+  news: { pollEveryMs: 1_000, settleMs: 1_000 },
 };
 let isBroken = false;
 
-for (const engine of engineNames) {
-  const named = cells
+// Of a sidecar that is followed what is new is how it fails itself.
+const rows = [
+  ...engineNames.map((engine) => ({ engine, of: cells })),
+  { engine: 'follow' as const, of: cells.filter(({ subject }) => subject === 'engine') },
+];
+for (const { engine, of } of rows) {
+  const named = of
     .map((cell) => ({ cell, name: `faults_${engine}_${cell.subject}_${cell.kind}` }))
     .filter(({ name }) => only.length === 0 || only.some((part) => name.includes(part)));
   if (named.length === 0) continue;
@@ -66,7 +74,7 @@ for (const engine of engineNames) {
       note,
     );
     // What is loaded and compiled once is there after the first six.
-    if (named.length === cells.length) {
+    if (named.length === of.length && of.length > 6) {
       const ratio = Math.max(...weights.map(({ bytes }) => (bytes.at(-1) ?? 0) / (bytes[5] ?? 1)));
       const last = weights.map(({ bytes }) => `${Math.round((bytes.at(-1) ?? 0) / 1024 / 1024)} MiB`).join(' and ');
       report(
@@ -85,7 +93,8 @@ function noteOf({ seen, recoveryMs }: CellResult): string {
   return [
     `${seen.answers} answers, ${seen.revoked} revocations (${seen.unacknowledged} more not acknowledged): ${seen.afterHere} asked where it was revoked, ${seen.afterElsewhere} elsewhere past the bound`,
     `(${seen.excused} active and degraded), ${seen.whileApart} active while apart, ${seen.fresh} that had to know, ${seen.none} without an answer, ${seen.watched} told to watchers, ${seen.resets} resets;`,
-    recoveryMs === undefined ? 'not recovered' : `well again after ${(recoveryMs / 1000).toFixed(1)} s`,
+    `${seen.ended} ended at Keystone, ${seen.published} of them published: ${seen.afterNews} asked past the bound (${seen.excusedNews} active and degraded);`,
+    `${recoveryMs === undefined ? 'not recovered' : `well again after ${(recoveryMs / 1000).toFixed(1)} s`}; load average ${loadavg()[0]?.toFixed(1)}`,
   ].join(' ');
 }
 

@@ -7,12 +7,10 @@ import type { Issuer } from './service/issuer.ts';
 import type { RecipientStatus } from './service/telling/recipient.ts';
 
 /** Binds the gauges: each is read when somebody scrapes. */
-export function measure(
-  { facts, catalogs, invalidations, degradations, watchers, issuers, forwarding }: Flows,
-  telemetry: Telemetry,
-  clock: Clock,
-): void {
+export function measure(flows: Flows, telemetry: Telemetry, clock: Clock): void {
+  const { facts, catalogs, invalidations, degradations, watchers, issuers, forwarding } = flows;
   const { journal } = invalidations;
+  bindRare(flows, telemetry);
   for (const tier of ['memory', 'unknown'] as const) telemetry.gauge('sidegate_cache_entries', { tier }, () => facts.entries(tier));
   telemetry.gauge('sidegate_cache_entries', { tier: 'catalog' }, () => catalogs.size);
   telemetry.gauge('sidegate_cache_bytes', { tier: 'memory' }, () => facts.bytes);
@@ -37,6 +35,21 @@ export function measure(
       telemetry.gauge('sidegate_issuer_key_set_sound', { ...labels, set }, () => (health().reachable ? 1 : 0));
     }
   }
+}
+
+/**
+ * What should never be counted, and wakes somebody when it is: such a counter is there from the start. One whose series begins with its
+ * first count has not increased, as Prometheus sees it, and nobody would be told of the first.
+ */
+function bindRare({ issuers, fleet }: Flows, telemetry: Telemetry): void {
+  for (const { name: issuer } of issuers) {
+    telemetry.counter('sidegate_news_unannounced_total', { issuer });
+    telemetry.counter('sidegate_refusals_forgotten_total', { issuer });
+    telemetry.counter('sidegate_upstream_calls_total', { issuer, outcome: 'our_credential' });
+  }
+  if (fleet === undefined) return;
+  for (const how of ['trimmed', 'anew']) telemetry.counter('sidegate_fleet_gaps_total', { how });
+  for (const why of ['unauthenticated', 'unknown_key', 'other_version']) telemetry.counter('sidegate_fleet_ignored_total', { why });
 }
 
 /** What the only set of an issuer is called whose tokens nobody can be asked about. */

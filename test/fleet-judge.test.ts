@@ -1,9 +1,11 @@
 // The judge of a fleet's faults: every promise planted broken once, and every excuse at its edge.
 
 import { describe, expect, it } from 'vitest';
-import { type Happening, judged, type Outcome, type Rules } from '../bench/faults/judge.ts';
+import type { Happening, Outcome } from '../bench/faults/history.ts';
+import { judged } from '../bench/faults/judge.ts';
+import type { Rules } from '../bench/faults/promises.ts';
 
-const rules: Rules = { lagMs: 3000, slackMs: 500, answerWithinMs: 5000 };
+const rules: Rules = { lagMs: 3000, slackMs: 500, answerWithinMs: 5000, busMs: 1000 };
 const active: Outcome = { kind: 'active', isDegraded: false };
 const degraded: Outcome = { kind: 'active', isDegraded: true };
 const revoked: Outcome = { kind: 'denied', reason: 'REVOKED' };
@@ -19,7 +21,7 @@ const answered = (sidecar: string, askedAtMs: number, outcome: Outcome, tookMs =
   outcome,
 });
 const last = (sidecar: string, outcome: Outcome): Happening => ({ kind: 'last', sidecar, token: 't', outcome });
-const watched = (sidecar: string): Happening => ({ kind: 'watched', sidecar, entryId: 'e', atMs: 10_050 });
+const watched = (sidecar: string, entryId = 'e'): Happening => ({ kind: 'watched', sidecar, entryId, atMs: 10_050 });
 
 type Reach = Extract<Happening, { kind: 'revoked' }>['reach'];
 
@@ -146,6 +148,91 @@ describe('at the end', () => {
   });
 });
 
+type Ended = Extract<Happening, { kind: 'ended' }>;
+
+/** Keystone ends the token at 10 s, and its bus has that 200 ms later. */
+const byName: Ended = { kind: 'ended', token: 't', atMs: 10_000, isListed: true, publishedAtMs: 10_200, entryIds: ['e', 'f'] };
+const byQuestion: Ended = { ...byName, isListed: false, entryIds: [] };
+const known: readonly Happening[] = [watched('a'), watched('b', 'f')];
+const behind = (...degradedBy: readonly string[]): Outcome => ({ kind: 'active', isDegraded: true, degradedBy });
+
+function afterEnd(ended: Ended, ...more: readonly Happening[]): readonly string[] {
+  return brokenIn({ kind: 'revoking', token: 't', atMs: 9_990 }, ended, ...known, ...more);
+}
+
+describe('a token that Keystone has ended by itself', () => {
+  it('is active nowhere beyond the bound of the bus, where nothing is wrong with that', () => {
+    for (const ended of [byName, byQuestion]) {
+      expect(afterEnd(ended, answered('a', 11_199, active))).toEqual([]);
+      const beyond = [answered('a', 11_200, active), answered('b', 11_200, active)];
+      expect(afterEnd(ended, ...beyond)).toEqual(['ACTIVE_AFTER_NEWS a', 'ACTIVE_AFTER_NEWS b']);
+      expect(afterEnd(ended, answered('a', 11_200, refused), answered('b', 11_200, revoked))).toEqual([]);
+    }
+  });
+
+  it('may be active beyond it where the answer says that the bus may have more to tell, and not where it is degraded by anything else', () => {
+    for (const why of ['SOURCE_BEHIND(bus)', 'SOURCE_SUSPECT(bus)', 'GAP']) {
+      expect(afterEnd(byQuestion, answered('a', 11_200, behind('FLEET_BEHIND', why)))).toEqual([]);
+    }
+    for (const why of ['FLEET_BEHIND', 'SOURCE_BEHIND(poll)', 'CLOCK', 'STALE_FACTS']) {
+      expect(afterEnd(byQuestion, answered('a', 11_200, behind(why)))).toEqual(['ACTIVE_AFTER_NEWS a']);
+    }
+  });
+
+  it('may be active for max_lag where the bus was hurt as it was published, and there alone', () => {
+    const hurt = { kind: 'unheard', sidecar: 'a', fromMs: 11_200, toMs: 20_000 } as const;
+    expect(afterEnd(byQuestion, hurt, answered('a', 13_699, active))).toEqual([]);
+    expect(afterEnd(byQuestion, hurt, answered('a', 13_700, active))).toEqual(['ACTIVE_AFTER_NEWS a']);
+    expect(afterEnd(byQuestion, hurt, answered('a', 13_700, behind('SOURCE_BEHIND(bus)')))).toEqual([]);
+    expect(afterEnd(byQuestion, hurt, answered('b', 11_200, active))).toEqual(['ACTIVE_AFTER_NEWS b']);
+    // Hurt too late to have held it up, or no longer.
+    for (const other of [
+      { ...hurt, fromMs: 11_201 },
+      { ...hurt, fromMs: 1_000, toMs: 10_199 },
+    ]) {
+      expect(afterEnd(byQuestion, other, answered('a', 11_200, active))).toEqual(['ACTIVE_AFTER_NEWS a']);
+    }
+  });
+
+  it('is active nowhere beyond max_lag where it is listed, whatever is said of the bus, unless the answer says that of the list', () => {
+    const gone: Happening = { kind: 'unheard', fromMs: 10_000, toMs: 20_000 };
+    expect(afterEnd(byName, gone, answered('a', 13_499, active))).toEqual([]);
+    expect(afterEnd(byName, gone, answered('a', 13_500, active))).toEqual(['ACTIVE_AFTER_LISTED a']);
+    expect(afterEnd(byName, gone, answered('a', 13_700, behind('SOURCE_BEHIND(bus)', 'GAP')))).toEqual(['ACTIVE_AFTER_LISTED a']);
+    expect(afterEnd(byName, gone, answered('a', 13_699, behind('SOURCE_BEHIND(poll)')))).toEqual([]);
+    expect(afterEnd(byName, gone, answered('a', 13_700, behind('SOURCE_BEHIND(poll)')))).toEqual(['ACTIVE_AFTER_NEWS a']);
+    expect(afterEnd(byName, gone, answered('a', 13_700, behind('SOURCE_BEHIND(poll)', 'SOURCE_BEHIND(bus)')))).toEqual([]);
+    // Of this one the list tells nothing.
+    expect(afterEnd(byQuestion, gone, answered('a', 13_699, active))).toEqual([]);
+  });
+
+  it('may be active where the bus has never taken what it alone tells; what is listed is promised all the same', () => {
+    const { publishedAtMs: _, ...silent } = byQuestion;
+    expect(afterEnd(silent, answered('a', 100_000, active), last('a', active))).toEqual([]);
+    const { publishedAtMs: __, ...listed } = byName;
+    expect(afterEnd(listed, answered('a', 13_500, active), last('a', active))).toEqual(['ACTIVE_AFTER_LISTED a', 'LOST a']);
+  });
+
+  it('is called dead by nobody before', () => {
+    expect(afterEnd(byName, answered('a', 9_970, revoked))).toEqual(['DEAD_WHILE_GOOD a']);
+    expect(afterEnd(byName, answered('a', 9_985, revoked))).toEqual([]);
+  });
+
+  it('is known everywhere at the end: by an entry where it has one, else by Keystone’s own refusal', () => {
+    expect(afterEnd(byName, last('a', revoked), last('b', refused))).toEqual(['LOST b']);
+    expect(afterEnd(byQuestion, last('a', revoked), last('b', refused))).toEqual([]);
+    expect(afterEnd(byQuestion, last('a', degraded), last('b', none))).toEqual(['LOST a', 'LOST b']);
+  });
+
+  it('is told to each watcher by one entry or the other, or by a reset', () => {
+    const ends = [last('a', revoked), last('b', revoked)];
+    expect(brokenIn(byName, watched('a'), ...ends)).toEqual(['WATCHER_MISSED b']);
+    expect(brokenIn(byName, watched('a'), { kind: 'reset', sidecar: 'b', atMs: 10_000 }, ...ends)).toEqual([]);
+    expect(brokenIn(byName, watched('a'), { kind: 'reset', sidecar: 'b', atMs: 9_999 }, ...ends)).toEqual(['WATCHER_MISSED b']);
+    expect(brokenIn(byQuestion, ...ends)).toEqual([]);
+  });
+});
+
 it('counts what it could have caught', () => {
   const { seen } = judged(
     [
@@ -166,5 +253,21 @@ it('counts what it could have caught', () => {
     rules,
   );
   const counted = { answers: 6, revoked: 1, unacknowledged: 1, active: 3, denied: 2, none: 1, watched: 1, resets: 1, lasts: 1 };
-  expect(seen).toEqual({ ...counted, afterHere: 1, afterElsewhere: 2, excused: 1, fresh: 1, whileApart: 1 });
+  const ofNews = { ended: 0, published: 0, afterNews: 0, excusedNews: 0 };
+  expect(seen).toEqual({ ...counted, ...ofNews, afterHere: 1, afterElsewhere: 2, excused: 1, fresh: 1, whileApart: 1 });
+});
+
+it('counts what Keystone has ended, and who was asked about it past a bound', () => {
+  const { publishedAtMs: _, ...silent } = byQuestion;
+  const { seen } = judged(
+    [
+      byName,
+      { ...silent, token: 'u' },
+      answered('a', 11_000, active),
+      answered('a', 11_200, behind('GAP')),
+      answered('b', 11_200, revoked),
+    ],
+    rules,
+  );
+  expect(seen).toMatchObject({ ended: 2, published: 1, afterNews: 2, excusedNews: 1 });
 });

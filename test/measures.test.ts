@@ -7,10 +7,14 @@ import { createTagger, type DeploymentKey } from '../src/core/tag.ts';
 import { createFlows, type Flows } from '../src/flows.ts';
 import { createMemoryJournal } from '../src/journal/memory.ts';
 import { measure, observe } from '../src/measures.ts';
+import type { Engine } from '../src/ports.ts';
 import { statusOf } from '../src/rpc/status.ts';
 import { SharedQuestions } from '../src/service/fleet/shared-questions.ts';
 import type { SourceStanding } from '../src/service/source-standing.ts';
+import { createInstruments } from '../src/telemetry/instruments.ts';
+import { documentsOf, each, said } from './deploy/manifests.ts';
 import { createFakeClock, type FakeClock } from './fakes/clock.ts';
+import { createFakeLog } from './fakes/engine.ts';
 import { createFakeIssuer } from './fakes/issuer.ts';
 import { createFakeTelemetry, type FakeTelemetry } from './fakes/telemetry.ts';
 
@@ -29,7 +33,7 @@ interface Stage {
 }
 
 /** A sidecar with one issuer, whose bus and poll tell it news; `max_lag` is 10 s. */
-async function stageOf(): Promise<Stage> {
+async function stageOf(engine?: Engine): Promise<Stage> {
   const clock = createFakeClock();
   const telemetry = createFakeTelemetry();
   const journal = createMemoryJournal({ clock });
@@ -46,7 +50,7 @@ async function stageOf(): Promise<Stage> {
     issuers,
     journal,
     shared: undefined,
-    engine: undefined,
+    engine,
     retentionMs: 0,
     name: 'a',
     questions: new SharedQuestions({ clock, skewMs: 2_000, maxLagMs: 10_000 }),
@@ -121,4 +125,20 @@ it('S13 the status tells every source, and which issuers are degraded, why and s
     ],
     degradations: [{ issuer: 'central', reasons: ['GAP'], since: new Date(startMs + 1000) }],
   });
+});
+
+it('what should never be counted is there from 0 on: a series that begins with its first count would not have increased for any alert', async () => {
+  const [alerts] = documentsOf('deploy/prometheus/alerts.yaml');
+  const rules = each(alerts?.['groups']).flatMap((group) => each(group['rules']));
+  const increases = rules.flatMap(({ expr }) => [...said(expr).matchAll(/increase\((\w+)(?:\{([^}]*)\})?\[/g)]);
+  expect(increases.length).toBeGreaterThan(5);
+  const clock = createFakeClock();
+  const { flows } = await stageOf(createFakeLog(clock).engine());
+  const instruments = createInstruments();
+  measure(flows, { ...createFakeTelemetry(), ...instruments }, clock);
+
+  const zeros = (await instruments.metrics()).split('\n').filter((line) => line.endsWith(' 0'));
+  const missing = increases.filter(([, name, labels = '']) => !zeros.some((line) => line.startsWith(`${name}{`) && line.includes(labels)));
+  // These are bound by whoever counts them, when that is made.
+  expect(new Set(missing.map(([, name]) => name))).toEqual(new Set(['sidegate_upstream_forwarded_total', 'sidegate_cache_lookups_total']));
 });

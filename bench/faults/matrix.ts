@@ -4,10 +4,10 @@ import type { FleetStage, Member } from '../fleet/stage.ts';
 import type { Way, WayState } from '../fleet/way.ts';
 import type { Scene } from './scene.ts';
 
-export const subjects = ['engine', 'memcached', 'keystone', 'sidecar'] as const;
+export const subjects = ['engine', 'memcached', 'keystone', 'bus', 'sidecar'] as const;
 export const kinds = ['killed', 'restarted', 'stopped', 'hanging', 'slow', 'cut'] as const;
 
-/** What is hurt. A sidecar that hangs, is slow or is cut off is so on its way to the log. */
+/** What is hurt. The bus is Keystone's, and has a broker of its own. A sidecar that hangs, is slow or is cut off is so on its way to the log. */
 export type Subject = (typeof subjects)[number];
 /** `stopped`: and continued. `cut`: one way. */
 export type Kind = (typeof kinds)[number];
@@ -29,13 +29,14 @@ export async function begin({ subject, kind }: Cell, stage: FleetStage, scene: S
     return hurtServer(kind, { ...serverOf({ ...bound(memcached), start: () => memcached.restart() }), ways: [stage.toMemcached] });
   }
   if (subject === 'keystone') return hurtKeystone(kind, stage, scene);
+  if (subject === 'bus') return apart(kind, stage.members, scene, await hurtBus(kind, stage));
   const [member] = stage.members;
   if (member === undefined) throw new Error('a fleet has a sidecar');
   if (kind === 'killed' || kind === 'restarted' || kind === 'stopped') return hurtProcess(kind, member, scene);
   return apart(kind, [member], scene, await hurtWays(kind, [member.toEngine]));
 }
 
-/** Who hears nothing of the log has to know. What is late is heard, and what is there again at once, too. */
+/** Who hears nothing of the log, or of the bus, has to know. What is late is heard, and what is there again at once, too. */
 function apart(kind: Kind, members: readonly Member[], scene: Scene, end: () => Promise<void>): () => Promise<void> {
   if (kind === 'restarted' || kind === 'slow') return end;
   const over = scene.apart(members.map(({ sidecar }) => sidecar.name));
@@ -47,6 +48,19 @@ function apart(kind: Kind, members: readonly Member[], scene: Scene, end: () => 
 
 function hurtEngine(kind: Kind, { engine, members }: FleetStage): Promise<() => Promise<void>> {
   return hurtServer(kind, { ...serverOf(engine), ways: members.map(({ toEngine }) => toEngine) });
+}
+
+/** Keystone reaches it by itself: what is hurt on the way to the sidecars was published all the same. */
+function hurtBus(kind: Kind, { bus, members }: FleetStage): Promise<() => Promise<void>> {
+  if (bus === undefined) throw new Error('there is no bus');
+  return hurtServer(kind, { ...serverOf(bus.broker), ways: members.flatMap(({ toBus }) => toBus ?? []) });
+}
+
+/** To whom the news of the bus may come late while this is hurt, and until everybody is well again: nobody's name is everybody. */
+export function unheardIn({ subject, kind }: Cell, { members }: FleetStage): readonly { readonly sidecar?: string }[] {
+  if (subject === 'bus') return [{}];
+  const isProcess = subject === 'sidecar' && ['killed', 'restarted', 'stopped'].includes(kind);
+  return isProcess ? members.slice(0, 1).map(({ sidecar }) => ({ sidecar: sidecar.name })) : [];
 }
 
 interface Server {
@@ -130,7 +144,7 @@ async function hurtProcess(kind: 'killed' | 'restarted' | 'stopped', { sidecar }
       came();
     };
   }
-  await scene.end(sidecar, kind === 'killed' ? 'SIGKILL' : 'SIGTERM');
+  await scene.stop(sidecar, kind === 'killed' ? 'SIGKILL' : 'SIGTERM');
   const start = async (): Promise<void> => {
     await sidecar.start();
     came();

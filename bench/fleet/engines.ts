@@ -8,14 +8,16 @@ import type { Engine } from '../../src/ports.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import { startNatsProcess } from '../../test/fakes/nats-process.ts';
 import { startRabbitmqProcess } from '../../test/fakes/rabbitmq-process.ts';
+import { type HubPlan, startHub } from './hub.ts';
 
 const day = 86_400_000;
 const inClear = { caFile: undefined, certFile: undefined, keyFile: undefined, serverName: undefined };
 
+/** Those with a server of their own. */
 export const engineNames = ['rabbitmq', 'jetstream'] as const;
 
-/** As `fleet.engine` names them. */
-export type EngineName = (typeof engineNames)[number];
+/** As `fleet.engine` names them. `follow`: another sidecar, with a log of its own, in the place of a server. */
+export type EngineName = (typeof engineNames)[number] | 'follow';
 
 /** A running server, always at the same port of 127.0.0.1. */
 export interface EngineServer {
@@ -36,8 +38,9 @@ export interface EngineServer {
   settings(dir: string, port: number): string;
 }
 
-/** Starts one with a state of its own. Throws where it is not installed. */
-export async function startEngine(name: EngineName): Promise<EngineServer> {
+/** Starts one with a state of its own. `hub`: what is followed, if it is one that is. Throws where it is not installed. */
+export async function startEngine(name: EngineName, hub: HubPlan): Promise<EngineServer> {
+  if (name === 'follow') return startHub(hub);
   if (name === 'jetstream') {
     const nats = await startNatsProcess();
     // `pid` is a getter, which a spread would read once.

@@ -41,7 +41,9 @@ export interface ScriptedKeystone {
   onRevoked: (token: string) => void;
   /** Called with each validation, answered or not: of which token, and by whose own token. */
   onValidation: (token: string, caller: string) => void;
-  /** How often its list of revocation events, which is empty, has been asked for. */
+  /** From now on its list of revocation events, which is empty at first, has this row too. */
+  list(row: Readonly<Record<string, unknown>>): void;
+  /** How often that has been asked for. */
   readonly polls: number;
   close(): Promise<void>;
 }
@@ -54,6 +56,7 @@ export async function startScriptedKeystone(login: { readonly password: string }
   const sockets = new Set<Socket>();
   const held = new Set<() => void>();
   const looks = new Set<() => void>();
+  const rows: Readonly<Record<string, unknown>>[] = [];
   let total = 0;
   let polls = 0;
   let mood: Mood = 'well';
@@ -63,7 +66,7 @@ export async function startScriptedKeystone(login: { readonly password: string }
     const path = (incoming.url ?? '').replace(/\?.*/s, '');
     if (path === '/v3' || path === '/v3/') return { status: 200, body: version(`http://${incoming.headers.host}`) };
     if (path === '/v3/OS-REVOKE/events' || path.startsWith('/v3/projects/'))
-      return listed(path, String(incoming.headers['x-auth-token'] ?? ''));
+      return listed(incoming.url ?? '', String(incoming.headers['x-auth-token'] ?? ''));
     if (path !== '/v3/auth/tokens') return errorReply(404, 'Not Found', 'The resource could not be found.');
     if (incoming.method === 'POST') return logIn(body);
     const subject = String(incoming.headers['x-subject-token'] ?? '');
@@ -82,12 +85,15 @@ export async function startScriptedKeystone(login: { readonly password: string }
     return { status: 200, body: tokenBody(known, withCatalog ? keystone.identityUrl : undefined), subject };
   }
 
-  /** It revokes nothing by an event, and everybody's project is enabled. */
-  function listed(path: string, caller: string): Reply {
+  /** What happened later than `since`, as Keystone takes that; and everybody's project is enabled. */
+  function listed(url: string, caller: string): Reply {
     if (!own.has(caller)) return unauthorized;
+    const { pathname: path, searchParams } = new URL(url, 'http://keystone');
     if (path === '/v3/OS-REVOKE/events') {
       polls += 1;
-      return { status: 200, body: JSON.stringify({ events: [], links: { next: null, self: path, previous: null } }) };
+      const sinceMs = Date.parse(searchParams.get('since') ?? '') || 0;
+      const events = rows.filter(({ revoked_at: at }) => Date.parse(String(at)) > sinceMs);
+      return { status: 200, body: JSON.stringify({ events, links: { next: null, self: path, previous: null } }) };
     }
     const { projectId: id, domainId: domain_id } = everybodys;
     if (!path.endsWith(`/${id}`)) return errorReply(404, 'Not Found', 'Could not find project.');
@@ -179,6 +185,7 @@ export async function startScriptedKeystone(login: { readonly password: string }
     identityUrl: `http://127.0.0.1:${port}/v3`,
     onRevoked: () => undefined,
     onValidation: () => undefined,
+    list: (row) => void rows.push(row),
     get polls() {
       return polls;
     },

@@ -34,6 +34,13 @@ export interface SidecarPlan {
   readonly tellsKeystone?: boolean;
   /** It listens on a socket in `dir` too, where everybody may revoke by selector. Absent: it does not. */
   readonly hasSocket?: true;
+  /** It listens at this port of loopback for who shows a certificate, and whose name this is may follow it. Absent: it does not. */
+  readonly remote?: {
+    readonly port: number;
+    /** With `tls.crt`, `tls.key` and `ca.crt`. */
+    readonly certificates: string;
+    readonly mayFollow: string;
+  };
   /** Other settings, whole lines. */
   readonly settings?: string;
   /** Of a call of `client` that does not say; absent: the client's own. */
@@ -161,6 +168,9 @@ interface Serving {
 }
 
 function yamlOf(plan: SidecarPlan): string {
+  const { remote } = plan;
+  const at = (name: string): string => join(remote?.certificates ?? '', name);
+  const tls = `{ cert_file: ${at('tls.crt')}, key_file: ${at('tls.key')}, client_ca_file: ${at('ca.crt')} }`;
   return `
 name: ${plan.name}
 deployment_key_dir: ${plan.keyDir}
@@ -169,9 +179,11 @@ listen:
   tcp: 127.0.0.1:0
   operations: null
   keystone: { address: "127.0.0.1:0" }
+  remote: ${remote ? `{ address: "127.0.0.1:${remote.port}", tls: ${tls} }` : 'null'}
 callers:
   - { who: { local: true }, may: [validate, watch, status] }
 ${plan.hasSocket ? '  - { who: { socket: true }, may: [revoke, refresh] }' : ''}
+${remote ? `  - { who: { certificate_name: ${remote.mayFollow} }, may: [fleet] }` : ''}
 issuers:
   - name: central
     kind: keystone

@@ -8,6 +8,7 @@ import { exits } from './exit.ts';
 import { fleetRow, fleetWaits, isOfFleet } from './fleet-words.ts';
 import { statusJson } from './json.ts';
 import { type Output, openOutput } from './output.ts';
+import { watcherWords } from './watcher-words.ts';
 import { clockTime, counted, short, span } from './words.ts';
 
 interface Options extends AskingOptions {
@@ -149,7 +150,7 @@ function linesOf(status: Status, output: Output, nowMs: number): readonly string
     }),
     ...tiersOf(status, servers, nowMs).map(([name, told], index) => row(index === 0 ? 'caches' : '', name, told, [])),
     ...waitingOf(status, nowMs).map(([name, told], index) => row(index === 0 ? 'waiting' : '', name, told, [])),
-    row('watchers', '', String(status.watcherCount), []),
+    row('watchers', '', watcherWords(status, nowMs), []),
   ];
 }
 

@@ -299,6 +299,35 @@ test('find with nothing found is exit code 1, and one who may not ask gets no an
   expect(refused).toMatchObject({ stdout: '', stderr: expect.stringContaining('CALLER_UNKNOWN') });
 });
 
+test('status tells how far the subscribers have come who acknowledge, and who is furthest behind', async () => {
+  const cursor = (revision: bigint) => ({ journal: 'j', revision });
+  const at = (agoMs: number) => new Date(Date.now() - agoMs);
+  const told = async (...acknowledgements: { subscription: string; cursor: object; acknowledgedAt: Date }[]) => {
+    sidecar.on.getStatus = () =>
+      GetStatusResponse.fromPartial({
+        sidecar: 's',
+        version: '1.0.0',
+        serving: true,
+        dependencies: [{ name: 'journal', reachable: true }],
+        applied: cursor(1_300n),
+        latest: cursor(1_300n),
+        watcherCount: 1_000n,
+        acknowledgements,
+      });
+    return (await ask(['status'])).stdout.split('\n').find((line) => line.startsWith('  watchers'));
+  };
+  const whole = { subscription: 'w1', cursor: cursor(1_300n), acknowledgedAt: at(1_000) };
+  const late = { subscription: 'w2', cursor: cursor(66n), acknowledgedAt: at(41 * 60_000) };
+
+  expect(await told()).toBe('  watchers                1,000');
+  expect(await told(whole)).toBe('  watchers                1,000, of which 1 acknowledges: up to what is applied');
+  expect(await told(late)).toBe('  watchers                1,000, of which 1 acknowledges: w2 is behind, by 1,234, said 41 min ago');
+  expect(await told(whole, whole)).toBe('  watchers                1,000, of which 2 acknowledge: all up to what is applied');
+  expect(await told(whole, late)).toBe(
+    '  watchers                1,000, of which 2 acknowledge: w2 is furthest behind, by 1,234, said 41 min ago',
+  );
+});
+
 test('status tells the servers of the shared tier and what waits for the authorities', async () => {
   const longAgo = (ms: number) => new Date(Date.now() - ms);
   sidecar.on.getStatus = () =>
