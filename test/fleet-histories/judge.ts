@@ -244,8 +244,8 @@ function ofWatchers({ entries, placed, resets }: Book): readonly Violation[] {
   return [...placed].flatMap(([sidecar, places]) =>
     entries
       .filter(({ entryId }) => !places.has(entryId))
-      // Whoever was told to forget everything has missed nothing from before.
-      .filter(({ atMs }) => !(resets.get(sidecar) ?? []).some((resetMs) => resetMs >= atMs))
+      // Whoever was told to forget everything has missed nothing from before, nor what was being written then.
+      .filter(({ beganMs }) => !(resets.get(sidecar) ?? []).some((resetMs) => resetMs >= beganMs))
       .map(({ entryId, sidecar: by, names, atMs }): Violation => {
         return { broken: 'WATCHER_MISSED', sidecar, note: `${entryId} of ${by}, about ${names.join(' ')}, at ${Math.round(atMs)} ms` };
       }),

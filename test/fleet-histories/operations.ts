@@ -224,7 +224,14 @@ async function revoke(world: World, member: Member, chance: Chance): Promise<voi
   const waitFor = chance.weighed({ sidecar: 4, shared: 3, fleet: 4 });
   // By selector: what was issued until now, in whole seconds.
   const cutOffMs = namesOne ? Number.POSITIVE_INFINITY : Math.floor(Date.now() / 1000) * 1000;
-  await invalidate(world, member, 'REVOKE', { names, cutOffMs }, () => member.client.revoke(target, { waitFor, timeoutMs: reachMs }));
+  const everywhere = (wanted: AskedFor = {}): Promise<unknown> => Promise.all(world.members.map((one) => ask(world, one, token, wanted)));
+  const isWatched = chance.nat(2) === 0;
+  // Who has it at hand answers at once, and from what was so before.
+  if (isWatched) await everywhere();
+  const made = await invalidate(world, member, 'REVOKE', { names, cutOffMs }, () =>
+    member.client.revoke(target, { waitFor, timeoutMs: reachMs }),
+  );
+  if (isWatched && made) await everywhere(waitFor === 'fleet' ? {} : { entryId: made.entryId });
   if (how === 'possession' || chance.nat(2) === 0) await issue(world, chance, token.issuer);
 }
 
@@ -234,7 +241,11 @@ async function refresh(world: World, member: Member, chance: Chance): Promise<vo
   const { selector, names } = selectorOf(token, how);
   // What it is about changes at once, as often as not: who has not heard of it has facts of before.
   if (chance.nat(2) === 0) world.authorities.change(token, 'roles');
-  await invalidate(world, member, 'REFRESH', { names, cutOffMs: Number.POSITIVE_INFINITY }, () => member.client.refresh(selector));
+  const made = await invalidate(world, member, 'REFRESH', { names, cutOffMs: Number.POSITIVE_INFINITY }, () =>
+    member.client.refresh(selector),
+  );
+  if (!made || chance.nat(2) === 0) return;
+  await Promise.all(world.members.map((one) => ask(world, one, token, { entryId: made.entryId })));
 }
 
 type By = 'possession' | 'id' | 'fingerprint' | 'user' | 'group' | 'both' | 'issuer' | 'everything';
@@ -272,19 +283,21 @@ async function invalidate(
   effect: Effect,
   { names, cutOffMs }: Pick<Made, 'names' | 'cutOffMs'>,
   call: () => Promise<{ readonly entryId: string; readonly asOf: Cursor; readonly reach: string }>,
-): Promise<void> {
+): Promise<Made | undefined> {
   const beganMs = performance.now();
   note({ kind: 'invalidating', effect, names, atMs: beganMs });
   try {
     const { entryId, asOf: position, reach } = await call();
     // A token that nobody would have accepted: nothing was written, and nothing is promised.
-    if (entryId === '') return;
+    if (entryId === '') return undefined;
     const made = { effect, names, cutOffMs, sidecar, entryId, position };
     if (reach !== 'sidecar' && reach !== 'shared' && reach !== 'fleet') throw new Error(`a reach that nobody knows: ${reach}`);
     note({ kind: 'invalidated', ...made, reach, beganMs, atMs: performance.now() });
     entries.push(made);
+    return made;
   } catch (error) {
     // It may be there all the same.
     unanswered(error);
+    return undefined;
   }
 }
