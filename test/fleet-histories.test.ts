@@ -15,7 +15,7 @@ import { judged } from './fleet-histories/judge.ts';
 /** Given again, it does the same; when what happens is not said by that. */
 const seed = Number(process.env['SIDEGATE_HISTORIES_SEED'] ?? randomInt(1_000_000));
 /** Of each history, and how many of them: seeds one after the other. */
-const operations = Number(process.env['SIDEGATE_HISTORIES_OPERATIONS'] ?? 1_200);
+const operations = Number(process.env['SIDEGATE_HISTORIES_OPERATIONS'] ?? 900);
 const runs = Number(process.env['SIDEGATE_HISTORIES_RUNS'] ?? 1);
 
 describeWithRabbitmq('RabbitMQ', () => {

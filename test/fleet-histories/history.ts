@@ -34,6 +34,8 @@ export interface Recorded {
 const names = ['one', 'two', 'three'] as const;
 /** At each sidecar. */
 const callers = 4;
+/** On a busy machine. */
+const slackMs = 2_000;
 /** Who has no answer by then will have none. */
 const lastMs = 20_000;
 
@@ -61,7 +63,19 @@ export async function playHistory(server: LogServer, plan: { readonly seed: numb
     }
     await Promise.all(members.map((member) => member.start()));
     await allSound(members);
-    const world: World = { members, authorities, tokens: [], entries: [], handles: new Map(), fingerprints: new Map(), note };
+    const rules = { ...settings, lagMs: settings.maxLagMs, proofMs: 3 * settings.checkpointIntervalMs, slackMs };
+    const nearMs = rules.proofMs + slackMs + 200;
+    const world: World = {
+      members,
+      authorities,
+      tokens: [],
+      entries: [],
+      handles: new Map(),
+      fingerprints: new Map(),
+      later: [],
+      nearMs,
+      note,
+    };
     const chance = chanceOf(seed, 'beginning');
     for (let count = 0; count < 18; count += 1) await issue(world, chance, chance.of(issuerNames));
 
@@ -74,9 +88,9 @@ export async function playHistory(server: LogServer, plan: { readonly seed: numb
     await Promise.all(operating).finally(() => over.abort());
     const faults = await disturbing;
     await allSound(members);
+    await Promise.all(world.later);
     await askForAll(world);
     await watchersHaveAll(history);
-    const rules = { ...settings, lagMs: settings.maxLagMs, proofMs: 3 * settings.checkpointIntervalMs, slackMs: 1_500 };
     return { history, rules, faults, settings };
   } finally {
     await Promise.all(members.map((member) => member.close()));

@@ -17,6 +17,10 @@ export interface World {
   /** Of what was answered lately, by token. */
   readonly handles: Map<string, string>;
   readonly fingerprints: Map<string, string>;
+  /** What is done beside everything else. */
+  readonly later: Promise<unknown>[];
+  /** So much after an invalidation no near cache may have missed it, in milliseconds. */
+  readonly nearMs: number;
   note(happening: Happening): void;
 }
 
@@ -125,6 +129,8 @@ function namesOf({ id, issuer, userId, groupId }: Issued): readonly string[] {
   return [nameOf.token(id), nameOf.issuer(issuer), nameOf.user(issuer, userId), nameOf.group(issuer, groupId)];
 }
 
+type AskedFor = Wanted & { readonly position?: Cursor };
+
 async function ask(
   world: World,
   member: Member,
@@ -158,6 +164,13 @@ async function askNear(world: World, member: Member, chance: Chance): Promise<vo
     await askNearOnce(world, member, tokenOf(world, chance, inNear));
     await pause(chance.nat(60));
   }
+}
+
+/** Now, and when its near caches have no excuse any more. Nobody waits for it here. */
+function askNearLater(world: World, token: Issued): void {
+  const { members, later, nearMs } = world;
+  const everywhere = (): Promise<unknown> => Promise.all(members.map((member) => askNearOnce(world, member, token)));
+  later.push(everywhere().then(() => pause(nearMs).then(everywhere)));
 }
 
 async function askNearOnce(world: World, member: Member, token: Issued): Promise<void> {
@@ -228,6 +241,7 @@ async function revoke(world: World, member: Member, chance: Chance): Promise<voi
   const isWatched = chance.nat(2) === 0;
   // Who has it at hand answers at once, and from what was so before.
   if (isWatched) await everywhere();
+  if (isWatched) askNearLater(world, token);
   const made = await invalidate(world, member, 'REVOKE', { names, cutOffMs }, () =>
     member.client.revoke(target, { waitFor, timeoutMs: reachMs }),
   );
@@ -245,6 +259,7 @@ async function refresh(world: World, member: Member, chance: Chance): Promise<vo
     member.client.refresh(selector),
   );
   if (!made || chance.nat(2) === 0) return;
+  askNearLater(world, token);
   await Promise.all(world.members.map((one) => ask(world, one, token, { entryId: made.entryId })));
 }
 
