@@ -1,5 +1,6 @@
 // Watch: one reader's way along the journal, pulled at the reader's pace (W1 to W15).
 
+import { randomBytes } from 'node:crypto';
 import { SidecarError } from '../core/errors.ts';
 import { type Cursor, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
 import type { Selector } from '../core/selector.ts';
@@ -114,6 +115,8 @@ export class Watchers {
   readonly #stops = new Set<() => void>();
   /** Those that are open, by their names. */
   readonly #open = new Map<string, Open>();
+  /** Of this process: who acknowledges by a name of the last one must not be taken for whoever has that number now. */
+  readonly #run = randomBytes(4).toString('hex');
   #count = 0;
   #made = 0;
 
@@ -173,7 +176,7 @@ export class Watchers {
     this.#stops.add(end);
     signal.addEventListener('abort', end, { once: true });
     if (signal.aborted || this.#parts.draining.aborted) end();
-    const name = `w${this.#made}`;
+    const name = `w${this.#made}-${this.#run}`;
     const open: Open = { owner: subscription.owner, sent: revision(0), acknowledged: undefined };
     this.#open.set(name, open);
     try {

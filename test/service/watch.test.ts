@@ -19,6 +19,21 @@ async function begun(stream: Stream): Promise<void> {
   expect([(await stream.next()).kind, (await stream.next()).kind]).toEqual(['opened', 'checkpoint']);
 }
 
+it('W5 a name is of one stream: after a restart nobody has one that another had before', async () => {
+  const clock = createFakeClock();
+  const journal = createMemoryJournal({ clock });
+  const names: string[] = [];
+  for (let starts = 0; starts < 2; starts += 1) {
+    const road = await startRoad({ clock, journal: journalWith(journal, { close: async () => undefined }) });
+    const stream = road.watch();
+    const opened = await stream.next();
+    if (opened.kind === 'opened') names.push(opened.subscription);
+    await stream.leave();
+    await road.stop();
+  }
+  expect(new Set(names).size).toBe(2);
+});
+
 describe('W4 a snapshot', () => {
   /** The first `count` messages, while time goes on. */
   async function pulled(road: Road, stream: Stream, count: number): Promise<WatchMessage[]> {
