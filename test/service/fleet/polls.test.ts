@@ -70,6 +70,22 @@ describe('S11 the poll of a fleet', () => {
     expect(stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'))).toHaveLength(1);
   });
 
+  it('is told of behind everything that it was told, and not sooner', async () => {
+    await begin(...names);
+    for (let n = 0; n < 5; n += 1) {
+      const [from, asked] = [stage.log.records.length, stage.asked.length];
+      stage.revokeThere(`user ${n}`);
+      await stage.until(() => stage.asked.length > asked, everyMs + 200);
+      const sinceMs = stage.asked[asked]?.sinceMs;
+      await stage.clock.advance(1_500);
+      const since = stage.log.records.slice(from);
+      const entry = since.findIndex(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'));
+      const told = since.findIndex((record) => polledIn([record]).some((polled) => polled.sinceMs === sinceMs));
+      expect(entry).toBeGreaterThanOrEqual(0);
+      expect(told).toBeGreaterThan(entry);
+    }
+  });
+
   it('goes on within interval and jitter when the one that asks dies, and misses nothing', async () => {
     const sidecars = await begin(...names);
     for (let n = 0; n < 2; n += 1) {

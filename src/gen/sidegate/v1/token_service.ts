@@ -7921,7 +7921,7 @@ export type FleetServiceService = typeof FleetServiceService;
 export const FleetServiceService = {
   /**
    * Appends records in their order, all or none known: answered when the log has them for sure. FAILED_PRECONDITION where this sidecar
-   * has no log, UNAVAILABLE where its log is away.
+   * has no log, UNAVAILABLE where its log is away, RESOURCE_EXHAUSTED where too much of its followers waits for it.
    */
   appendRecords: {
     path: "/sidegate.v1.FleetService/AppendRecords" as const,
@@ -7951,7 +7951,7 @@ export const FleetServiceService = {
 export interface FleetServiceServer extends UntypedServiceImplementation {
   /**
    * Appends records in their order, all or none known: answered when the log has them for sure. FAILED_PRECONDITION where this sidecar
-   * has no log, UNAVAILABLE where its log is away.
+   * has no log, UNAVAILABLE where its log is away, RESOURCE_EXHAUSTED where too much of its followers waits for it.
    */
   appendRecords: handleUnaryCall<AppendRecordsRequest, AppendRecordsResponse>;
   /**
@@ -7964,7 +7964,7 @@ export interface FleetServiceServer extends UntypedServiceImplementation {
 export interface FleetServiceClient extends Client {
   /**
    * Appends records in their order, all or none known: answered when the log has them for sure. FAILED_PRECONDITION where this sidecar
-   * has no log, UNAVAILABLE where its log is away.
+   * has no log, UNAVAILABLE where its log is away, RESOURCE_EXHAUSTED where too much of its followers waits for it.
    */
   appendRecords(
     request: AppendRecordsRequest,
