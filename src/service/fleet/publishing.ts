@@ -9,7 +9,7 @@ import { Wakeup } from '../wakeup.ts';
 /** What publishing needs. */
 export interface PublishingParts {
   readonly journal: Journal;
-  readonly invalidations: Pick<Invalidations, 'applied' | 'changed'>;
+  readonly invalidations: Pick<Invalidations, 'after' | 'applied' | 'changed'>;
   readonly clock: Clock;
   /** Seals what is told. */
   readonly key: RecordKey;
@@ -97,7 +97,7 @@ export class Publishing {
 
   /** Tells the log what is there and what comes, until `signal` aborts; rejects where the log does not take it. */
   async run(link: LogLink, signal: AbortSignal): Promise<void> {
-    const { journal, invalidations } = this.#parts;
+    const { invalidations } = this.#parts;
     this.#read = this.#through;
     this.#open.clear();
     const over = new AbortController();
@@ -109,7 +109,7 @@ export class Publishing {
       while (!over.signal.aborted) {
         const seen = invalidations.changed.version;
         const { applied } = invalidations;
-        const batch = await journal.read(this.#read, readBatch);
+        const batch = await invalidations.after(this.#read, readBatch);
         for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, link, over);
         const last = batch.at(-1)?.revision ?? this.#read;
         // Above the last of them there may be holes.
