@@ -18,6 +18,9 @@ const mostFollowers = 256;
 /** How long a link for a follower may take, in milliseconds. */
 const longestLinkMs = 10_000;
 const retryAfterMs = 1_000;
+/** What followers may have under way together: the link is ours too, and holds as much as it is given. */
+const mostUnderWay = 32_768;
+const mostUnderWayBytes = 67_108_864;
 
 /** What followers are lent. */
 export class Lending {
@@ -28,6 +31,7 @@ export class Lending {
   readonly #ends = new Set<() => void>();
   #link: LogLink | undefined;
   #followers = 0;
+  #underWay = { records: 0, bytes: 0 };
 
   constructor(parts: LendingParts) {
     const { engine, telemetry, draining } = parts;
@@ -45,14 +49,27 @@ export class Lending {
   }
 
   /**
-   * Resolves when the log has all of them for sure, in their order. Rejects with FAILED_PRECONDITION / NO_FLEET, and with UNAVAILABLE where
-   * nobody knows.
+   * Resolves when the log has all of them for sure, in their order. Rejects with FAILED_PRECONDITION / NO_FLEET, RESOURCE_EXHAUSTED / LOG_BUSY
+   * where none of them is appended, and UNAVAILABLE where nobody knows.
    */
   async append(records: readonly Uint8Array[]): Promise<void> {
     this.#another();
     const link = this.#link;
-    if (link === undefined || link.signal.aborted) throw this.#away();
-    await Promise.all(records.map((bytes) => link.append(bytes)));
+    if (link === undefined || link.signal.aborted) throw away();
+    const sizeBytes = records.reduce((sum, { length }) => sum + length, 0);
+    const { records: count, bytes } = this.#underWay;
+    if (count + records.length > mostUnderWay || bytes + sizeBytes > mostUnderWayBytes) {
+      const message = 'too many records of followers wait for the log';
+      throw new SidecarError('RESOURCE_EXHAUSTED', message, { reason: 'LOG_BUSY', retryAfterMs });
+    }
+    this.#count(records.length, sizeBytes);
+    try {
+      // Each is waited for: what waits still is held, whatever became of the others.
+      const outcomes = await Promise.allSettled(records.map((record) => link.append(record)));
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw away(outcome.reason);
+    } finally {
+      this.#count(-records.length, -sizeBytes);
+    }
   }
 
   /**
@@ -73,8 +90,7 @@ export class Lending {
     signal.addEventListener('abort', end, { once: true });
     if (signal.aborted || draining.aborted) end();
     const handing = new Handing();
-    const engine = make();
-    const running = engine.run(async (link) => {
+    const running = make().run(async (link) => {
       try {
         await handing.give([], over.signal);
         await link.read(from, (batch) => handing.give(batch, over.signal), over.signal);
@@ -99,7 +115,7 @@ export class Lending {
       }
       if (signal.aborted) return;
       if (draining.aborted) throw unavailable('the sidecar is draining', 'DRAINING');
-      throw handing.failure ?? this.#away(engine);
+      throw away(handing.failure);
     } finally {
       this.#ends.delete(end);
       signal.removeEventListener('abort', end);
@@ -124,8 +140,8 @@ export class Lending {
     throw new SidecarError('FAILED_PRECONDITION', 'this sidecar is in no fleet: there is no log to follow', { reason: 'NO_FLEET' });
   }
 
-  #away(engine: Engine | undefined = this.#parts.engine): SidecarError {
-    return unavailable(`the log of the fleet is away: ${engine?.health().problem ?? 'it is being connected to'}`, 'LOG_UNREACHABLE');
+  #count(records: number, bytes: number): void {
+    this.#underWay = { records: this.#underWay.records + records, bytes: this.#underWay.bytes + bytes };
   }
 }
 
@@ -179,6 +195,11 @@ function until(over: AbortSignal, set: (done: () => void) => void): Promise<void
   });
 }
 
-function unavailable(message: string, reason: string): SidecarError {
-  return new SidecarError('UNAVAILABLE', message, { reason, retryAfterMs });
+/** Why, this sidecar says itself: it is not a follower's to know, and where two follow each other what one is told would be told the other. */
+function away(cause?: unknown): SidecarError {
+  return unavailable('the log of its fleet is away', 'LOG_UNREACHABLE', cause);
+}
+
+function unavailable(message: string, reason: string, cause?: unknown): SidecarError {
+  return new SidecarError('UNAVAILABLE', message, { reason, retryAfterMs, ...(cause === undefined ? {} : { cause }) });
 }

@@ -2,7 +2,7 @@
 
 import { getEventListeners } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Engine, LogRecord } from '../../../src/ports.ts';
+import type { Engine, LogLink, LogRecord } from '../../../src/ports.ts';
 import { Lending } from '../../../src/service/fleet/lending.ts';
 import { systemClock } from '../../../src/sidecar.ts';
 import { createFakeLog, type FakeLog } from '../../fakes/engine.ts';
@@ -81,6 +81,55 @@ describe('what is lent', () => {
       await expect(none.read(undefined, ending().signal).next()).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', reason: 'NO_FLEET' });
     }
     expect(alone.engine).toBeUndefined();
+  });
+
+  it('says of a log that is away no more than that, to whoever follows', async () => {
+    const secret = new Error('rabbit.internal refuses the user sidegate');
+    const refusing: LogLink = {
+      signal: new AbortController().signal,
+      append: () => Promise.reject(secret),
+      read: () => Promise.reject(secret),
+    };
+    const engine = (): Engine => ({
+      name: 'refusing',
+      run: (session) => session(refusing),
+      health: () => ({ reachable: false, problem: secret.message }),
+    });
+    const parts = { clock: systemClock, telemetry: createFakeTelemetry(), draining: ending().signal };
+    const lending = new Lending({ ...parts, engine: { ...engine(), another: engine } });
+    const said = { code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE', message: 'the log of its fleet is away' };
+    await expect(lending.append([])).rejects.toMatchObject(said);
+    const session = ending();
+    void lending.engine?.run(() => new Promise((resolve) => session.signal.addEventListener('abort', () => resolve())), session.signal);
+    await expect(lending.append([Buffer.from('a')])).rejects.toMatchObject(said);
+    const reading = lending.read(undefined, ending().signal);
+    expect(await next(reading)).toEqual([]);
+    await expect(reading.next()).rejects.toMatchObject(said);
+  });
+
+  it('holds so many records of followers, and so many bytes of them, and no more', async () => {
+    let take: () => void = () => undefined;
+    let taken = Promise.resolve();
+    const hang = (): void => {
+      taken = new Promise((resolve) => {
+        take = resolve;
+      });
+    };
+    const never = new Promise<void>(() => undefined);
+    const link: LogLink = { signal: ending().signal, append: () => taken, read: () => never };
+    const engine: Engine = { name: 'slow', run: (session) => session(link), health: () => ({ reachable: true }) };
+    const parts = { clock: systemClock, telemetry: createFakeTelemetry(), draining: ending().signal };
+    const lending = new Lending({ ...parts, engine: { ...engine, another: () => engine } });
+    void lending.engine?.run(() => never, ending().signal);
+    const [one, large] = [Buffer.alloc(1), Buffer.alloc(262_144)];
+    for (const most of [Array.from({ length: 32_768 }, () => one), Array.from({ length: 256 }, () => large)]) {
+      hang();
+      const held = lending.append(most);
+      await expect(lending.append([one])).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'LOG_BUSY' });
+      take();
+      await held;
+      await lending.append([one]);
+    }
   });
 
   it('is lent to 256 at the cost of one listener, and to another one when one of them has gone', async () => {
