@@ -327,8 +327,8 @@ export interface LogLink {
    */
   append(bytes: Uint8Array): Promise<void>;
   /**
-   * Gives `take` the records from `from` on, that one included, in their order, and then what is appended, in batches of what is there;
-   * the next one when it has resolved. From the oldest where nothing that old is retained, or `from` is undefined. A position beyond the
+   * Gives `take` an empty batch when the reading stands, then the records from `from` on, that one included, in their order, and then what is
+   * appended, in batches of what is there; the next one when it has resolved. From the oldest where nothing that old is retained, or `from` is undefined. A position beyond the
    * newest is nothing that can be told here: nothing comes, perhaps for ever. Resolves when `signal` aborts; rejects where the reading ends
    * otherwise, with the reason of `take` where that rejects. One reading at a time.
    */

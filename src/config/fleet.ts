@@ -48,13 +48,20 @@ function read({ engine, rabbitmq, jetstream, follow }: z.output<typeof fleet>, f
   return engine === 'none' || engine === 'local' ? { kind: engine } : { kind: 'missing', engine };
 }
 
+/** What who follows sends in a call, and room. */
+const smallestRequestBytes = 1_048_576;
+
 /** What must not be. */
-export function fleetRules({ fleet: it, deploymentKeys, journal }: Parts): readonly Finding[] {
+export function fleetRules({ fleet: it, deploymentKeys, journal, callers, limits }: Parts): readonly Finding[] {
   if (!it || it.kind === 'none') return [];
   const found: Finding[] = [];
   if (it.kind === 'missing') found.push({ path: ['fleet', it.engine], message: `is missing: fleet.engine is ${it.engine}` });
   if (it.kind === 'local' && journal && journal.dir === undefined) {
     found.push({ path: ['journal', 'dir'], message: 'is needed by fleet.engine local: its log is kept there' });
+  }
+  if (callers.some((line) => line?.may.includes('fleet')) && limits && limits.requestSizeBytes < smallestRequestBytes) {
+    const message = 'must be at least 1 MiB where a line of callers holds fleet: who follows sends many records at once';
+    found.push({ path: ['limits', 'request_size'], message });
   }
   if (deploymentKeys && deploymentKeys.dir === undefined) {
     const message = 'is needed by fleet: what sidecars tell each other is authenticated with the key that they share';

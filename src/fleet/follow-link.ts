@@ -103,7 +103,7 @@ async function readOver(connection: UpstreamConnection, from: number | undefined
       heard();
       if (stop.aborted) return;
       isTaking = true;
-      if (records.length > 0) await take(records.map(({ position, content }) => ({ position: Number(position), bytes: content })));
+      await take(records.map(({ position, content }) => ({ position: Number(position), bytes: content })));
       isTaking = false;
     }
     throw noLog(`${connection.upstream} ended the reading`);

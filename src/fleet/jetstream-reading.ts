@@ -76,6 +76,7 @@ export async function readStream(
     });
     await connection.ask(manager.consumers.add(stream, consumerOf(consumer, from)));
     look();
+    await take([]);
     while (!ended.aborted) {
       const batch = pulling.arrived();
       // The next ones come while these are taken.

@@ -3,6 +3,7 @@
 import { backoff } from '../core/backoff.ts';
 import type { Clock, DependencyHealth, Engine, Logger, LogLink, LogRecord } from '../ports.ts';
 import { LocalStore, type LocalStoreOptions } from './local-store.ts';
+import { noLog } from './log-error.ts';
 
 /** Where it is, and how long records are kept. */
 export interface LocalLogOptions extends Omit<LocalStoreOptions, 'mostBytes'> {
@@ -133,12 +134,17 @@ async function readFrom(
   take: (batch: readonly LogRecord[]) => Promise<void>,
   stop: AbortSignal,
 ): Promise<void> {
+  if (!stop.aborted) await take([]);
+  let hasBegun = false;
   for (let at = from ?? 0; !stop.aborted; ) {
     const before = store.last;
     const batch = await store.read(at, readBatch);
     if (stop.aborted) return;
-    const last = batch.at(-1);
-    if (last !== undefined) {
+    const [first, last] = [batch[0], batch.at(-1)];
+    if (first !== undefined && last !== undefined) {
+      // Whoever reads again begins with what he has read last, which is not there any more: so he notices.
+      if (hasBegun && first.position > at) throw noLog('records were forgotten before they were read');
+      hasBegun = true;
       await take(batch);
       at = last.position + 1;
     } else if (store.last === before) {

@@ -26,6 +26,8 @@ const mostAtOnce = 1_024;
 const mostWaiting = 65_536;
 const trimEveryMs = 60_000;
 const trimBatch = 4_096;
+/** Of what is read at once: each who follows holds as much. */
+const enoughBytes = 1_048_576;
 const digits = String(Number.MAX_SAFE_INTEGER).length;
 
 type Database = ClassicLevel<string, Buffer>;
@@ -85,11 +87,17 @@ export class LocalStore {
     });
   }
 
-  /** Those from `from` on, at most `limit`. */
+  /** Those from `from` on, at most `limit`, and no more when they have 1 MiB together. */
   async read(from: number, limit: number): Promise<readonly LogRecord[]> {
     try {
-      const found = await this.#database.iterator({ gte: keyOf(from), limit }).all();
-      return found.map(([key, value]) => ({ position: Number(key), bytes: value.subarray(headBytes) }));
+      const found: LogRecord[] = [];
+      let sizeBytes = 0;
+      for await (const [key, value] of this.#database.iterator({ gte: keyOf(from), limit })) {
+        found.push({ position: Number(key), bytes: value.subarray(headBytes) });
+        sizeBytes += value.length;
+        if (sizeBytes >= enoughBytes) break;
+      }
+      return found;
     } catch (cause) {
       throw this.signal.aborted ? this.signal.reason : this.#fail(cause);
     }
@@ -160,23 +168,28 @@ export class LocalStore {
 
   /** Forgets what is too old, and the oldest of what is too much; never the newest record, by which positions go on. */
   async trim(): Promise<void> {
-    const { retentionMs, mostBytes } = this.#options;
     for (let from = 0; !this.signal.aborted; ) {
-      const oldest = await this.#database.iterator({ gte: keyOf(from), lt: keyOf(this.#last), limit: trimBatch }).all();
-      const sinceMs = this.#clock.nowMs() - retentionMs;
-      const kept = oldest.findIndex(([, value]) => {
-        const { atMs, throughBytes } = headOf(value);
-        const isTooMuch = this.#totalBytes - throughBytes >= mostBytes;
-        if (isTooMuch && atMs >= sinceMs) this.#trimmedEarly = true;
-        return atMs >= sinceMs && !isTooMuch;
-      });
-      const gone = kept < 0 ? oldest.length : kept;
-      const last = oldest[gone - 1];
-      if (last === undefined) return;
-      await this.#database.clear({ lte: last[0] });
-      if (kept >= 0 || oldest.length < trimBatch) return;
-      from = Number(last[0]) + 1;
+      let gone: string | undefined;
+      let count = 0;
+      for await (const [key, value] of this.#database.iterator({ gte: keyOf(from), lt: keyOf(this.#last), limit: trimBatch })) {
+        if (!this.#isToGo(value)) break;
+        gone = key;
+        count += 1;
+      }
+      if (gone === undefined) return;
+      await this.#database.clear({ lte: gone });
+      if (count < trimBatch) return;
+      from = Number(gone) + 1;
     }
+  }
+
+  #isToGo(record: Buffer): boolean {
+    const { retentionMs, mostBytes } = this.#options;
+    const { atMs, throughBytes } = headOf(record);
+    const isOld = atMs < this.#clock.nowMs() - retentionMs;
+    const isTooMuch = this.#totalBytes - throughBytes >= mostBytes;
+    if (isTooMuch && !isOld) this.#trimmedEarly = true;
+    return isOld || isTooMuch;
   }
 
   #fail(cause: unknown): Error {

@@ -51,6 +51,7 @@ export async function readStream(
   const consuming = link.consume(stream, prefetch, arrive, { [streamOffset]: from ?? 'first' });
   try {
     const consumer = await Promise.race([consuming, ofEnd]);
+    if (consumer && !over.aborted) await take([]);
     while (consumer && !over.aborted) {
       const batch = arrived.splice(0, largestBatch);
       const last = batch.at(-1);

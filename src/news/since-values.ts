@@ -11,19 +11,29 @@ export class SinceValues {
 
   /** Another sidecar has asked about this one, in milliseconds. */
   spend(atMs: number, monotonicMs: number): void {
+    this.#forgetOld(monotonicMs);
     this.#given.delete(Math.floor(atMs / 1000));
     this.#given.set(Math.floor(atMs / 1000), monotonicMs);
   }
 
   /** The latest second at or before `atMs` that has not been given out within the last hour, in milliseconds. */
   take(atMs: number, monotonicMs: number): number {
-    for (const [second, givenAtMs] of this.#given) {
-      if (monotonicMs - givenAtMs <= rememberedMs) break;
-      this.#given.delete(second);
-    }
+    this.#forgetOld(monotonicMs);
     let second = Math.floor(atMs / 1000);
     while (this.#given.has(second)) second -= 1;
     this.#given.set(second, monotonicMs);
     return second * 1000;
+  }
+
+  /** How many are remembered. */
+  get size(): number {
+    return this.#given.size;
+  }
+
+  #forgetOld(monotonicMs: number): void {
+    for (const [second, givenAtMs] of this.#given) {
+      if (monotonicMs - givenAtMs <= rememberedMs) return;
+      this.#given.delete(second);
+    }
   }
 }

@@ -2,19 +2,13 @@
 
 import { SidecarError } from '../core/errors.ts';
 import { type Cursor, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
-import type { Selector } from '../core/selector.ts';
 import type { Clock, Telemetry } from '../ports.ts';
 import type { Degradations } from './degradation.ts';
 import type { Invalidations } from './invalidations.ts';
 import { Snapshots } from './snapshots.ts';
 import type { SourceState } from './source-standing.ts';
-
-/** What passes: an invalidation that may concern a value of each list that is set (W11). */
-export interface WatchFilter {
-  readonly issuers?: readonly string[];
-  readonly userIds?: readonly string[];
-  readonly projectIds?: readonly string[];
-}
+import { type Acknowledged, Subscriptions } from './subscriptions.ts';
+import { passes, type WatchFilter } from './watch-filter.ts';
 
 /** What a watcher asks for. */
 export interface Subscription {
@@ -26,13 +20,6 @@ export interface Subscription {
   readonly checkpointIntervalMs?: number | undefined;
   /** Whose it is: who may acknowledge. */
   readonly owner?: string | undefined;
-}
-
-/** How far a subscriber says that it has come. */
-export interface Acknowledged {
-  readonly subscription: string;
-  readonly cursor: Cursor;
-  readonly atMs: number;
 }
 
 export type ResetReason = 'COMPACTED' | 'OTHER_JOURNAL' | 'SLOW_CONSUMER' | 'AHEAD' | 'KEYS_CHANGED';
@@ -87,8 +74,6 @@ interface Snapshot {
   readonly filter: WatchFilter | undefined;
 }
 
-/** Of those that acknowledge, so many are told about. */
-const mostAcknowledged = 1_000;
 /** Entries in one message at the most; a slow reader gets them full, a fast one gets what there is. */
 const batchLimit = 256;
 /** Of a snapshot: small, and a pause after each, so that whoever asks for a million entries holds up no Validate. */
@@ -97,14 +82,6 @@ const snapshotPauseMs = 1;
 const shortestIntervalMs = 100;
 const longestIntervalMs = 60_000;
 
-/** A stream that is open. */
-interface Open {
-  readonly owner: string | undefined;
-  /** Everything up to here has been sent. */
-  sent: Revision;
-  acknowledged: Acknowledged | undefined;
-}
-
 /** All subscriptions of this sidecar. They share the ring; each has a cursor and nothing else. */
 export class Watchers {
   readonly #parts: WatchParts;
@@ -112,15 +89,13 @@ export class Watchers {
   readonly #snapshots: Snapshots;
   /** What ends the waits of each stream. One listener for all: a signal looks through those it has whenever one is added. */
   readonly #stops = new Set<() => void>();
-  /** Those that are open, by their names. */
-  readonly #open = new Map<string, Open>();
-  #count = 0;
-  #made = 0;
+  readonly #subscriptions: Subscriptions;
 
   constructor(parts: WatchParts) {
     this.#parts = parts;
     this.#lag = parts.telemetry.histogram('sidegate_watch_lag_revisions');
     this.#snapshots = new Snapshots(parts.clock);
+    this.#subscriptions = new Subscriptions({ journal: parts.invalidations.journal.id, nowMs: () => parts.clock.nowMs() });
     const drain = (): void => {
       for (const stop of this.#stops) stop();
     };
@@ -128,29 +103,17 @@ export class Watchers {
   }
 
   get count(): number {
-    return this.#count;
+    return this.#subscriptions.count;
   }
 
-  /** Of those that have told. */
+  /** As `Subscriptions.acknowledged`. */
   get acknowledged(): readonly Acknowledged[] {
-    return [...this.#open.values()].flatMap(({ acknowledged }) => acknowledged ?? []).slice(0, mostAcknowledged);
+    return this.#subscriptions.acknowledged;
   }
 
-  /**
-   * Notes that the subscriber is done with everything up to `cursor`. Throws FAILED_PRECONDITION / NO_SUCH_SUBSCRIPTION where no such stream of
-   * its owner is open, INVALID_ARGUMENT / CURSOR_NOT_SENT where it is of another journal, or beyond what was sent.
-   */
+  /** As `Subscriptions.acknowledge`. */
   acknowledge(subscription: string, cursor: Cursor, owner: string): void {
-    const { invalidations, clock } = this.#parts;
-    const open = this.#open.get(subscription);
-    if (open === undefined || open.owner !== owner) {
-      throw new SidecarError('FAILED_PRECONDITION', 'no such subscription of this caller is open', { reason: 'NO_SUCH_SUBSCRIPTION' });
-    }
-    if (cursor.journal !== invalidations.journal.id || cursor.revision > open.sent) {
-      throw new SidecarError('INVALID_ARGUMENT', 'the stream has not sent so far yet', { reason: 'CURSOR_NOT_SENT' });
-    }
-    if (open.acknowledged && cursor.revision < open.acknowledged.cursor.revision) return;
-    open.acknowledged = { subscription, cursor, atMs: clock.nowMs() };
+    this.#subscriptions.acknowledge(subscription, cursor, owner);
   }
 
   /**
@@ -160,33 +123,36 @@ export class Watchers {
    */
   async *watch(subscription: Subscription, signal: AbortSignal): AsyncGenerator<WatchMessage, void, void> {
     const { maxWatchers } = this.#parts;
-    if (this.#count >= maxWatchers) {
+    if (this.count >= maxWatchers) {
       throw new SidecarError('RESOURCE_EXHAUSTED', `${maxWatchers} watchers are there already`, {
         reason: 'TOO_MANY_WATCHERS',
         retryAfterMs: 5000,
       });
     }
-    this.#count += 1;
-    this.#made += 1;
     const stop = new AbortController();
     const end = (): void => stop.abort();
     this.#stops.add(end);
     signal.addEventListener('abort', end, { once: true });
     if (signal.aborted || this.#parts.draining.aborted) end();
-    const name = `w${this.#made}`;
-    const open: Open = { owner: subscription.owner, sent: revision(0), acknowledged: undefined };
-    this.#open.set(name, open);
+    const open = this.#subscriptions.open(subscription.owner, this.#startOf(subscription));
     try {
-      for await (const message of this.#follow(subscription, name, { signal, stop: stop.signal })) {
+      for await (const message of this.#follow(subscription, open.name, { signal, stop: stop.signal })) {
         open.sent = sentWith(message) ?? open.sent;
         yield message;
       }
     } finally {
-      this.#count -= 1;
-      this.#open.delete(name);
+      this.#subscriptions.close(open);
       this.#stops.delete(end);
       signal.removeEventListener('abort', end);
     }
+  }
+
+  /** Up to where a subscriber has everything before anything is sent: it may say so at once, when it comes again. */
+  #startOf({ snapshot, after }: Subscription): Revision {
+    const { journal, revision: latest } = this.#parts.invalidations.cursor();
+    if (snapshot) return revision(0);
+    if (after === undefined) return latest;
+    return after.journal === journal && after.revision <= latest ? after.revision : revision(0);
   }
 
   async *#follow(
@@ -358,22 +324,4 @@ function sentWith(message: WatchMessage): Revision | undefined {
 
 function isDraining(): SidecarError {
   return new SidecarError('UNAVAILABLE', 'the sidecar is draining', { reason: 'DRAINING', retryAfterMs: 1000 });
-}
-
-/** Whether an invalidation may concern a token inside the filter. It may pass too much, never too little. */
-export function passes(placed: PlacedEntry, filter: WatchFilter | undefined): boolean {
-  if (!filter) return true;
-  const { selector } = placed.entry;
-  const mayConcern = (wanted: readonly string[] | undefined, said: string | undefined): boolean =>
-    wanted === undefined || wanted.length === 0 || said === undefined || wanted.includes(said);
-  return (
-    mayConcern(filter.issuers, selector.issuer) &&
-    mayConcern(filter.userIds, valueIn(selector, 'user')) &&
-    mayConcern(filter.projectIds, valueIn(selector, 'project'))
-  );
-}
-
-function valueIn(selector: Selector, dimension: 'user' | 'project'): string | undefined {
-  if (selector.kind === 'everything') return undefined;
-  return selector.conditions.find((condition) => condition.dimension === dimension)?.value;
 }

@@ -468,6 +468,10 @@ describe('the shared tier', () => {
 });
 
 describe('a fleet', () => {
+  const followed = (size: string): object => ({
+    callers: [{ who: { socket: true }, may: ['fleet'] }],
+    limits: { request_size: size },
+  });
   const rabbitmq = { transport_url_file: 'secret' };
   const jetstream = { servers: ['nats-0:4222'] };
   const follow = { address: 'hub:8443', tls: { cert_file: 'secret', key_file: 'secret' } };
@@ -479,6 +483,12 @@ describe('a fleet', () => {
     ['that is none', { fleet: { engine: 'none', rabbitmq, jetstream } }, []],
     ['over another sidecar', { ...keys, fleet: { engine: 'follow', follow } }, []],
     ['over a log of its own', { ...keys, fleet: { engine: 'local' } }, []],
+    ['that takes what who follows sends', { ...keys, ...followed('1MiB'), fleet: { engine: 'local' } }, []],
+    [
+      'that takes less',
+      { ...keys, ...followed('1023KiB'), fleet: { engine: 'local' } },
+      ['limits.request_size: must be at least 1 MiB where a line of callers holds fleet: who follows sends many records at once'],
+    ],
     ['over nobody', { ...keys, fleet: { engine: 'follow' } }, ['fleet.follow: is missing: fleet.engine is follow']],
     [
       'as nobody',

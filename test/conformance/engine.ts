@@ -60,7 +60,7 @@ export function engineConformance(name: string, makeHarness: () => Promise<Engin
         links.push(link);
         const take = async (batch: readonly LogRecord[]): Promise<void> => {
           read.push(...batch.map(({ position, bytes }) => ({ position, bytes: Buffer.from(bytes) })));
-          await slowly();
+          if (batch.length > 0) await slowly();
         };
         const position = links.length === 1 ? from() : read.at(-1)?.position;
         await link.read(position, take, stop.signal).then(
@@ -123,6 +123,17 @@ export function engineConformance(name: string, makeHarness: () => Promise<Engin
       await Promise.all(all.map((text) => link?.append(Buffer.from(text))));
       await expect.poll(() => one.read.length, patience).toBe(2_001);
       expect(one.texts()).toEqual(['first', ...all]);
+    });
+
+    it('a reading says first that it stands, by an empty batch, also where there is nothing', async () => {
+      const stop = new AbortController();
+      const sizes: number[] = [];
+      const running = harness.engine().run(async (link) => {
+        await link.read(undefined, async ({ length }) => void sizes.push(length), stop.signal);
+      }, stop.signal);
+      await expect.poll(() => sizes[0], patience).toBe(0);
+      stop.abort();
+      await running;
     });
 
     it('a reading begins with the record at its position, and with the oldest without one', async () => {

@@ -20,6 +20,8 @@ export interface FakeLog {
   start(): void;
   /** Every connection ends. */
   cut(): void;
+  /** From now on a reading stands only so much after it began, in milliseconds. */
+  readLate(lateMs: number): void;
   /** Connections stay, appending never resolves and nothing is given, until `start`. */
   hang(): void;
 }
@@ -37,6 +39,7 @@ const longestAppendMs = 500;
 export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
   let records: LogRecord[] = [];
   let next = 0;
+  let lateMs = 0;
   let state: 'up' | 'down' | 'hanging' = 'up';
   let ends = new AbortController();
   const changed = new Wakeup();
@@ -83,6 +86,9 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
       let at = Math.max(from ?? 0, records[0]?.position ?? next);
       if (from !== undefined && from > at) at = from;
       try {
+        if (lateMs > 0) await clock.delay(lateMs, over);
+        await untilUp(over, isFrozen);
+        await take([]);
         for (;;) {
           await untilUp(over, isFrozen);
           const seen = changed.version;
@@ -159,6 +165,9 @@ export function createFakeLog(clock: Pick<Clock, 'delay'>): FakeLog {
     },
     start: () => become('up'),
     cut: breakAll,
+    readLate: (ms) => {
+      lateMs = ms;
+    },
     hang: () => become('hanging'),
   };
 }

@@ -44,7 +44,7 @@ function withoutSignsOfLife(engine: Engine): Engine {
                 from,
                 async (batch) => {
                   const left = batch.filter(isOfSuite);
-                  if (left.length > 0) await take(left);
+                  if (left.length > 0 || batch.length === 0) await take(left);
                 },
                 stop,
               ),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createLocalLog } from '../../src/fleet/local-log.ts';
 import { LocalStore } from '../../src/fleet/local-store.ts';
-import type { Engine } from '../../src/ports.ts';
+import type { Engine, LogRecord } from '../../src/ports.ts';
 import { systemClock } from '../../src/sidecar.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { createFakeTelemetry } from '../fakes/telemetry.ts';
@@ -111,6 +111,49 @@ describe('what is forgotten', () => {
     expect(store.trimmedEarly).toBe(true);
     const left = await positions();
     expect([left[0], left.length]).toEqual([9_001, 1_000]);
+  });
+
+  it('before somebody who is reading has come to it ends his reading, and is not there when he goes on', async () => {
+    const clock = createFakeClock();
+    const { log } = createFakeTelemetry();
+    const engine = createLocalLog({ dir: directory(), retentionMs: 3_600_000, mostBytes: 10_000 }, { clock, log });
+    const stop = new AbortController();
+    let goOn: () => void = () => undefined;
+    const waits = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const read: number[] = [];
+    const ends: unknown[] = [];
+    const running = engine.run(async (link) => {
+      if (ends.length === 0) await Promise.all(Array.from({ length: 1_000 }, () => link.append(Buffer.alloc(100))));
+      const take = async (batch: readonly LogRecord[]): Promise<void> => {
+        read.push(...batch.map(({ position }) => position));
+        if (batch.length > 0) await waits;
+      };
+      await link.read(read.at(-1), take, stop.signal).catch((error: unknown) => ends.push(error));
+    }, stop.signal);
+    await expect.poll(() => read.at(-1)).toBe(256);
+    await clock.advance(60_000);
+    const oldest = async (): Promise<number | undefined> => {
+      const reader = held(another(engine));
+      await expect.poll(() => reader.read.length).toBeGreaterThan(0);
+      return reader.read[0]?.position;
+    };
+    await expect.poll(oldest).toBe(901);
+    goOn();
+    await expect.poll(() => ends).toMatchObject([{ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' }]);
+    await clock.advance(1_000);
+    await expect.poll(() => read.at(-1)).toBe(1_000);
+    expect(read.slice(0, 257)).toEqual([...Array.from({ length: 256 }, (_, n) => n + 1), 901]);
+    stop.abort();
+    await running;
+  });
+
+  it('is read in parts, however long its records are', async () => {
+    const { store, positions } = await opened(100_000_000);
+    await Promise.all(Array.from({ length: 6 }, () => store.append(Buffer.alloc(262_144))));
+    expect(await positions()).toEqual([1, 2, 3, 4]);
+    expect((await store.read(5, 10_000)).map(({ position }) => position)).toEqual([5, 6]);
   });
 
   it('is not what is not too much', async () => {

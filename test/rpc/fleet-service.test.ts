@@ -2,20 +2,31 @@
 
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, expect, it } from 'vitest';
+import { SidecarError } from '../../src/core/errors.ts';
 import { createFollow } from '../../src/fleet/follow.ts';
 import { FleetServiceClient, type ReadRecordsRequest } from '../../src/gen/sidegate/v1/token_service.ts';
+import { fleetService } from '../../src/rpc/fleet-service.ts';
+import type { GrpcAdapter } from '../../src/rpc/grpc.ts';
+import type { Callers } from '../../src/service/callers.ts';
+import { Lending } from '../../src/service/fleet/lending.ts';
 import { systemClock } from '../../src/sidecar.ts';
+import { createFakeLog, type FakeLog } from '../fakes/engine.ts';
 import { startSidecar, type TestSidecar, testCallers } from '../fakes/sidecar.ts';
+import { createFakeTelemetry } from '../fakes/telemetry.ts';
 import { detailsOf } from '../fakes/watcher.ts';
 import { startUpstream } from '../fleet/follow-stage.ts';
 import { hold, says } from '../fleet/jetstream-stage.ts';
 
 const clients: FleetServiceClient[] = [];
 let sidecar: TestSidecar | undefined;
+/** Of what has no listener. */
+let over = new AbortController();
 afterEach(async () => {
   for (const client of clients.splice(0)) client.close();
   await sidecar?.stop();
   sidecar = undefined;
+  over.abort();
+  over = new AbortController();
 });
 
 async function started(): Promise<{ readonly socket: FleetServiceClient; readonly tcp: FleetServiceClient }> {
@@ -47,6 +58,63 @@ it('who may not is refused, each time, and that is written down', async () => {
     ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
     ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
   ]);
+});
+
+interface Lent {
+  readonly log: FakeLog;
+  /** How many records the next message has. */
+  next(): Promise<number>;
+  forbid(): void;
+  setMs(nowMs: number): void;
+}
+
+const noLonger = new SidecarError('UNAVAILABLE', 'its certificate has ended', { reason: 'CERTIFICATE_EXPIRED' });
+
+/** A reading by who may follow, of a log in memory, without a listener. */
+function lent(): Lent {
+  const log = createFakeLog(systemClock);
+  const telemetry = createFakeTelemetry();
+  const parts = { clock: systemClock, telemetry, draining: over.signal };
+  const lending = new Lending({ ...parts, engine: { ...log.engine(), another: () => log.engine() } });
+  let mayFollow = true;
+  let nowMs = 0;
+  const callers = { allows: () => mayFollow, authorise: () => Promise.reject(noLonger) };
+  const adapter = { unary: (_: string, handle: unknown) => handle, serverStream: (_: string, handle: unknown) => handle };
+  const service = fleetService(
+    { lending, telemetry, callers: callers as unknown as Callers, monotonicMs: () => nowMs },
+    adapter as unknown as GrpcAdapter,
+  );
+  const readRecords = service['readRecords'] as unknown as (request: object, call: object) => AsyncGenerator<{ records: unknown[] }>;
+  const reading = readRecords({}, { listener: 'remote', peer: undefined, signal: () => over.signal });
+  return {
+    log,
+    next: async () => (await reading.next()).value?.records.length ?? -1,
+    forbid: () => {
+      mayFollow = false;
+    },
+    setMs: (ms) => {
+      nowMs = ms;
+    },
+  };
+}
+
+it('who may no longer is sent away in the middle of a reading, within 5 s', async () => {
+  const { log, next, forbid, setMs } = lent();
+  expect(await next()).toBe(0);
+  forbid();
+  log.append(Buffer.from('a'));
+  expect(await next()).toBe(1);
+  setMs(5_001);
+  log.append(Buffer.from('b'));
+  await expect(next()).rejects.toBe(noLonger);
+});
+
+it('a message holds 256 KiB of records, or one that is longer', async () => {
+  const { log, next } = lent();
+  for (const sizeBytes of [131_072, 131_072, 1, 262_144, 262_145, 1]) log.append(Buffer.alloc(sizeBytes));
+  const sizes: number[] = [];
+  while (sizes.length < 6) sizes.push(await next());
+  expect(sizes).toEqual([0, 2, 1, 1, 1, 1]);
 });
 
 it('a sidecar without a fleet has nothing to lend', async () => {

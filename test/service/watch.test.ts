@@ -6,7 +6,8 @@ import { describe, expect, it } from 'vitest';
 import { type Cursor, revision } from '../../src/core/invalidation.ts';
 import type { Selector } from '../../src/core/selector.ts';
 import { createMemoryJournal } from '../../src/journal/memory.ts';
-import { passes, type Subscription, type WatchFilter, type WatchMessage } from '../../src/service/watch.ts';
+import type { Subscription, WatchMessage } from '../../src/service/watch.ts';
+import { passes, type WatchFilter } from '../../src/service/watch-filter.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { journalWith } from '../rpc/watch-stage.ts';
 import { type Road, revokeOf, type Stream, startRoad, user } from './road.ts';
@@ -18,6 +19,32 @@ const revisionsIn = (message: WatchMessage): readonly number[] =>
 async function begun(stream: Stream): Promise<void> {
   expect([(await stream.next()).kind, (await stream.next()).kind]).toEqual(['opened', 'checkpoint']);
 }
+
+it('who comes again may say at once what it was done with before, and no more than that', async () => {
+  const road = await startRoad();
+  for (let n = 0; n < 5; n += 1) await road.invalidations.append(revokeOf(user(`u${n}`)));
+  const cursor = (at: number) => road.invalidations.cursor(revision(at));
+  const other = { journal: 'OTHER', revision: revision(3) };
+  const most: number[] = [];
+  for (const wanted of [{ after: cursor(3) }, { after: cursor(9) }, { after: other }, {}, { snapshot: true }]) {
+    const stream = road.watch({ ...wanted, owner: 'me' });
+    const opened = await stream.next();
+    const subscription = opened.kind === 'opened' ? opened.subscription : '';
+    const takes = (at: number): boolean => {
+      try {
+        road.watchers.acknowledge(subscription, cursor(at), 'me');
+        return true;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', reason: 'CURSOR_NOT_SENT' });
+        return false;
+      }
+    };
+    most.push([0, 1, 2, 3, 4, 5, 6].findLastIndex((at) => takes(at)));
+    await stream.leave();
+  }
+  expect(most).toEqual([3, 0, 0, 5, 0]);
+  await road.stop();
+});
 
 describe('W4 a snapshot', () => {
   /** The first `count` messages, while time goes on. */

@@ -101,7 +101,7 @@ export class Fleet {
       publishing: this.#publishing,
       members: this.#members,
       standings: this.#standings,
-      isAsking: () => this.#beats.isAsking,
+      isAsking: () => this.#beats.isAsking || !this.#isCurrent,
     });
     const shared = { journal, key, clock, random, name, maxLagMs, members: this.#members, rollCalls: this.#rollCalls };
     this.#beats = new Beats({ ...shared, isWhole: () => this.#mending.isWhole });

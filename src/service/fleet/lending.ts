@@ -86,7 +86,7 @@ export class Lending {
   }
 
   /**
-   * The records from `from` on, as `LogLink.read` gives them, until `signal` aborts; the first batch comes when the log is there, and is empty.
+   * The records from `from` on, as `LogLink.read` gives them, until `signal` aborts; the first batch is empty: then the reading stands.
    * Throws as `append`, RESOURCE_EXHAUSTED / TOO_MANY_FOLLOWERS, and UNAVAILABLE when the link ends or the sidecar drains.
    */
   async *read(from: number | undefined, signal: AbortSignal): AsyncGenerator<readonly LogRecord[], void, void> {

@@ -25,7 +25,7 @@ export interface MendingParts {
   readonly maxLagMs: number;
   readonly wideWindowMs: number;
   readonly refreshLifeMs: number;
-  /** The others have not heard yet that they are to tell what is theirs once more. */
+  /** The others may not have heard yet that they are to tell what is theirs once more, or could not be heard here. */
   readonly isAsking: () => boolean;
   readonly stop: AbortSignal;
 }
@@ -248,8 +248,9 @@ export class Mending {
         await clock.delay(backoffMs(failures, 0, random), stop);
       }
     }
-    // The one that runs, and one that trails it; and once more where those who are to tell what is theirs have heard of it only then.
-    for (let wasAsking = true; wasAsking; ) {
+    // The one that runs, and one that trails it; and once more where those who are to tell what is theirs have heard of it only then, or
+    // have not been heard all the while.
+    for (let wasAsking = true; wasAsking || isAsking(); ) {
       wasAsking = isAsking();
       for (const standing of standings) standing.gapUntil(clock.monotonicMs() + 2 * wideWindowMs + lookMs);
       await clock.delay(2 * wideWindowMs, stop);

@@ -15,7 +15,7 @@ export interface OwnReadingParts {
 const longestLinkMs = 10_000;
 
 /**
- * As `LogLink.read` gives them, until `signal` aborts; the first batch comes when the link stands, and is empty. Where the link ends, or does
+ * As `LogLink.read` gives them, until `signal` aborts; the first batch is empty: then the reading stands. Where the link ends, or does
  * not come to stand, it throws what `failed` makes of why.
  */
 export async function* ownReading(
@@ -30,7 +30,6 @@ export async function* ownReading(
   const handing = new Handing();
   const running = engine.run(async (link) => {
     try {
-      await handing.give([], over.signal);
       await link.read(from, (batch) => handing.give(batch, over.signal), over.signal);
     } catch (error) {
       handing.end(error);

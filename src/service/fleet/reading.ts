@@ -63,6 +63,10 @@ export class Reading {
   /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
   #beginning: number | undefined;
   #looksForBeginning = false;
+  /** That it was trimmed is said, and it has not been read since. */
+  #saidTrimmed = false;
+  /** Monotonic: since when this reading stands; undefined: it does not yet. */
+  #standsSinceMs: number | undefined;
 
   constructor(parts: ReadingParts) {
     this.#parts = parts;
@@ -99,7 +103,8 @@ export class Reading {
     const from = this.#places.last;
     this.#expected = from;
     this.#beginning = undefined;
-    this.#looksForBeginning = from === undefined;
+    this.#standsSinceMs = undefined;
+    this.#looksForBeginning = from === undefined && !this.#saidTrimmed;
     const again = new AbortController();
     const leave = (): void => again.abort();
     signal.addEventListener('abort', leave, { once: true });
@@ -119,8 +124,9 @@ export class Reading {
     const { clock } = this.#parts;
     while (this.#expected !== undefined && !again.signal.aborted) {
       await clock.delay(longestSilenceMs / 10, again.signal).catch(() => undefined);
-      const sinceMs = confirmedMs();
-      const isSilent = sinceMs !== undefined && clock.monotonicMs() - sinceMs > longestSilenceMs;
+      // One that comes late to its log, as behind another sidecar, has not been told yet what there is.
+      const sinceMs = Math.max(confirmedMs() ?? Infinity, this.#standsSinceMs ?? Infinity);
+      const isSilent = clock.monotonicMs() - sinceMs > longestSilenceMs;
       if (this.#expected !== undefined && isSilent && !again.signal.aborted)
         this.#isAnother('anew', 'it ends before what was read of it', again);
     }
@@ -128,8 +134,10 @@ export class Reading {
 
   async #take(batch: readonly LogRecord[], again: AbortController): Promise<void> {
     if (again.signal.aborted) return;
+    this.#standsSinceMs ??= this.#parts.clock.monotonicMs();
     const [first] = batch;
-    if (this.#expected !== undefined && first !== undefined) {
+    if (first === undefined) return;
+    if (this.#expected !== undefined) {
       const { position, digest } = this.#expected;
       if (first.position > position) return this.#isAnother('trimmed', 'what follows what was read of it may not be there any more', again);
       if (first.position === position && digestOfRecord(first.bytes) !== digest) {
@@ -146,13 +154,15 @@ export class Reading {
     // The signs of life among them have not been looked at: they are read again.
     if (again.signal.aborted) return;
     const last = batch.at(-1);
-    if (last !== undefined) this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+    if (last === undefined) return;
+    this.#places.reached({ position: last.position, digest: digestOfRecord(last.bytes) });
+    this.#saidTrimmed = false;
   }
 
   /** Whoever reads a log for the first time has no place to miss in it; but its oldest sign of life tells how old it is. */
-  #lookForBeginning(first: LogRecord | undefined, opened: readonly OpenedRecord[]): void {
+  #lookForBeginning(first: LogRecord, opened: readonly OpenedRecord[]): void {
     const { clock, retentionMs, listener } = this.#parts;
-    this.#beginning ??= first?.position;
+    this.#beginning ??= first.position;
     const oldest = opened.find((record) => record.kind === 'presence');
     if (oldest === undefined || this.#beginning === undefined) return;
     this.#looksForBeginning = false;
@@ -211,6 +221,7 @@ export class Reading {
 
   #isAnother(how: 'trimmed' | 'anew', why: string, again: AbortController): void {
     this.#expected = undefined;
+    this.#saidTrimmed = how === 'trimmed';
     this.#places.forget();
     this.#parts.listener.notTheSame(how, why);
     again.abort();

@@ -28,7 +28,7 @@ const anyUser = '';
 export class Heard {
   readonly #byId = new Map<string, number[]>();
   readonly #mentions: Mention[] = [];
-  /** Mentions from before then may be gone although they are young. */
+  /** Mentions from before then may be gone: another sidecar's poll may be read that late. */
   #completeFromMs = Number.NEGATIVE_INFINITY;
 
   add({ about, event, atMs }: News, nowMs: number): void {
@@ -62,8 +62,8 @@ export class Heard {
     const old = young < 0 ? length : young;
     // Many in one go: what is cut off an array moves all that stays.
     if (old < batch && length <= mostMentions) return;
-    for (const { id, atMs, heardMs } of this.#mentions.splice(0, Math.max(old, batch))) {
-      if (nowMs - heardMs <= rememberedMs) this.#completeFromMs = Math.max(this.#completeFromMs, atMs);
+    for (const { id, atMs } of this.#mentions.splice(0, Math.max(old, batch))) {
+      this.#completeFromMs = Math.max(this.#completeFromMs, atMs);
       const left = (this.#byId.get(id) ?? []).filter((timeMs) => timeMs !== atMs);
       if (left.length === 0) this.#byId.delete(id);
       else this.#byId.set(id, left);

@@ -204,6 +204,16 @@ describe('S14 a log that is not what it was', () => {
     expect(await all([late], 'alice')()).toBe(true);
   });
 
+  it('is the same for who comes late to reading it, as behind another sidecar', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    stage.log.readLate(9_000);
+    stage.log.cut();
+    await stage.clock.advance(15_000);
+    await sound(one);
+    expect(one.telemetry.count('sidegate_fleet_gaps_total', { how: 'anew' })).toBe(0);
+  });
+
   it('trimmed beyond what one has read: it is asked about, and the others tell again what is theirs', async () => {
     const [one, two] = [await stage.start('one'), await stage.start('two')];
     await sound(one, two);
@@ -218,6 +228,7 @@ describe('S14 a log that is not what it was', () => {
     expect(again.reasons()).toContain('GAP');
     await sound(again);
     expect(await all([again], 'alice')()).toBe(true);
+    expect(again.telemetry.count('sidegate_fleet_gaps_total', { how: 'trimmed' })).toBe(1);
   });
 });
 

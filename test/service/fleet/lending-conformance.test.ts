@@ -58,7 +58,7 @@ function linkOf(lending: Lending, signal: AbortSignal, failing: <Value>(work: Pr
       const reading = lending.read(from, over);
       const next = (): Promise<IteratorResult<readonly LogRecord[], void>> => failing(reading.next());
       try {
-        for (let got = await next(); !got.done; got = await next()) if (got.value.length > 0) await take(got.value);
+        for (let got = await next(); !got.done; got = await next()) await take(got.value);
         if (!stop.aborted) throw signal.reason;
       } finally {
         await reading.return();
@@ -85,7 +85,7 @@ for (const [room, recentBytes] of [
           async (batch) => {
             // It is done with later than a follower that reads by itself would be.
             await pause(batch.length % 3);
-            place = batch.at(-1)?.position;
+            place = batch.at(-1)?.position ?? place;
           },
           draining.signal,
         ),

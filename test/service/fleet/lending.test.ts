@@ -88,7 +88,10 @@ describe('what is lent', () => {
     const refusing: LogLink = {
       signal: new AbortController().signal,
       append: () => Promise.reject(secret),
-      read: () => Promise.reject(secret),
+      async read(_from, take) {
+        await take([]);
+        throw secret;
+      },
     };
     const engine = (): Engine => ({
       name: 'refusing',

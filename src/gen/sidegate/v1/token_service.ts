@@ -7933,7 +7933,10 @@ export const FleetServiceService = {
       Buffer.from(AppendRecordsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AppendRecordsResponse => AppendRecordsResponse.decode(value),
   },
-  /** The records of the log, then what is appended, as long as the log stands. The first message comes at once, and is empty. */
+  /**
+   * The records of the log, then what is appended, as long as the log stands. The first message is empty: it comes when the
+   * log is being read, which may take some seconds.
+   */
   readRecords: {
     path: "/sidegate.v1.FleetService/ReadRecords" as const,
     requestStream: false as const,
@@ -7951,7 +7954,10 @@ export interface FleetServiceServer extends UntypedServiceImplementation {
    * has no log, UNAVAILABLE where its log is away.
    */
   appendRecords: handleUnaryCall<AppendRecordsRequest, AppendRecordsResponse>;
-  /** The records of the log, then what is appended, as long as the log stands. The first message comes at once, and is empty. */
+  /**
+   * The records of the log, then what is appended, as long as the log stands. The first message is empty: it comes when the
+   * log is being read, which may take some seconds.
+   */
   readRecords: handleServerStreamingCall<ReadRecordsRequest, ReadRecordsResponse>;
 }
 
@@ -7975,7 +7981,10 @@ export interface FleetServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AppendRecordsResponse) => void,
   ): ClientUnaryCall;
-  /** The records of the log, then what is appended, as long as the log stands. The first message comes at once, and is empty. */
+  /**
+   * The records of the log, then what is appended, as long as the log stands. The first message is empty: it comes when the
+   * log is being read, which may take some seconds.
+   */
   readRecords(request: ReadRecordsRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadRecordsResponse>;
   readRecords(
     request: ReadRecordsRequest,
