@@ -198,7 +198,8 @@ export const watchSection: Section<config.WatchConfig> = section(
   mapping({
     checkpoint_interval: duration('100ms', '60s').default('1s'),
     max_watchers: count(1, 100_000).default(1024),
-    ring: count(16, 1_048_576).default(65_536),
+    // About 2 kB each. Who is further behind is sent what the journal has.
+    ring: count(16, 1_048_576).default(8_192),
   }).prefault({}),
   (it) => ({ checkpointIntervalMs: parseDuration(it.checkpoint_interval), maxWatchers: it.max_watchers, ring: it.ring }),
 );

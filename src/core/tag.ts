@@ -54,6 +54,8 @@ export interface TagSet {
 const alwaysKnown: ReadonlySet<Dimension> = new Set(['everything', 'issuer', 'fingerprint', 'signed_content', 'scope_kind', 'catalog']);
 /** Unique in the deployment, not only within an issuer. */
 const withoutIssuer: ReadonlySet<Dimension> = new Set(['everything', 'fingerprint']);
+/** Tags of what is not told, kept; any beyond are made each time. */
+const mostUnknowns = 1_024;
 const dimensionNumber = new Map<Dimension, number>(dimensions.map((dimension, number) => [dimension, number]));
 
 /** The place of `dimension` in `dimensions`. */
@@ -68,12 +70,22 @@ export function createTagger(keys: readonly [DeploymentKey, ...DeploymentKey[]])
   const fingerprintKeys = keys.map((key) => derive(key, 'fingerprint'));
   const tagKey = derive(newest, 'tag');
 
-  const tag = (dimension: Dimension, issuer: string, value: string | undefined): Tag => {
-    const scope = withoutIssuer.has(dimension) ? '' : issuer;
+  // Each entry is asked for those of its dimensions. Issuers come out of entries too, so their number is nobody's promise.
+  const unknowns = new Map<string, Tag>();
+
+  const made = (dimension: Dimension, scope: string, value: string | undefined): Tag => {
     const bytes = createHmac('sha256', tagKey)
       .update(JSON.stringify([dimension, scope, value ?? null]))
       .digest();
     return { low: bytes.readUInt32LE(0), high: bytes.readUInt32LE(4) };
+  };
+  const tag = (dimension: Dimension, issuer: string, value: string | undefined): Tag => {
+    const scope = withoutIssuer.has(dimension) ? '' : issuer;
+    if (value !== undefined) return made(dimension, scope, value);
+    const name = `${dimension} ${scope}`;
+    const known = unknowns.get(name) ?? made(dimension, scope, undefined);
+    if (unknowns.size < mostUnknowns) unknowns.set(name, known);
+    return known;
   };
 
   return {

@@ -45,16 +45,17 @@ export interface Plan {
 }
 
 /**
- * The changes for all that waits. `firsts`: what was appended before under the once keys of `batch`. `settlements` tell each of the
+ * The changes for all that waits, and what of it is placed by them. `firsts`: what was appended before under the once keys of `batch`. `settlements` tell each of the
  * waiting how it went, in their order; they are for after the write.
  */
 export function planWrite(
   batch: readonly Waiting[],
   firsts: ReadonlyMap<string, First>,
   before: Proof,
-): Plan & { readonly settlements: readonly (() => void)[] } {
+): Plan & { readonly placed: readonly PlacedEntry[]; readonly settlements: readonly (() => void)[] } {
   const known = new Map(firsts);
   const operations: Operation[] = [];
+  const all: PlacedEntry[] = [];
   const settlements: (() => void)[] = [];
   let proof = before;
   for (const waiting of batch) {
@@ -71,6 +72,7 @@ export function planWrite(
       continue;
     }
     const placed = { revision: revision(proof.head + 1), entry };
+    all.push(placed);
     proof = withEntry(proof, placed.revision);
     operations.push(put(keys.entry(placed.revision), text));
     operations.push(put(keys.end(entry.forgetAtMs, placed.revision), ''));
@@ -82,7 +84,7 @@ export function planWrite(
     }
     settlements.push(() => waiting.resolve(placed));
   }
-  return { operations, proof, settlements };
+  return { operations, proof, placed: all, settlements };
 }
 
 /** The changes that forget the entries of the keys `ends`; `texts`: their records, absent where they are missing already. */

@@ -8,6 +8,7 @@ import { closed, failed, type Once, unreadable } from './contract.ts';
 import type { JournalIdentity } from './identity.ts';
 import { type Database, sizeOf } from './level-database.ts';
 import { encodeProof, type Proof } from './proof.ts';
+import { Recent } from './recent.ts';
 import { decodeLetter, decodeOnce, decodeRecord, encodeLetter, encodeRecord, keys, lastPlaceIn } from './records.ts';
 import { WriteLane } from './write-lane.ts';
 
@@ -24,6 +25,8 @@ export interface OpenedDatabase {
   readonly dir: string;
   readonly identity: JournalIdentity;
   readonly proof: Proof;
+  /** The greatest id that may be of an entry; undefined: there is none. */
+  readonly newestId: string | undefined;
   readonly corruption: string | undefined;
 }
 
@@ -40,18 +43,20 @@ export class LevelJournal implements Journal {
   readonly #database: Database;
   readonly #dir: string;
   readonly #lane: WriteLane<Waiting>;
+  readonly #recent: Recent;
   // Replaced when what it tells is durable; only in a turn of the lane.
   #proof: Proof;
   #failure: string | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor({ database, dir, identity, proof, corruption }: OpenedDatabase) {
+  constructor({ database, dir, identity, proof, newestId, corruption }: OpenedDatabase) {
     this.id = identity.id;
     this.bornAtMs = identity.bornAtMs;
     this.corruption = corruption;
     this.#database = database;
     this.#dir = dir;
     this.#proof = proof;
+    this.#recent = new Recent(proof.head, newestId);
     this.#lane = new WriteLane({ batch: maxBatch, waiting: maxWaiting }, (batch) => this.#commit(batch));
   }
 
@@ -98,6 +103,8 @@ export class LevelJournal implements Journal {
   }
 
   async read(after: Revision, limit: number): Promise<PlacedEntry[]> {
+    const recent = this.#closing === undefined ? this.#recent.read(after, limit) : undefined;
+    if (recent) return recent;
     // Up to the head: what is written further is not acknowledged yet.
     const range = { gt: keys.entry(after), lte: keys.entry(this.#proof.head), limit };
     const rows = await this.#reading(() => this.#database.iterator(range).all());
@@ -105,6 +112,10 @@ export class LevelJournal implements Journal {
   }
 
   async find(entryId: string): Promise<PlacedEntry | undefined> {
+    const place = this.#closing === undefined ? this.#recent.placeOf(entryId) : undefined;
+    if (place === 'nowhere') return undefined;
+    const found = place === undefined ? undefined : await this.at(place);
+    if (found) return found;
     const [key] = await this.#reading(() => this.#database.keys({ ...keys.idRange(entryId), limit: 1 }).all());
     return key === undefined ? undefined : await this.at(revision(lastPlaceIn(key)));
   }
@@ -142,6 +153,8 @@ export class LevelJournal implements Journal {
 
   async #entryAt(at: Revision): Promise<PlacedEntry | undefined> {
     if (at > this.#proof.head) return undefined;
+    const recent = this.#recent.at(at);
+    if (recent) return recent;
     const text = await this.#database.get(keys.entry(at));
     return text === undefined ? undefined : { revision: at, entry: decodeRecord(text).entry };
   }
@@ -159,8 +172,8 @@ export class LevelJournal implements Journal {
   /** Writes a batch with one sync. Answers what tells each of the waiting how it went. */
   async #writeTogether(batch: readonly Waiting[]): Promise<readonly (() => void)[]> {
     const firsts = await this.#firsts(batch);
-    const { operations, proof, settlements } = planWrite(batch, firsts, this.#proof);
-    if (operations.length > 0) await this.#write(operations, proof);
+    const { operations, proof, placed, settlements } = planWrite(batch, firsts, this.#proof);
+    if (operations.length > 0) await this.#write(operations, proof, placed);
     return settlements;
   }
 
@@ -212,6 +225,7 @@ export class LevelJournal implements Journal {
     // Told before it is done: whoever reads a gap and then asks for `earliest` must find that it has moved.
     this.#proof = { ...this.#proof, earliest: proof.earliest };
     await this.#writeOrFail(operations, proof);
+    if (forgotten > 0) this.#recent.forget(proof.head);
     return { forgotten, last: ends.length === compactBatch ? ends.at(-1) : undefined };
   }
 
@@ -224,12 +238,14 @@ export class LevelJournal implements Journal {
   }
 
   /** One batch, one sync, with the proof of what lives after it. */
-  async #write(operations: readonly Operation[], proof: Proof): Promise<void> {
+  async #write(operations: readonly Operation[], proof: Proof, placed: readonly PlacedEntry[] = []): Promise<void> {
     // Notes and letters change no proof. After a hole was found the old one stays until something is appended: were it mended before the
     // REFRESH of everything is there, a crash in between would hide the hole for ever.
     const proven = proof === this.#proof ? operations : [...operations, put(keys.proof, encodeProof(proof))];
     await this.#database.batch([...proven], { sync: true });
+    // Together: whoever sees the head and reads up to it must find all of them.
     this.#proof = proof;
+    for (const one of placed) this.#recent.add(one);
   }
 
   /** From now on nothing is acknowledged: after a failed sync nobody knows what is on the disk, not even the kernel. */

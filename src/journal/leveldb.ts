@@ -7,7 +7,7 @@ import { identityIn, type JournalIdentity, newIdentity } from './identity.ts';
 import { type Database, damaged, openDatabase } from './level-database.ts';
 import { LevelJournal } from './level-journal.ts';
 import { audit, decodeProof, emptyProof, encodeProof, type Proof } from './proof.ts';
-import { keys, lastPlaceIn } from './records.ts';
+import { idIn, keys, lastPlaceIn } from './records.ts';
 
 /** What the journal needs. */
 export interface LevelJournalOptions {
@@ -34,7 +34,9 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   try {
     const { identity, proof } = await begun(database, options);
     const findings = await audit(proof, revisionsOf(database));
-    return new LevelJournal({ database, dir: options.dir, identity, ...findings });
+    const [newest] = await database.keys({ ...keys.idsOfOurs, reverse: true, limit: 1 }).all();
+    const newestId = newest === undefined ? undefined : idIn(newest);
+    return new LevelJournal({ database, dir: options.dir, identity, newestId, ...findings });
   } catch (error) {
     await database.close();
     throw error instanceof SidecarError ? error : damaged(options.dir, 'LevelDB cannot read what it holds', error);

@@ -22,6 +22,8 @@ export const keys = {
     const start = `i/${escaped(entryId)}`;
     return { gte: `${start}/`, lt: `${start}0` };
   },
+  /** Every place of every id that begins with a hex digit, as all of ours do. */
+  idsOfOurs: { gte: 'i/0', lt: 'i/g' },
   /** `r/<once key>`: what was appended under it. */
   once: (key: string): string => `r/${key}`,
   /** `n/<name>`: a note. */
@@ -41,6 +43,11 @@ export const keys = {
 /** The revision, or the moment, that a key ends with. */
 export function lastPlaceIn(key: string): number {
   return Number(key.slice(-never.length));
+}
+
+/** The id that a key of its place tells; of one that needs an escape something else, which is no id of ours either. */
+export function idIn(key: string): string {
+  return key.slice('i/'.length, -never.length - 1);
 }
 
 /** An entry as it is written, with the key that makes its append idempotent. Throws INTERNAL where its times are no times. */

@@ -63,10 +63,9 @@ export interface Looked extends Coverable {
   checkedRevision: number;
 }
 
-/** An applied entry as the ring keeps it: for watchers, and for hits that only have to look at what is new. */
-interface RingItem {
+/** What a hit looks at of an entry that is new since. */
+interface FirstTags {
   readonly revision: Revision;
-  readonly placed: PlacedEntry;
   readonly firstTags: Uint32Array;
 }
 
@@ -106,7 +105,10 @@ export class Invalidations {
   readonly #appendSeconds: { observe(value: number): void };
   readonly #appliedSeconds: { observe(value: number): void };
   readonly #counters = new Map<string, { add(n?: number): void }>();
-  #ring: History<RingItem>;
+  /** For watchers, and for what is told to a fleet. */
+  #ring: History<PlacedEntry>;
+  /** For hits: no more than they look at. */
+  #newest: History<FirstTags> = new History(fewNew, 0);
   #applied: Revision = revision(0);
   #inPart = 0;
   #failureSaid = false;
@@ -160,6 +162,7 @@ export class Invalidations {
     const head = journal.head();
     // The ring begins here: what happened before is read from the journal by the few who resume that far back.
     this.#ring = new History(ring, head);
+    this.#newest = new History(fewNew, head);
     await this.#readOn((placed) => {
       this.#keys.checkFor(placed);
       if (placed.entry.inPart) this.#inPart += 1;
@@ -275,7 +278,7 @@ export class Invalidations {
    */
   covering(known: Looked): Covering {
     if (known.checkedRevision !== this.#applied) {
-      const touched = this.#ring.someAfter(known.checkedRevision, fewNew, (item) => mayFit(item.firstTags, known.attributes));
+      const touched = this.#newest.someAfter(known.checkedRevision, fewNew, (item) => mayFit(item.firstTags, known.attributes));
       if (touched !== false) known.covering = this.#index.covering(known);
       known.checkedRevision = this.#applied;
     }
@@ -290,7 +293,7 @@ export class Invalidations {
   /** Applied entries above `after`, oldest first: from the ring, or from the journal where the ring no longer reaches. */
   async after(after: Revision, limit: number): Promise<readonly PlacedEntry[]> {
     const recent = this.#ring.after(after, limit);
-    if (recent) return recent.map((item) => item.placed);
+    if (recent) return recent;
     const read = await this.journal.read(after, limit);
     return read.filter((placed) => placed.revision <= this.#applied);
   }
@@ -394,7 +397,8 @@ export class Invalidations {
     if (placed.entry.inPart) this.#inPart += 1;
     const sets = this.#parts.tagger.tagSets(placed.entry.selector);
     if (!this.#index.add(placed, this.#parts.clock.monotonicMs(), sets)) this.#widened();
-    this.#ring.push({ revision: placed.revision, placed, firstTags: firstTagsOf(sets) });
+    this.#ring.push(placed);
+    this.#newest.push({ revision: placed.revision, firstTags: firstTagsOf(sets) });
   }
 
   async #readOn(take: (placed: PlacedEntry) => void): Promise<void> {

@@ -25,7 +25,7 @@ describe('the JSON Schema', () => {
           'x-maximum': '10m',
           description: expect.stringMatching(/^a duration/),
         },
-        watch: { properties: { ring: { type: 'integer', minimum: 16, maximum: 1_048_576, default: 65_536 } } },
+        watch: { properties: { ring: { type: 'integer', minimum: 16, maximum: 1_048_576, default: 8_192 } } },
       },
     });
   });

@@ -1,7 +1,9 @@
-// The log of our fleet, for sidecars that follow this one: a wire to it, which keeps nothing and looks into nothing.
+// The log of our fleet, for sidecars that follow this one: a wire to it, which looks into nothing and keeps what was read last.
 
 import { SidecarError } from '../../core/errors.ts';
 import type { Clock, Engine, LogLink, LogRecord, Telemetry } from '../../ports.ts';
+import { ownReading } from './own-reading.ts';
+import { RecentRecords } from './recent-records.ts';
 
 /** What lending needs. */
 export interface LendingParts {
@@ -11,12 +13,19 @@ export interface LendingParts {
   readonly telemetry: Pick<Telemetry, 'gauge'>;
   /** Aborts when the sidecar drains: followers are to go elsewhere, or come again. */
   readonly draining: AbortSignal;
+  /** Of what was read last, so much is kept once somebody follows. Absent: 16 MiB. */
+  readonly recentBytes?: number;
 }
 
-/** Each reads the log over a link of its own. */
+interface OurReading {
+  readonly take: (batch: readonly LogRecord[]) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+/** Each of which may read the log over a link of its own for a while. */
 const mostFollowers = 256;
-/** How long a link for a follower may take, in milliseconds. */
-const longestLinkMs = 10_000;
+/** Some 25,000 records: four minutes of a hundred a second. */
+const usualRecentBytes = 16_777_216;
 const retryAfterMs = 1_000;
 /** What followers may have under way together: the link is ours too, and holds as much as it is given. */
 const mostUnderWay = 32_768;
@@ -30,7 +39,11 @@ export class Lending {
   /** What ends each reading. One listener for all: a signal looks through those it has whenever one is added. */
   readonly #ends = new Set<() => void>();
   #link: LogLink | undefined;
+  /** What our own reading has come to, and over which link; undefined: nothing is read now. */
+  #near: { readonly link: LogLink; readonly records: RecentRecords } | undefined;
   #followers = 0;
+  /** Somebody has followed since the start: until then nothing is kept. */
+  #isFollowed = false;
   #underWay = { records: 0, bytes: 0 };
 
   constructor(parts: LendingParts) {
@@ -83,53 +96,101 @@ export class Lending {
       throw new SidecarError('RESOURCE_EXHAUSTED', message, { reason: 'TOO_MANY_FOLLOWERS', retryAfterMs: 5 * retryAfterMs });
     }
     this.#followers += 1;
-    const { clock, draining } = this.#parts;
+    this.#isFollowed = true;
+    const { draining } = this.#parts;
     const over = new AbortController();
     const end = (): void => over.abort();
     this.#ends.add(end);
     signal.addEventListener('abort', end, { once: true });
     if (signal.aborted || draining.aborted) end();
-    const handing = new Handing();
-    const running = make().run(async (link) => {
-      try {
-        await link.read(from, (batch) => handing.give(batch, over.signal), over.signal);
-      } catch (error) {
-        handing.end(error);
-      } finally {
-        // One link for one reading: what comes over another one may be of another log.
-        end();
-      }
-    }, over.signal);
-    const late = clock.delay(longestLinkMs, over.signal).then(
-      () => {
-        if (!handing.hasBegun) end();
-      },
-      () => undefined,
-    );
     try {
-      for (;;) {
-        const batch = await handing.take(over.signal);
-        if (batch === undefined) break;
-        yield batch;
-      }
-      if (signal.aborted) return;
-      if (draining.aborted) throw unavailable('the sidecar is draining', 'DRAINING');
-      throw away(handing.failure);
+      yield* this.#records(make, from, over.signal);
+      if (draining.aborted && !signal.aborted) throw unavailable('the sidecar is draining', 'DRAINING');
     } finally {
       this.#ends.delete(end);
       signal.removeEventListener('abort', end);
       end();
-      await Promise.all([running, late]);
       this.#followers -= 1;
+    }
+  }
+
+  /** Out of what was read here as far as that reaches; else by a reading of its own, until it does. */
+  async *#records(make: () => Engine, from: number | undefined, over: AbortSignal): AsyncGenerator<readonly LogRecord[], void, void> {
+    let last: LogRecord | undefined;
+    // What was sent, and is waited for here: over another link there may be another log, but for where the very same record stands in both.
+    let mark: LogRecord | undefined;
+    for (let isFirst = true; !over.aborted; isFirst = false) {
+      const near = this.#near;
+      if (near && (mark === undefined ? near.records.reaches(from) : near.records.holds(mark))) {
+        if (isFirst) yield [];
+        for await (const batch of near.records.after(last?.position ?? (from ?? 0) - 1, over)) {
+          last = batch.at(-1) ?? last;
+          yield batch;
+        }
+        mark = last;
+        // As if it were the follower's own.
+        if (near.link.signal.aborted && !over.aborted) throw away(near.link.signal.reason);
+        continue;
+      }
+      for await (const batch of this.#own(make, { from, last }, over)) {
+        last = batch.at(-1) ?? last;
+        if (batch.length > 0 || isFirst) yield batch;
+        const records = this.#near?.records;
+        const isAwaited = mark !== undefined && records !== undefined && !records.hasPassed(mark.position);
+        if (mark && records?.holds(mark)) break;
+        if (!isAwaited) mark = last;
+        if (mark && records?.holds(mark)) break;
+      }
+    }
+  }
+
+  /** From `from` on; or what follows `last`, if that is where it was. */
+  async *#own(
+    make: () => Engine,
+    { from, last }: { readonly from: number | undefined; readonly last: LogRecord | undefined },
+    over: AbortSignal,
+  ): AsyncGenerator<readonly LogRecord[], void, void> {
+    const { clock } = this.#parts;
+    let isThere = last === undefined;
+    for await (const batch of ownReading({ engine: make(), clock, from: last?.position ?? from }, away, over)) {
+      const [first, ...others] = batch;
+      if (isThere || first === undefined) yield batch;
+      else if (last && first.position === last.position && Buffer.compare(first.bytes, last.bytes) === 0) yield others;
+      // The follower finds out what has become of it, when it asks again from there.
+      else throw away();
+      if (first !== undefined) isThere = true;
     }
   }
 
   async #over(link: LogLink, session: (link: LogLink) => Promise<void>): Promise<void> {
     this.#link = link;
     try {
-      await session(link);
+      await session({
+        signal: link.signal,
+        append: (bytes) => link.append(bytes),
+        read: (from, take, signal) => this.#readOver(link, from, { take, signal }),
+      });
     } finally {
       this.#link = undefined;
+    }
+  }
+
+  /** Our own reading: followers may be told before it is done with here. It is only a log, and what they rely on they find in it. */
+  async #readOver(link: LogLink, from: number | undefined, { take, signal }: OurReading): Promise<void> {
+    const records = new RecentRecords(from, this.#parts.recentBytes ?? usualRecentBytes);
+    this.#near = { link, records };
+    try {
+      await link.read(
+        from,
+        (batch) => {
+          records.add(batch, this.#isFollowed);
+          return take(batch);
+        },
+        signal,
+      );
+    } finally {
+      this.#near = undefined;
+      records.end();
     }
   }
 
@@ -142,56 +203,6 @@ export class Lending {
   #count(records: number, bytes: number): void {
     this.#underWay = { records: this.#underWay.records + records, bytes: this.#underWay.bytes + bytes };
   }
-}
-
-/** One batch from who reads to who sends: the next one is read when this one has been taken, and sent. */
-class Handing {
-  hasBegun = false;
-  failure: unknown;
-  #batch: readonly LogRecord[] | undefined;
-  #wake: () => void = () => undefined;
-  #done: () => void = () => undefined;
-
-  /** Resolves when it has been sent. */
-  async give(batch: readonly LogRecord[], over: AbortSignal): Promise<void> {
-    this.hasBegun = true;
-    this.#batch = batch;
-    const sent = until(over, (done) => {
-      this.#done = done;
-    });
-    this.#wake();
-    await sent;
-  }
-
-  end(failure: unknown): void {
-    this.failure = failure;
-  }
-
-  /** The next one; undefined: there is none any more. What was taken before has been sent. */
-  async take(over: AbortSignal): Promise<readonly LogRecord[] | undefined> {
-    this.#done();
-    if (this.#batch === undefined) {
-      await until(over, (done) => {
-        this.#wake = done;
-      });
-    }
-    const batch = this.#batch;
-    this.#batch = undefined;
-    return over.aborted ? undefined : batch;
-  }
-}
-
-/** Resolves when `set`'s argument is called, or `over` aborts. */
-function until(over: AbortSignal, set: (done: () => void) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      over.removeEventListener('abort', done);
-      resolve();
-    };
-    set(done);
-    over.addEventListener('abort', done, { once: true });
-    if (over.aborted) done();
-  });
 }
 
 /** Why, this sidecar says itself: it is not a follower's to know, and where two follow each other what one is told would be told the other. */

@@ -10,7 +10,7 @@ import type { LogWriter } from './writing.ts';
 /** What publishing needs. */
 export interface PublishingParts {
   readonly journal: Journal;
-  readonly invalidations: Pick<Invalidations, 'applied' | 'changed'>;
+  readonly invalidations: Pick<Invalidations, 'after' | 'applied' | 'changed'>;
   readonly clock: Clock;
   /** From 0 to below 1. */
   readonly random: () => number;
@@ -115,10 +115,10 @@ export class Publishing {
 
   /** What is in the journal now, up to a limit; and waits for more, or for room. */
   async #once(log: LogWriter, over: AbortController): Promise<void> {
-    const { journal, invalidations } = this.#parts;
+    const { invalidations } = this.#parts;
     const seen = invalidations.changed.version;
     const { applied } = invalidations;
-    const batch = await journal.read(this.#read, readBatch);
+    const batch = await invalidations.after(this.#read, readBatch);
     for (const placed of batch) if (isToBeTold(placed.entry)) this.#begin(placed, log, over);
     const last = batch.at(-1)?.revision ?? this.#read;
     // Above the last of them there may be holes.

@@ -146,3 +146,172 @@ describe('what is lent', () => {
     expect(await next(lending.read(undefined, ending().signal))).toEqual([]);
   });
 });
+
+describe('what was read last', () => {
+  /** A log of some records, lent, with the readings of it that run now, and all that there have been, but for our own. */
+  async function near(parts: { readonly recentBytes?: number; readonly others?: FakeLog } = {}) {
+    const log = createFakeLog(systemClock);
+    for (const text of ['a', 'b', 'c']) log.append(Buffer.from(text));
+    const readings = { now: 0, all: 0 };
+    const another = (): Engine => {
+      const engine = (parts.others ?? log).engine();
+      return {
+        ...engine,
+        async run(session, signal) {
+          readings.now += 1;
+          readings.all += 1;
+          await engine.run(session, signal);
+          readings.now -= 1;
+        },
+      };
+    };
+    const telemetry = createFakeTelemetry();
+    const engine: Engine = { ...log.engine(), another };
+    const { recentBytes = 16_777_216 } = parts;
+    const lending = new Lending({ engine, clock: systemClock, telemetry, draining: ending().signal, recentBytes });
+    const { signal } = ending();
+    let readTo = -1;
+    let ours = ending();
+    let begin = (): void => undefined;
+    let rest: Promise<void> | undefined;
+    const take = async (batch: readonly LogRecord[]): Promise<void> => {
+      readTo = batch.at(-1)?.position ?? readTo;
+    };
+    const reads = async (link: LogLink): Promise<void> => {
+      while (!signal.aborted) {
+        await link.read(readTo < 0 ? undefined : readTo, take, ours.signal);
+        ours = ending();
+        await rest;
+      }
+    };
+    void lending.engine?.run(reads, signal);
+    await expect.poll(() => readTo).toBe(2);
+    /** All that a follower is told from `from` on, until there are so many. */
+    const told = async (reading: AsyncGenerator<readonly LogRecord[], void, void>, count: number): Promise<readonly string[]> => {
+      const texts: string[] = [];
+      while (texts.length < count) {
+        const { value, done } = await reading.next();
+        if (done) throw new Error(`the reading has ended after ${texts.join()}`);
+        texts.push(...textsOf(value));
+      }
+      return texts;
+    };
+    const add = async (...texts: readonly string[]): Promise<void> => {
+      for (const text of texts) log.append(Buffer.from(text));
+      await expect.poll(() => readTo).toBe(log.records.at(-1)?.position ?? 0);
+    };
+    return {
+      log,
+      lending,
+      readings,
+      told,
+      add,
+      endOurs: () => {
+        rest = new Promise((resolve) => {
+          begin = resolve;
+        });
+        ours.abort();
+      },
+      beginOurs: () => begin(),
+    };
+  }
+
+  it('is given to who has come to it: from then on the log has one reader', async () => {
+    const { lending, readings, told, add } = await near();
+    const whole = lending.read(undefined, ending().signal);
+    expect(await told(whole, 3)).toEqual(['a', 'b', 'c']);
+    expect(readings).toEqual({ now: 1, all: 1 });
+    await add('d');
+    expect(await told(whole, 1)).toEqual(['d']);
+    const waits = told(whole, 2);
+    await expect.poll(() => readings.now).toBe(0);
+
+    const within = lending.read(3, ending().signal);
+    expect(await next(within)).toEqual([]);
+    expect(await told(within, 1)).toEqual(['d']);
+    await add('e', 'f');
+    expect([await waits, await told(within, 2)]).toEqual([
+      ['e', 'f'],
+      ['e', 'f'],
+    ]);
+    expect(readings).toEqual({ now: 0, all: 1 });
+  });
+
+  it('is not waited for by who is ahead of it', async () => {
+    const { log, lending, readings, told } = await near();
+    const beyond = lending.read(5, ending().signal);
+    expect(await next(beyond)).toEqual([]);
+    const later = told(beyond, 1);
+    expect(readings.now).toBe(1);
+    for (const text of ['d', 'e', 'f']) log.append(Buffer.from(text));
+    expect(await later).toEqual(['f']);
+  });
+
+  it('makes room: who is too slow for it reads the log itself, and misses nothing', async () => {
+    const { lending, readings, told, add } = await near({ recentBytes: 1 });
+    const slow = lending.read(undefined, ending().signal);
+    expect(await told(slow, 3)).toEqual(['a', 'b', 'c']);
+    await add('d');
+    expect(await told(slow, 1)).toEqual(['d']);
+    const waits = told(slow, 1);
+    await expect.poll(() => readings.now).toBe(0);
+    await add('e');
+    expect(await waits).toEqual(['e']);
+    await add('f', 'g', 'h', 'i');
+    expect(await told(slow, 4)).toEqual(['f', 'g', 'h', 'i']);
+    expect(readings).toEqual({ now: 1, all: 2 });
+  });
+
+  it('is over with our own reading, though the log stands: who was given it reads on, itself, until there is another one', async () => {
+    const { log, lending, readings, told, add, endOurs, beginOurs } = await near();
+    const reading = lending.read(undefined, ending().signal);
+    await told(reading, 3);
+    await add('d');
+    expect(await told(reading, 1)).toEqual(['d']);
+    const waits = told(reading, 1);
+    await expect.poll(() => readings.now).toBe(0);
+    endOurs();
+    await expect.poll(() => readings.now).toBe(1);
+    log.append(Buffer.from('e'));
+    expect(await waits).toEqual(['e']);
+    beginOurs();
+    await add('f');
+    expect(await told(reading, 1)).toEqual(['f']);
+    const later = told(reading, 1);
+    await expect.poll(() => readings.now).toBe(0);
+    await add('g');
+    expect([await later, readings.all]).toEqual([['g'], 2]);
+  });
+
+  it('is not given to who reads another log, under the same positions', async () => {
+    const others = createFakeLog(systemClock);
+    for (const text of ['A', 'B', 'C']) others.append(Buffer.from(text));
+    const { lending, readings, told, add } = await near({ others });
+    const reading = lending.read(undefined, ending().signal);
+    expect(await told(reading, 3)).toEqual(['A', 'B', 'C']);
+    await add('d', 'e');
+    for (const text of ['D', 'E']) others.append(Buffer.from(text));
+    expect(await told(reading, 2)).toEqual(['D', 'E']);
+    const waits = told(reading, 1);
+    others.append(Buffer.from('F'));
+    expect(await waits).toEqual(['F']);
+    expect(readings).toEqual({ now: 1, all: 1 });
+  });
+
+  it('ends where the log does not go on from it', async () => {
+    const others = createFakeLog(systemClock);
+    for (const text of ['a', 'b', 'c']) others.append(Buffer.from(text));
+    const { lending, readings, told, add, endOurs } = await near({ others });
+    const reading = lending.read(undefined, ending().signal);
+    expect(await told(reading, 3)).toEqual(['a', 'b', 'c']);
+    await add('d');
+    others.append(Buffer.from('d'));
+    expect(await told(reading, 1)).toEqual(['d']);
+    const waits = told(reading, 1);
+    await expect.poll(() => readings.now).toBe(0);
+    others.recreate();
+    for (const text of ['A', 'B', 'C', 'D', 'E']) others.append(Buffer.from(text));
+    endOurs();
+    await expect(waits).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' });
+  });
+});
