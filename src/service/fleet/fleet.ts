@@ -131,6 +131,7 @@ export class Fleet {
       isCurrent: () => this.#isCurrent,
       others: () => this.#members.count,
       place: () => this.#place(),
+      told: (signal) => this.#publishing.toldAll(invalidations.applied, signal),
       tell: (polled, link) => this.#tellPolled(polled, link),
     });
     telemetry.gauge('sidegate_fleet_members', {}, () => this.#members.count);

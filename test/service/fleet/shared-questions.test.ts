@@ -26,6 +26,7 @@ function stageOf(place: { readonly link: LogLink; readonly position: number } | 
     isCurrent: () => true,
     others: () => 2,
     place: () => place,
+    told: async () => undefined,
     tell: (polled) =>
       new Promise((resolve, reject) => {
         releases.push((fails) => {

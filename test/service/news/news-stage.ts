@@ -45,6 +45,7 @@ export async function createNewsStage(options: NewsStageOptions = {}) {
     skewMs: 2_000,
     refreshLifeMs: 602_000,
     clockRead: ({ name }, offsetMs) => void offsets.push([name, offsetMs]),
+    toldAll: async () => undefined,
     stop: end.signal,
   });
   learn = (known) => room.learned(known);
