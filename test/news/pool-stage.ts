@@ -61,7 +61,7 @@ export interface PoolStage {
   readonly exchange: string;
   readonly keystone: KeystonePublisher;
   readonly maxLagMs: number;
-  start(name: string, journal?: Journal): Promise<Member>;
+  start(name: string, options?: { readonly journal?: Journal; readonly user?: string; readonly password?: string }): Promise<Member>;
   /** Those that run. */
   members(): readonly Member[];
   /** Waits until RabbitMQ has chosen one, and all are proven from a moment that is to come. */
@@ -90,7 +90,8 @@ export function createPoolStage(rabbitmq: Rabbitmq, { maxLagMs = 6_000, longestQ
   const members = new Set<Member>();
   let users = 0;
 
-  const start = async (name: string, journal: Journal = createMemoryJournal({ clock })): Promise<Member> => {
+  const start: PoolStage['start'] = async (name, options = {}) => {
+    const { journal = createMemoryJournal({ clock }), user, password } = { user: rabbitmq.user, password: rabbitmq.password, ...options };
     const telemetry = createFakeTelemetry();
     const relay = await startRelay(rabbitmq.port);
     const tagger = createTagger([usualKey]);
@@ -99,7 +100,6 @@ export function createPoolStage(rabbitmq: Rabbitmq, { maxLagMs = 6_000, longestQ
     await invalidations.load();
     const degradations = new Degradations({ clock, telemetry, maxLagMs });
     const questions = new SharedQuestions({ clock, skewMs: 2_000, maxLagMs });
-    const { user, password } = rabbitmq;
     const transportUrl = text(`rabbit://${user}:${password}@127.0.0.1:${relay.port}/`);
     const place = { exchange, topics: ['notifications'], declareExchange: 'never' as const, longestQueue };
     const pool = { shared: questions.of('central', 'bus'), journalId: journal.id };

@@ -2,8 +2,6 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createMemoryJournal } from '../../src/journal/memory.ts';
-import { systemClock } from '../../src/sidecar.ts';
 import { describeWithRabbitmq, type Rabbitmq, startRabbitmq } from '../fakes/rabbitmq.ts';
 import { createPoolStage, type Member, type PoolStage } from './pool-stage.ts';
 
@@ -185,6 +183,18 @@ describeWithRabbitmq('S10 a pool', () => {
     });
   });
 
+  it('who may not write to the exchange says so, and leaves the queue to those who may', patience, async () => {
+    await rabbitmq.addUser('reader', 'secret', { configure: '^sidegate\\.', write: '^sidegate\\.', read: '.*' });
+    await stage.keystone.publish();
+    const poor = await stage.start('poor', { user: 'reader', password: 'secret' });
+    await stage.until(() => /needs the right to write/.test(poor.bus.health().problem ?? ''), 'it says so');
+    const rich = await stage.start('rich');
+    await stage.heard();
+    const users = await stage.deleted(3);
+    await stage.dead(users);
+    expect(rich.hears()).toBe(true);
+  });
+
   describe('where something may have been lost there is one, on all', () => {
     const isTold = (why: string | RegExp) =>
       stage.until(async () => (await gapsOf()).every((gaps) => gaps.some((gap) => new RegExp(why).test(gap))), 'the gap is told to all');
@@ -240,8 +250,10 @@ describeWithRabbitmq('S10 a pool', () => {
         await rabbitmq.closeConnections();
         await stage.until(async () => (await stage.ready()) > 0, 'what was first waits');
         await (await stage.operator()).purgeQueue(stage.queueName);
-        stage.log.hang();
+        await stage.deleted();
         for (const one of stage.members()) one.relay.thaw();
+        await isRead();
+        stage.log.hang();
       } else {
         stage.log.hang();
         await hurt();
@@ -255,6 +267,19 @@ describeWithRabbitmq('S10 a pool', () => {
       await stage.heard();
     });
 
+    it('when a message cannot be read: it stays in the queue until the log has what it means', patience, async () => {
+      await three();
+      const first = await stage.heard();
+      stage.log.hang();
+      await stage.keystone.publish('what is this?');
+      await stage.until(() => first.telemetry.count('sidegate_news_ignored_total', { why: 'unreadable' }) === 1, 'it has come');
+      await first.kill();
+      stage.log.start();
+      await isTold('a message could not be read');
+      await stage.heard();
+      expect(await stage.ready()).toBe(0);
+    });
+
     it(
       'S13 after a restart of all with another log and other journals: the queue remembers who is not known any more',
       patience,
@@ -263,7 +288,7 @@ describeWithRabbitmq('S10 a pool', () => {
         await stage.heard();
         for (const one of members) await one.stop();
         stage.log.recreate();
-        await stage.start('four', createMemoryJournal({ clock: systemClock }));
+        await stage.start('four');
         await stage.heard();
         expect(await gapsOf()).toEqual([[unread]]);
       },
@@ -274,7 +299,7 @@ describeWithRabbitmq('S10 a pool', () => {
       await stage.heard();
       for (const one of members) await one.stop();
       const users = await stage.deleted(3);
-      for (const { name, journal } of members) await stage.start(name, journal);
+      for (const { name, journal } of members) await stage.start(name, { journal });
       await stage.dead(users);
       await stage.heard();
       for (const gaps of await gapsOf()) expect(gaps).toEqual([unread]);
