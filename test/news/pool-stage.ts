@@ -67,7 +67,7 @@ export interface PoolStage {
   /** Waits until RabbitMQ has chosen one, and all are proven from a moment that is to come. */
   heard(): Promise<Member>;
   /** Users are deleted; answers their ids. */
-  deleted(count?: number): Promise<readonly string[]>;
+  deleted(count?: number): Promise<string[]>;
   /** Waits until each of these is dead on all that run. */
   dead(users: readonly string[]): Promise<void>;
   until(condition: () => boolean | Promise<boolean>, what: string): Promise<void>;
@@ -80,11 +80,11 @@ export interface PoolStage {
 const patienceMs = 120_000;
 
 /** Nobody is there yet. */
-export function createPoolStage(rabbitmq: Rabbitmq, { maxLagMs = 6_000, longestQueue = 50_000, durable = false } = {}): PoolStage {
+export function createPoolStage(rabbitmq: Rabbitmq, { maxLagMs = 6_000, longestQueue = 50_000, vhost = '/' } = {}): PoolStage {
   const exchange = `keystone-${randomBytes(4).toString('hex')}`;
   const queueName = poolQueueName({ pool: `test-${randomBytes(4).toString('hex')}`, issuer: 'central' });
-  const keystone = createKeystonePublisher(rabbitmq, { exchange, durable });
-  const own = createBusStage(rabbitmq);
+  const keystone = createKeystonePublisher(rabbitmq, { exchange, vhost });
+  const own = createBusStage(rabbitmq, { vhost });
   const log = createFakeLog(clock);
   const { issuer } = createFakeIssuer({ name: 'central' });
   const members = new Set<Member>();
@@ -100,7 +100,7 @@ export function createPoolStage(rabbitmq: Rabbitmq, { maxLagMs = 6_000, longestQ
     await invalidations.load();
     const degradations = new Degradations({ clock, telemetry, maxLagMs });
     const questions = new SharedQuestions({ clock, skewMs: 2_000, maxLagMs });
-    const transportUrl = text(`rabbit://${user}:${password}@127.0.0.1:${relay.port}/`);
+    const transportUrl = text(`rabbit://${user}:${password}@127.0.0.1:${relay.port}/${encodeURIComponent(vhost)}`);
     const place = { exchange, topics: ['notifications'], declareExchange: 'never' as const, longestQueue };
     const pool = { shared: questions.of('central', 'bus'), journalId: journal.id };
     const bus = createKeystoneBus(

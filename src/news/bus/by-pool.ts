@@ -74,6 +74,7 @@ class PooledSession {
   #bindings: number;
   /** Of our markers. It is bound after the topics, and another one each time that they may have been gone: the one before shows that. */
   #markerKey: string | undefined;
+  /** Monotonic: when we could last tell all that it is proven; undefined: nobody could. */
   #provenMs: number | undefined;
   #isKnownFull: boolean;
 
@@ -131,12 +132,15 @@ class PooledSession {
   /** One marker; and what follows from what has become of those before it. */
   async round(): Promise<void> {
     const { clock, place, say } = this.#parts;
+    // Keystone is blocked as we are, so nothing comes that a marker could prove.
+    if (this.#link.isBlocked) {
+      this.#provenMs = undefined;
+      return;
+    }
     this.#provenMs ??= clock.monotonicMs();
     if (clock.monotonicMs() - this.#provenMs > longestTellingMs) {
       throw new AmqpError('what came out of its queue is not kept: it is left to others');
     }
-    // Keystone is blocked as we are, so nothing comes that a marker could prove.
-    if (this.#link.isBlocked) return;
     try {
       if ((await this.#send()) === 'returned') {
         await this.#lose('its bindings were gone');
@@ -146,6 +150,7 @@ class PooledSession {
       if (!isMissing(error)) throw error;
       // Keystone makes it when it has something to say.
       await this.#lose('the exchange was gone');
+      this.#provenMs = undefined;
       say(`the exchange ${place.exchange} is not there`);
       return;
     }

@@ -48,6 +48,8 @@ type Take = (question: HeardQuestion) => void;
 /** Of our own signs of life, at a distance: a question that is told of later than after so many of them proves nothing. */
 const mostOwn = 64;
 const ownDistanceMs = 250;
+/** What is told of it has no times of anybody's clock: the order of the log is all that counts. Whoever hears it is not chosen by us. */
+const timeless = 'bus';
 /** Who was heard of longest ago is forgotten first. */
 const mostTellers = 10_000;
 
@@ -116,7 +118,7 @@ export class SharedQuestions {
     if (!takers?.size || !side?.isSound() || journal === side.journal || after >= position) return;
     const [nowMs, monotonicMs] = [clock.nowMs(), clock.monotonicMs()];
     // What is from the future was told by a clock that is off, and nobody knows what else is by it.
-    if (atMs > nowMs + skewMs || throughMs > nowMs + skewMs) return;
+    if (source !== timeless && (atMs > nowMs + skewMs || throughMs > nowMs + skewMs)) return;
     // Two machines' clocks may differ; how long it took is told by one alone.
     const beganMs = monotonicMs - Math.max(0, nowMs - atMs, tookMs);
     const isOfNow = side.isCurrent() && nowMs - atMs <= skewMs + tookMs + maxLagMs;
