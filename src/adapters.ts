@@ -24,7 +24,7 @@ import { createOpaqueFormat } from './formats/opaque.ts';
 import { createPkiReader } from './formats/pki.ts';
 import { openLevelJournal } from './journal/leveldb.ts';
 import { createMemoryJournal } from './journal/memory.ts';
-import { busQueueName } from './news/bus/queue.ts';
+import { busQueueName, poolQueueName } from './news/bus/queue.ts';
 import { createKeystoneBus } from './news/keystone-bus.ts';
 import { createRevocationEvents } from './news/keystone-revocation-events.ts';
 import type {
@@ -59,7 +59,7 @@ export interface AdapterDeps {
   readonly sidecar: { readonly name: string; readonly journalId: string };
   /** Small values that outlive the process. */
   readonly notes: Pick<Journal, 'note' | 'noted'>;
-  /** What is asked of an issuer's `source` (`poll`, `sweep`) by one sidecar for its whole fleet; absent: each asks for itself. */
+  /** What is asked of an issuer's `source` (`poll`, `sweep`, `bus`) by one sidecar for its whole fleet; absent: each asks for itself. */
   readonly shared?: (issuer: string, source: string) => SharedQuestion;
 }
 
@@ -236,8 +236,12 @@ function keystoneNews(config: KeystoneIssuer, upstream: Keystone, deps: AdapterD
   const reachMs = maxTokenLifeMs + expiredWithinMs + 2 * (skewMs + limits.skewMs);
   const sources: NewsSource[] = [];
   if (news.bus) {
-    const queueName = busQueueName({ sidecar: sidecar.name, issuer: name, journal: sidecar.journalId });
-    sources.push(createKeystoneBus({ issuer: name, ...news.bus, queueName, maxLagMs }, { clock, log }));
+    const { pool: poolName, ...bus } = news.bus;
+    const shared = poolName === undefined ? undefined : deps.shared?.(name, 'bus');
+    const own = (): string => busQueueName({ sidecar: sidecar.name, issuer: name, journal: sidecar.journalId });
+    const pool = shared && { shared, journalId: sidecar.journalId };
+    const queueName = pool === undefined || poolName === undefined ? own() : poolQueueName({ pool: poolName, issuer: name });
+    sources.push(createKeystoneBus({ issuer: name, ...bus, queueName, maxLagMs }, { clock, log, pool }));
   }
   if (news.poll) {
     const poll = { issuer: name, ...news.poll, reachMs, factsLifeMs: timeMs + staleWhileDownMs };

@@ -145,6 +145,7 @@ export function createFlows(parts: FlowParts): Flows {
     skewMs: limits.skewMs,
     refreshLifeMs: lifeMs,
     clockRead: (issuer, offsetMs) => authorities.clockRead(issuer, offsetMs),
+    toldAll: (signal) => parts.questions.told(signal),
     stop: parts.stopping,
   });
   const fleet =

@@ -238,13 +238,20 @@ export interface News {
 
 /** Where a source's news go. */
 export interface NewsSink {
-  /** Resolves when all that it means is durable and applied here; rejects where it is not, and then it is to be told again. */
+  /**
+   * Resolves when all that it means is durable and applied here; of a source that is heard for all, in their log too. Rejects where it is
+   * not, and then it is to be told again.
+   */
   tell(news: News): Promise<void>;
-  /** Everything that the source had until `throughMs` (monotonic) has been told. The only sign of life there is. */
-  proven(throughMs: number): void;
+  /**
+   * Everything that the source had until `throughMs` (monotonic) has been told. The only sign of life there is. `elsewhere`: to another
+   * sidecar, which has told us; and what that one thinks of the source.
+   */
+  proven(throughMs: number, elsewhere?: { readonly isSuspect: boolean }): void;
   /**
    * Something may have been missed until now. `why`: for people. Resolves when a restart would know of it, and never rejects: whatever else
-   * shows it must not be given away sooner. Where the journal takes nothing it never resolves.
+   * shows it must not be given away sooner. Where the journal takes nothing it never resolves. Of a source that is heard for all: resolves
+   * when everything is being asked about again by everybody, as nobody else would know.
    */
   gap(why: string): Promise<void>;
   /** Something is missed from now on, until a gap is told. Resolves as that. */
@@ -253,6 +260,8 @@ export interface NewsSink {
   ignored(why: 'unreadable' | 'duplicate' | 'irrelevant'): void;
   /** How the source's clock stands to ours: its minus ours, in milliseconds, as far as it has shown (S1). */
   clockRead?(offsetMs: number): void;
+  /** Another source has told what this one should have told. */
+  isSuspect?(): boolean;
 }
 
 /**
@@ -267,6 +276,8 @@ export interface NewsSource {
   /** Asks now, beside its schedule. Resolves when everything that was there has been told. Throws SidecarError where nobody answers. */
   look?(signal: AbortSignal): Promise<void>;
   health(): DependencyHealth;
+  /** Of a source that one sidecar hears for a whole fleet: whether it is this one. Absent: each hears its own. */
+  hearsForAll?(): boolean;
 }
 
 /** A question that another sidecar of the fleet has asked for all of them: whatever it was told is applied here. */
@@ -284,17 +295,26 @@ export interface HeardQuestion {
   readonly tookMs: number;
   /** It is one of now, and not of a past that is read late. */
   readonly isOfNow: boolean;
+  /** Whoever asked has been told by another source what this one should have told. */
+  readonly isSuspect: boolean;
 }
+
+/** What whoever has asked says of the answer. */
+export type ToldQuestion = Pick<HeardQuestion, 'fromMs' | 'throughMs' | 'sinceMs'> & Partial<Pick<HeardQuestion, 'isSuspect'>>;
 
 /** A question that one sidecar of a fleet asks for all of them. */
 export interface SharedQuestion {
   /** How many others are there, who hear of each other as they ask; 0: each asks for itself. */
   others(): number;
+  /** The log takes what is told, and what others tell comes. */
+  isCurrent(): boolean;
+  /** Whether the log that is read here holds what a sidecar with that journal has told of its questions; ours does. */
+  hasTold(journal: string): boolean;
   /**
    * A question begins here. What this returns is to be called when everything that it told is applied here: the others hear of it when they
    * have it too, if the log takes it. Never throws, and waits for nobody.
    */
-  begin(): (told: Pick<HeardQuestion, 'fromMs' | 'throughMs' | 'sinceMs'>) => void;
+  begin(): (told: ToldQuestion) => void;
   /** Gives `take` what is asked by others from now on, until `signal` aborts. */
   listen(take: (question: HeardQuestion) => void, signal: AbortSignal): void;
 }

@@ -72,6 +72,7 @@ describeWithRabbitmq('Keystone’s bus in a sidecar', () => {
       exchange: 'keystone',
       topics: ['notifications'],
       declareExchange: 'never',
+      pool: undefined,
     };
     const sidecar = await startSidecar({
       issuers: [keystoneIssuer(keystone.url, join(directory, 'password'), { news: { bus: busConfig, poll: undefined } })],

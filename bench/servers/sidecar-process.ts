@@ -41,6 +41,8 @@ export interface SidecarPlan {
     readonly certificates: string;
     readonly mayFollow: string;
   };
+  /** It tells its metrics too. Absent: it does not. */
+  readonly hasOperations?: true;
   /** Other settings, whole lines. */
   readonly settings?: string;
   /** Of a call of `client` that does not say; absent: the client's own. */
@@ -57,6 +59,8 @@ export interface SidecarProcess {
   readonly tcp: string;
   /** `http://host:port/v3` of its Keystone face; undefined where this build has none. */
   readonly face: string | undefined;
+  /** `host:port` of its metrics; undefined where it has none. */
+  readonly operations: string | undefined;
   readonly pid: number;
   readonly isServing: boolean;
   /** Resident memory now, in bytes; undefined while it is away. */
@@ -80,7 +84,7 @@ export function sidecarProcess(plan: SidecarPlan): SidecarProcess {
   writeFileSync(file, yamlOf(plan));
   const complaints: string[] = [];
   let child: ChildProcess | undefined;
-  let serving: { readonly client: Client; readonly tcp: string; readonly face: string | undefined } | undefined;
+  let serving: (Pick<Serving, 'tcp' | 'operations'> & { readonly client: Client; readonly face: string | undefined }) | undefined;
 
   const there = () => {
     if (serving === undefined) throw new Error(`${name} does not serve`);
@@ -97,6 +101,9 @@ export function sidecarProcess(plan: SidecarPlan): SidecarProcess {
     },
     get face() {
       return there().face;
+    },
+    get operations() {
+      return there().operations;
     },
     get pid() {
       return child?.pid ?? 0;
@@ -127,6 +134,7 @@ export function sidecarProcess(plan: SidecarPlan): SidecarProcess {
       serving = {
         client: connect({ address: addresses.tcp, ...(plan.timeoutMs !== undefined && { timeoutMs: plan.timeoutMs }) }),
         tcp: addresses.tcp,
+        operations: addresses.operations,
         face: addresses.keystone === undefined ? undefined : `http://${addresses.keystone}/v3`,
       };
     },
@@ -165,6 +173,7 @@ function fakeTimeLibrary(): string {
 interface Serving {
   readonly tcp: string;
   readonly keystone?: string;
+  readonly operations?: string | undefined;
 }
 
 function yamlOf(plan: SidecarPlan): string {
@@ -177,7 +186,7 @@ deployment_key_dir: ${plan.keyDir}
 listen:
   socket: ${plan.hasSocket ? `{ path: ${socketOf(plan)} }` : 'null'}
   tcp: 127.0.0.1:0
-  operations: null
+  operations: ${plan.hasOperations ? '127.0.0.1:0' : 'null'}
   keystone: { address: "127.0.0.1:0" }
   remote: ${remote ? `{ address: "127.0.0.1:${remote.port}", tls: ${tls} }` : 'null'}
 callers:

@@ -90,6 +90,7 @@ const keystoneNews = mapping({
     exchange: amqpName().default('keystone'),
     topics: list(amqpName(), { min: 1, max: 16 }).default(['notifications']),
     declare_exchange: choice(['never', 'transient', 'durable']).default('never'),
+    pool: label().nullable().default(null),
   })
     .nullable()
     .default(null),
@@ -291,6 +292,7 @@ function newsOf({ bus, poll }: z.output<typeof keystoneNews>, files: Files): Key
             exchange: bus.exchange,
             topics: bus.topics,
             declareExchange: bus.declare_exchange,
+            pool: bus.pool ?? undefined,
           },
     poll:
       poll === null

@@ -49,6 +49,7 @@ export function brokenRules(parts: Parts, purpose: 'serve' | 'dev'): readonly Fi
     ...issuerRules(parts.issuers),
     ...newsRules(parts),
     ...settleRules(parts),
+    ...poolRules(parts),
     ...(parts.caching ? cachingRules(parts.caching) : []),
     ...sharedRules(parts),
     ...fleetRules(parts),
@@ -228,6 +229,23 @@ function settleRules({ issuers, maxLagMs, caching }: Parts): readonly Finding[] 
       message: 'must be at most a third of max_lag with news.bus: a message may wait for two settle windows before it is told',
     },
   ];
+}
+
+/** Its proofs come by the log, which takes a sign of life and a marker: up to 3 s, where nothing is slow. */
+const shortestLagOfPoolsMs = 5_000;
+
+/** What one sidecar hears for all goes to the others through the log of their fleet. */
+function poolRules({ issuers, maxLagMs, fleet }: Parts): readonly Finding[] {
+  return issuers.flatMap((issuer, index) => {
+    if (issuer?.kind !== 'keystone' || issuer.news.bus?.pool === undefined) return [];
+    const path = ['issuers', index, 'news', 'bus', 'pool'];
+    const found: Finding[] = [];
+    if (fleet?.kind === 'none') found.push({ path, message: 'needs fleet.engine: who reads the queue tells the others through it' });
+    if (maxLagMs !== undefined && maxLagMs < shortestLagOfPoolsMs) {
+      found.push({ path: ['max_lag'], message: `must be at least 5s with issuers[${index}].news.bus.pool: its proofs come by the fleet` });
+    }
+    return found;
+  });
 }
 
 /** What makes both accept one token. Among prefixes the longest wins, so only equal ones clash. */

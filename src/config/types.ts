@@ -221,6 +221,8 @@ export interface BusConfig {
   readonly topics: readonly string[];
   /** Whether the exchange is made where it is not there, and how; `never`: it is waited for. */
   readonly declareExchange: 'never' | 'transient' | 'durable';
+  /** Sidecars of a fleet with one pool share one queue; undefined: a queue of its own. */
+  readonly pool: string | undefined;
 }
 
 /** Keystone's list of revocation events (S11). */

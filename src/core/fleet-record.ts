@@ -40,7 +40,7 @@ export interface Polled {
   /** Of its journal: who has asked. */
   readonly journal: string;
   readonly issuer: string;
-  /** What was asked: `poll`, or `sweep`. */
+  /** What was asked: `poll`, or `sweep`; `bus`: what a queue of all held when the question began, which all three of its times are. */
   readonly source: string;
   /** When the question began, by the wall clock of who asked. */
   readonly atMs: number;
@@ -53,6 +53,8 @@ export interface Polled {
   readonly throughMs: number;
   /** Whoever asked had read the log up to there when the question began: what stands there was appended before it. */
   readonly after: number;
+  /** Another source has told what this one should have told. */
+  readonly isSuspect?: true;
 }
 
 /** Which of all records of one run of a sidecar this is: whoever reads the log in order notices by it that some are missing. */
@@ -200,7 +202,8 @@ function polledIn(fields: Readonly<Record<string, unknown>>): FleetRecord {
   if (journal === undefined || issuer === undefined || source === undefined) return { kind: 'other' };
   if (atMs === undefined || tookMs === undefined || sinceMs === undefined) return { kind: 'other' };
   if (fromMs === undefined || throughMs === undefined || after === undefined) return { kind: 'other' };
-  return { kind: 'polled', polled: { journal, issuer, source, atMs, tookMs, sinceMs, fromMs, throughMs, after } };
+  const isSuspect = fields['isSuspect'] === true ? { isSuspect: true as const } : {};
+  return { kind: 'polled', polled: { journal, issuer, source, atMs, tookMs, sinceMs, fromMs, throughMs, after, ...isSuspect } };
 }
 
 function textsIn(value: unknown): readonly string[] {

@@ -1,12 +1,14 @@
 // Keystone's notifications out of RabbitMQ (S10).
 
 import { type AmqpOptions, createAmqp } from '../amqp/amqp.ts';
-import type { Clock, DependencyHealth, Logger, NewsSink, NewsSource } from '../ports.ts';
+import type { Clock, DependencyHealth, Logger, NewsSink, NewsSource, SharedQuestion } from '../ports.ts';
 import { hearByLooks } from './bus/by-looks.ts';
 import { hearByMarkers } from './bus/by-markers.ts';
+import { hearInPool } from './bus/by-pool.ts';
 import { Continuity } from './bus/continuity.ts';
 import { Keeping } from './bus/keeping.ts';
 import { Markers } from './bus/markers.ts';
+import { Pool } from './bus/pool.ts';
 import type { BusPlace } from './bus/queue.ts';
 import type { SessionParts } from './bus/session.ts';
 
@@ -14,7 +16,7 @@ import type { SessionParts } from './bus/session.ts';
 export interface KeystoneBusOptions extends Omit<AmqpOptions, 'connectionName'>, Omit<BusPlace, 'longestQueue'> {
   /** Its issuer, for people. */
   readonly issuer: string;
-  /** As `busQueueName` makes it. */
+  /** As `busQueueName` makes it, or `poolQueueName`. */
   readonly queueName: string;
   /** Lag beyond this is degraded. */
   readonly maxLagMs: number;
@@ -28,6 +30,8 @@ export interface KeystoneBusDeps {
   readonly log: Logger;
   /** From 0 to below 1. */
   readonly random?: () => number;
+  /** Where the queue is one of a pool: how who reads it tells the others; and our journal's id. */
+  readonly pool?: { readonly shared: SharedQuestion; readonly journalId: string } | undefined;
 }
 
 const longestQueue = 50_000;
@@ -42,6 +46,8 @@ export function createKeystoneBus(options: KeystoneBusOptions, deps: KeystoneBus
   /** Of the session that runs. */
   let problem: string | undefined;
   let told: string | undefined;
+  const known: SessionParts['known'] = { mayWrite: true, queue: undefined, hears: () => false };
+  const pool = deps.pool && new Pool({ clock, random, ...deps.pool });
 
   function health(): DependencyHealth {
     const { reachable, problem: ofAmqp, ...rest } = amqp.health();
@@ -61,6 +67,10 @@ export function createKeystoneBus(options: KeystoneBusOptions, deps: KeystoneBus
   async function run(sink: NewsSink, signal: AbortSignal): Promise<void> {
     const place = { exchange, topics, declareExchange, longestQueue: options.longestQueue ?? longestQueue };
     keeping = new Keeping({ clock, sink, signal, random });
+    pool?.shared.listen((question) => {
+      pool.heard(question);
+      if (question.provenMs !== undefined) sink.proven(question.provenMs, question);
+    }, signal);
     const parts: SessionParts = {
       clock,
       log,
@@ -71,7 +81,7 @@ export function createKeystoneBus(options: KeystoneBusOptions, deps: KeystoneBus
       keeping,
       markers: new Markers(),
       continuity: new Continuity(sink),
-      known: { mayWrite: true, queue: undefined },
+      known,
       say(now) {
         problem = now;
         tellChange();
@@ -79,14 +89,15 @@ export function createKeystoneBus(options: KeystoneBusOptions, deps: KeystoneBus
     };
     await amqp.run(async (link) => {
       try {
-        await (parts.known.mayWrite ? hearByMarkers : hearByLooks)(link, parts);
+        if (pool) await hearInPool(link, { ...parts, pool });
+        else await (known.mayWrite ? hearByMarkers : hearByLooks)(link, parts);
       } finally {
         problem = undefined;
       }
     }, signal);
   }
 
-  return { name: 'bus', run, health };
+  return { name: 'bus', run, health, ...(pool && { hearsForAll: () => known.hears() }) };
 }
 
 function withIssuer(log: Logger, issuer: string): Logger {

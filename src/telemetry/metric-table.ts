@@ -95,6 +95,7 @@ export const metricTable: Readonly<Record<string, MetricShape>> = {
     'source',
     'why',
   ),
+  sidegate_news_pool_reader: gauge('1 while this sidecar reads the queue that a pool shares, for all of it.', 'issuer'),
   sidegate_news_gaps_total: counter('Times that a source may have missed something.', 'source'),
   sidegate_news_looks_total: counter(
     'Looks for what another source alone names; outcome is named, nobody or failed (it was not answered).',

@@ -531,6 +531,7 @@ describe('a fleet', () => {
 describe('keys and news of a Keystone', () => {
   const pki = { signing_cert_file: 'secret', ca_file: 'secret' };
   const bus = { transport_url_file: 'secret' };
+  const fleet = { deployment_key_dir: 'keys', fleet: { engine: 'local' } };
   const withKeystone = (part: object, more: object = {}): object => ({ issuers: [{ ...keystone, ...part }], ...more });
 
   it.each<[string, object, readonly string[]]>([
@@ -547,6 +548,17 @@ describe('keys and news of a Keystone', () => {
       'a poll that sweeps oftener than it polls',
       withKeystone({ news: { poll: { every: '2s', sweep: '1999ms' } } }),
       ['issuers[0].news.poll.sweep: must be at least news.poll.every'],
+    ],
+    [
+      'a pool without a fleet',
+      withKeystone({ news: { bus: { ...bus, pool: 'region' } } }),
+      ['issuers[0].news.bus.pool: needs fleet.engine: who reads the queue tells the others through it'],
+    ],
+    ['a pool in a fleet', withKeystone({ news: { bus: { ...bus, pool: 'region' } } }, fleet), []],
+    [
+      'a pool whose proofs would come too late',
+      withKeystone({ news: { bus: { ...bus, pool: 'region' } } }, { ...fleet, max_lag: '4999ms', caching: { settle: '1s' } }),
+      ['max_lag: must be at least 5s with issuers[0].news.bus.pool: its proofs come by the fleet'],
     ],
     ['a settle window of a third of max_lag, with a bus', withKeystone({ news: { bus } }, { caching: { settle: '3333ms' } }), []],
     [

@@ -7,10 +7,7 @@ import type { Publisher } from '../../amqp/publisher.ts';
 import type { Sent } from './markers.ts';
 import { bindQueue, durableQueue, type FoundQueue, isMissing, markerKeyOf, waitingIn } from './queue.ts';
 import { BusReader } from './reader.ts';
-import { prefetch, proofEveryMs, type SessionParts } from './session.ts';
-
-/** A marker that has not come by then, though nothing waits in the queue, was never there; in a cluster it may take its time. */
-const lostAfterMs = 3_000;
+import { lostAfterMs, prefetch, proofEveryMs, type SessionParts } from './session.ts';
 
 /** The journal may hang: then the bus is not bound again, and says so. */
 const longestNoteMs = 10_000;

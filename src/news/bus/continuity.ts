@@ -8,6 +8,8 @@ export class Continuity {
   #noted: Promise<void> = Promise.resolve();
   #isNoted = true;
   #brokenBy: string | undefined;
+  /** Gaps that a restart, or whoever reads on, may not know of yet. */
+  #untold = 0;
 
   constructor(sink: Pick<NewsSink, 'gap' | 'missing'>) {
     this.#sink = sink;
@@ -15,6 +17,11 @@ export class Continuity {
 
   get isBroken(): boolean {
     return this.#brokenBy !== undefined;
+  }
+
+  /** It is not broken, and of everything that was missed a restart, or whoever reads on, would know. */
+  get isWhole(): boolean {
+    return !this.isBroken && this.#untold === 0;
   }
 
   /** Resolves when a restart would know that it is broken: what else shows that, as bindings that are gone, must not be mended sooner. */
@@ -37,6 +44,14 @@ export class Continuity {
     if (this.#brokenBy === undefined || !this.#isNoted) return;
     const why = this.#brokenBy;
     this.#brokenBy = undefined;
-    void this.#sink.gap(why);
+    this.tell(why);
+  }
+
+  /** Something may have been missed, and nothing has to be mended. */
+  tell(why: string): void {
+    this.#untold += 1;
+    void this.#sink.gap(why).then(() => {
+      this.#untold -= 1;
+    });
   }
 }

@@ -13,6 +13,22 @@ export interface Sent {
   readonly bindings: number;
 }
 
+/** What the one who sends it says of itself; it stands in the marker. */
+export interface Signature {
+  /** Of its journal. */
+  readonly by: string;
+  /** Nothing was missed until then, or everybody has been told of it. */
+  readonly isWhole: boolean;
+}
+
+const wholeMark = 'whole';
+
+/** Of a pool's marker; undefined: there is none. */
+export function signatureIn(id: unknown): Signature | undefined {
+  const [, , by, mark] = typeof id === 'string' ? id.split('.') : [];
+  return by === undefined ? undefined : { by, isWhole: mark === wholeMark };
+}
+
 /** More than can be under way: one a second, and a connection without answers ends long before. */
 const longestMemory = 256;
 
@@ -30,9 +46,14 @@ export class Markers {
     return this.#bindings;
   }
 
-  next(atMs: number, bindings: number): Sent {
+  next(atMs: number, bindings: number, signature?: Signature): Sent {
     this.#count += 1;
-    const sent: Sent = { number: this.#count, id: `${this.#process}.${this.#count}`, atMs, bindings };
+    const name = [
+      this.#process,
+      this.#count,
+      ...(signature === undefined ? [] : [signature.by, ...(signature.isWhole ? [wholeMark] : [])]),
+    ];
+    const sent: Sent = { number: this.#count, id: name.join('.'), atMs, bindings };
     this.#sent.set(sent.number, sent);
     this.#sent.delete(sent.number - longestMemory);
     return sent;

@@ -29,8 +29,16 @@ export interface QueueOwner {
 
 /** The same whenever the same sidecar comes back. Whatever it is called, it begins with `sidegate.` and is shorter than AMQP allows. */
 export function busQueueName({ sidecar, issuer, journal }: QueueOwner): string {
-  const plain = (name: string): string => name.replace(/[^A-Za-z0-9_-]/g, '-').slice(0, 64);
   return `sidegate.${plain(sidecar)}.${plain(issuer)}.${plain(journal)}`;
+}
+
+/** The same for all sidecars of a pool. */
+export function poolQueueName({ pool, issuer }: { readonly pool: string; readonly issuer: string }): string {
+  return `sidegate.pool.${plain(pool)}.${plain(issuer)}`;
+}
+
+function plain(name: string): string {
+  return name.replace(/[^A-Za-z0-9_-]/g, '-').slice(0, 64);
 }
 
 /**
@@ -40,6 +48,11 @@ export function busQueueName({ sidecar, issuer, journal }: QueueOwner): string {
 export function markerKeyOf(queue: string, { exchange, topics }: Pick<BusPlace, 'exchange' | 'topics'>): string {
   const hash = createHash('sha256').update(JSON.stringify([queue, exchange, topics]));
   return `sidegate.${hash.digest('hex').slice(0, 32)}`;
+}
+
+/** Whether such a message is a marker, of whomever: no topic of Keystone's begins so. */
+export function isMarkerKey(routingKey: string): boolean {
+  return routingKey.startsWith('sidegate.');
 }
 
 /** How our queue was found. */
@@ -115,6 +128,15 @@ export async function bindQueue(link: AmqpLink, queue: string, place: BusPlace, 
       `read ${exchange} and write ${queue}`,
       link.ask((channel) => channel.bindQueue(queue, exchange, key)),
     );
+  }
+}
+
+/** Takes away the binding with `key`, so that whoever proves it finds that it is gone. No error where there was none. */
+export async function unbindQueue(link: AmqpLink, queue: string, exchange: string, key: string): Promise<void> {
+  try {
+    await link.ask((channel) => channel.unbindQueue(queue, exchange, key));
+  } catch (error) {
+    if (!isMissing(error)) throw error;
   }
 }
 

@@ -1,20 +1,13 @@
 // What comes out of our queue over one connection: Keystone's messages, and our own markers between them.
 
-import { AmqpError } from '../../amqp/amqp-error.ts';
 import type { Delivery } from '../../amqp/amqp-link.ts';
-import type { Logger, NewsSink } from '../../ports.ts';
-import { readKeystoneMessage } from '../keystone-envelope.ts';
-import { newsOf } from '../keystone-messages.ts';
 import type { Continuity } from './continuity.ts';
 import { InOrder } from './in-order.ts';
-import type { Keeping } from './keeping.ts';
+import { Incoming, type IncomingParts } from './incoming.ts';
 import type { Markers, Sent } from './markers.ts';
 
 /** What a reader needs. */
-export interface ReaderParts {
-  readonly sink: NewsSink;
-  readonly log: Logger;
-  readonly keeping: Keeping;
+export interface ReaderParts extends IncomingParts {
   readonly markers: Markers;
   readonly continuity: Continuity;
   /** Routes markers to our queue, and nothing else; undefined: there are none. */
@@ -23,8 +16,6 @@ export interface ReaderParts {
   readonly comesBack: boolean;
   /** A marker of ours has come. */
   readonly arrived: (sent: Sent) => void;
-  /** Ends the connection: whatever it has brought will be brought again. */
-  readonly fail: (error: AmqpError) => void;
 }
 
 /** A moment until when everything has come. */
@@ -34,7 +25,7 @@ interface Moment {
 }
 
 /** Markers whose turn to prove has not come: more are acknowledged and prove nothing, so that they leave room for what they wait for. */
-const mostMoments = 16;
+export const mostMoments = 16;
 
 /** Reads one connection's deliveries. */
 export class BusReader {
@@ -44,10 +35,11 @@ export class BusReader {
   #acknowledgeLast: (() => void) | undefined;
   #hasRead = false;
   #count = 0;
-  #unreadable = 0;
+  readonly #incoming: Incoming;
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
+    this.#incoming = new Incoming(parts);
   }
 
   /** Whether anything has come: then this connection is the one that the queue is read by. */
@@ -83,34 +75,12 @@ export class BusReader {
   }
 
   #takeMessage({ content }: Delivery, acknowledge: () => void): void {
-    const { sink, log, keeping, fail } = this.#parts;
-    if (keeping.isFull) {
-      fail(new AmqpError('more of it waits to be kept than may'));
-      return;
-    }
+    if (!this.#incoming.hasRoom) return;
     const position = this.#order.begin();
-    const finish = (): void => {
+    this.#incoming.take(content, () => {
       acknowledge();
       this.#order.done(position);
-    };
-    const message = readKeystoneMessage(content);
-    if (message === undefined) {
-      // It is set aside: nobody could read it the next time either.
-      this.#unreadable += 1;
-      // Who sends one sends many.
-      log[this.#unreadable === 1 ? 'warn' : 'debug']({ sizeBytes: content.byteLength }, 'a message of Keystone’s bus cannot be read');
-      sink.ignored('unreadable');
-      void sink.gap('a message could not be read').then(finish);
-      return;
-    }
-    const news = newsOf(message);
-    if (news === undefined) {
-      sink.ignored('irrelevant');
-      finish();
-      return;
-    }
-    // Rejects only at the end: the message stays in the queue.
-    keeping.keep(news).then(finish, () => undefined);
+    });
   }
 
   #takeMarker(sent: Sent, acknowledge: () => void): void {

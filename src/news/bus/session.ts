@@ -18,13 +18,18 @@ export interface SessionParts {
   readonly keeping: Keeping;
   readonly markers: Markers;
   readonly continuity: Continuity;
-  /** `mayWrite` to Keystone's exchange: until it is refused. `queue`: the last one that markers were read from. */
-  readonly known: { mayWrite: boolean; queue: string | undefined };
+  /**
+   * `mayWrite` to Keystone's exchange: until it is refused. `queue`: the last one that was read. `hears`: of one that is shared, whether we
+   * are who reads it.
+   */
+  readonly known: { mayWrite: boolean; queue: string | undefined; hears: () => boolean };
   /** What keeps the bus from being heard though RabbitMQ answers; undefined: nothing. */
   readonly say: (problem: string | undefined) => void;
 }
 
 /** Between two proofs. */
 export const proofEveryMs = 1_000;
+/** A marker that has not come by then, though nothing waits in the queue, was never there; in a cluster it may take its time. */
+export const lostAfterMs = 3_000;
 /** Messages that are told at once. */
 export const prefetch = 256;

@@ -131,6 +131,7 @@ export class Fleet {
       isCurrent: () => hearing.isCurrent,
       others: () => members.count,
       place: () => this.#place(),
+      told: (signal) => publishing.toldAll(parts.invalidations.applied, signal),
       tell: (polled, link) => this.#tellPolled(polled, link),
     });
     telemetry.gauge('sidegate_fleet_members', {}, () => members.count);

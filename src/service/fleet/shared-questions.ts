@@ -1,7 +1,8 @@
 // Questions that one sidecar asks for the whole fleet: told in the log when all that they brought is there, so that the others need not ask (S11).
 
 import type { Polled } from '../../core/fleet-record.ts';
-import type { Clock, HeardQuestion, LogLink, SharedQuestion } from '../../ports.ts';
+import type { Clock, HeardQuestion, LogLink, SharedQuestion, ToldQuestion } from '../../ports.ts';
+import { orAborted } from '../wakeup.ts';
 
 /** Where the log is read, over which connection. */
 export interface Place {
@@ -22,6 +23,8 @@ export interface LogSide {
   others(): number;
   /** Undefined: nobody reads. */
   place(): Place | undefined;
+  /** Resolves when all that is applied here is in the log; rejects with the signal's reason. */
+  told(signal: AbortSignal): Promise<void>;
   /**
    * Appends it over `link` when all that is applied here is in the log; not at all where that is not sound then, or another connection.
    * Rejects where the connection ends.
@@ -45,6 +48,10 @@ type Take = (question: HeardQuestion) => void;
 /** Of our own signs of life, at a distance: a question that is told of later than after so many of them proves nothing. */
 const mostOwn = 64;
 const ownDistanceMs = 250;
+/** What is told of it has no times of anybody's clock: the order of the log is all that counts. Whoever hears it is not chosen by us. */
+const timeless = 'bus';
+/** Who was heard of longest ago is forgotten first. */
+const mostTellers = 10_000;
 
 /** Those of one sidecar, whether it has a fleet or not. */
 export class SharedQuestions {
@@ -52,6 +59,8 @@ export class SharedQuestions {
   readonly #takers = new Map<string, Set<Take>>();
   /** Of each kind that is being told, what is to be told next. */
   readonly #telling = new Map<string, Telling | undefined>();
+  /** Who has told of which kind. */
+  readonly #tellers = new Set<string>();
   #side: LogSide | undefined;
   /** Our own signs of life: where they stand, and when they were appended (monotonic). */
   #own: readonly { readonly position: number; readonly appendedMs: number }[] = [];
@@ -70,6 +79,8 @@ export class SharedQuestions {
     const name = `${issuer}/${source}`;
     return {
       others: () => (this.#side?.isSound() && this.#side.isCurrent() ? this.#side.others() : 0),
+      isCurrent: () => this.#side?.isCurrent() ?? false,
+      hasTold: (journal) => journal === this.#side?.journal || this.#tellers.has(`${name} ${journal}`),
       begin: () => this.#begin(issuer, source),
       listen: (take, signal) => {
         const takers = this.#takers.get(name) ?? new Set();
@@ -78,6 +89,11 @@ export class SharedQuestions {
         if (signal.aborted) takers.delete(take);
       },
     };
+  }
+
+  /** Resolves when all that is applied here is in the log; rejects with the signal's reason. Without a fleet nobody is told. */
+  async told(signal: AbortSignal): Promise<void> {
+    await (this.#side?.told(signal) ?? orAborted(new Promise<never>(() => undefined), signal));
   }
 
   /** A sign of life of ours has come back. */
@@ -95,32 +111,42 @@ export class SharedQuestions {
   /** A record, read at `position`. */
   heard(polled: Polled, position: number): void {
     const { clock, skewMs, maxLagMs } = this.#parts;
-    const { journal, issuer, source, atMs, tookMs, fromMs, throughMs, sinceMs, after } = polled;
+    const { journal, issuer, source, atMs, tookMs, fromMs, throughMs, sinceMs, after, isSuspect = false } = polled;
     const takers = this.#takers.get(`${issuer}/${source}`);
+    this.#remember(`${issuer}/${source} ${journal}`);
     const side = this.#side;
     if (!takers?.size || !side?.isSound() || journal === side.journal || after >= position) return;
     const [nowMs, monotonicMs] = [clock.nowMs(), clock.monotonicMs()];
     // What is from the future was told by a clock that is off, and nobody knows what else is by it.
-    if (atMs > nowMs + skewMs || throughMs > nowMs + skewMs) return;
+    if (source !== timeless && (atMs > nowMs + skewMs || throughMs > nowMs + skewMs)) return;
     // Two machines' clocks may differ; how long it took is told by one alone.
     const beganMs = monotonicMs - Math.max(0, nowMs - atMs, tookMs);
     const isOfNow = side.isCurrent() && nowMs - atMs <= skewMs + tookMs + maxLagMs;
     // Whoever asked had read a sign of life of ours when it began: so it began after that was appended. No clock but ours says so.
     const provenMs = this.#own.findLast((own) => own.position <= after)?.appendedMs;
-    const question: HeardQuestion = { fromMs, throughMs, sinceMs, beganMs, tookMs: Math.max(0, tookMs), isOfNow };
+    const times = { fromMs, throughMs, sinceMs, beganMs, tookMs: Math.max(0, tookMs) };
+    const question: HeardQuestion = { ...times, isOfNow, isSuspect };
     for (const take of takers) take(provenMs === undefined ? question : { ...question, provenMs });
   }
 
-  #begin(issuer: string, source: string): (told: Pick<HeardQuestion, 'fromMs' | 'throughMs' | 'sinceMs'>) => void {
+  #remember(teller: string): void {
+    this.#tellers.delete(teller);
+    this.#tellers.add(teller);
+    const [oldest] = this.#tellers;
+    if (this.#tellers.size > mostTellers && oldest !== undefined) this.#tellers.delete(oldest);
+  }
+
+  #begin(issuer: string, source: string): (told: ToldQuestion) => void {
     const { clock } = this.#parts;
     const side = this.#side;
     const place = side?.place();
     const [atMs, beganMs] = [clock.nowMs(), clock.monotonicMs()];
-    return (told) => {
+    return ({ isSuspect = false, ...told }) => {
       if (side === undefined || place === undefined) return;
       const { link, position: after } = place;
       const polled = (): Polled => {
-        return { journal: side.journal, issuer, source, atMs, tookMs: clock.monotonicMs() - beganMs, ...told, after };
+        const common = { journal: side.journal, issuer, source, atMs, tookMs: clock.monotonicMs() - beganMs, ...told, after };
+        return isSuspect ? { ...common, isSuspect } : common;
       };
       void this.#tell(`${issuer}/${source}`, () => side.tell(polled, link));
     };

@@ -42,6 +42,11 @@ export class CrossCheck {
     this.#parts = parts;
   }
 
+  /** Whether it has not told what the other one has. */
+  get isSuspect(): boolean {
+    return this.#suspectSinceMs !== undefined;
+  }
+
   /** The other source has told this. */
   told(news: News): void {
     const [first] = news.invalidations;

@@ -53,6 +53,9 @@ export function requestOf(news: News, n: number, { issuer }: NewsPlace, { effect
   return { caller: callerOf(issuer), requestId: requestIdOf(news, n), body };
 }
 
+/** What the event of an entry begins with that asks about everything, as something may have been missed. */
+export const gapEvent = 'gap: ';
+
 /** Under whose name an issuer's news are appended, whoever tells them. */
 export function callerOf(issuer: string): string {
   return `news/${issuer}`;

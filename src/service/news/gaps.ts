@@ -3,6 +3,7 @@
 import { freshRequestId } from '../../core/entry-id.ts';
 import type { Clock, Journal, News, Telemetry } from '../../ports.ts';
 import type { SourceStanding } from '../source-standing.ts';
+import { gapEvent } from './drafts.ts';
 import type { Looks } from './looks.ts';
 import { SpacedRuns } from './spaced-runs.ts';
 
@@ -37,8 +38,11 @@ export class Gaps {
   /** Monotonic: when the REFRESH of everything that runs has taken effect for every token, and whether one trails it (S7). */
   #runningUntilMs = Number.NEGATIVE_INFINITY;
   #isTrailed = false;
-  /** Sources whose gap the next refresh closes, which has not begun: whatever else they miss is closed with it. When that will outlive us. */
-  readonly #unclosed = new Map<GapSource, Promise<void>>();
+  /**
+   * Sources whose gap the next refresh closes, which has not begun: whatever else they miss is closed with it. When a restart would know of
+   * it, and when it is closed.
+   */
+  readonly #unclosed = new Map<GapSource, { readonly known: Promise<void>; readonly closed: Promise<void> }>();
   /** Sources that miss something now. */
   readonly #missing = new Set<GapSource>();
   #why = '';
@@ -74,7 +78,7 @@ export class Gaps {
     this.#source = source.name;
     this.#missing.delete(source);
     const there = this.#unclosed.get(source);
-    if (there !== undefined) return there;
+    if (there !== undefined) return there.known;
     telemetry.log.warn({ issuer, source: source.name, why }, 'news may have been missed: everything of this issuer is asked about again');
     const noted = this.#note(source, open);
     const closed = this.#close(source, noted);
@@ -85,8 +89,23 @@ export class Gaps {
     const known = new Promise<void>((resolve) => {
       for (const either of [noted, closed]) either.then(resolve, () => undefined);
     });
-    this.#unclosed.set(source, known);
+    this.#unclosed.set(source, { known, closed });
     return known;
+  }
+
+  /** Resolves when what it has missed until now is being asked about again, here; rejects when we stop. */
+  async closed(source: GapSource): Promise<void> {
+    await this.#unclosed.get(source)?.closed;
+  }
+
+  /** Another sidecar, which hears this source for us, has begun to ask about everything again: it takes as long here. */
+  begunElsewhere(source: GapSource): void {
+    const { clock } = this.#parts;
+    this.everythingIsRefreshed();
+    source.standing.gapUntil(this.#lastEndMs());
+    if (this.#unclosed.has(source) || this.#missing.has(source)) return;
+    const untilMs = Math.ceil(clock.nowMs() + this.#lastEndMs() - clock.monotonicMs());
+    this.#note(source, String(untilMs)).catch((error: unknown) => this.#sayNotNoted(error));
   }
 
   /** It misses something from now on, and has a gap when it hears again. Resolves when a restart would know of that. */
@@ -142,7 +161,7 @@ export class Gaps {
   async #refresh(): Promise<void> {
     const { looks, write, clock } = this.#parts;
     this.#unclosed.clear();
-    const event = `gap: ${this.#why}`;
+    const event = `${gapEvent}${this.#why}`;
     await looks.one();
     const everything = { effect: 'REFRESH' as const, conditions: [], isWide: true as const };
     // A gap of another sidecar is not ours, whenever it was.

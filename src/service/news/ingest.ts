@@ -28,6 +28,8 @@ export interface SharedByIngests {
   readonly monotonicMs: () => number;
   readonly telemetry: Telemetry;
   readonly clockRead: (offsetMs: number) => void;
+  /** Resolves when all that is applied here is in the log of the fleet; rejects when we stop. */
+  readonly toldAll: () => Promise<void>;
 }
 
 /** The sink of one source. */
@@ -38,6 +40,8 @@ export class Ingest implements NewsSink {
   readonly #caughtUp: () => void;
   readonly #delay: { observe(value: number): void };
   #hasProven = false;
+  /** The last that was proven was heard by another sidecar. */
+  #wasElsewhere = false;
 
   /** `caughtUp` is called once, when the source has told all that it had. */
   constructor(source: NewsSource, standing: SourceStanding, shared: SharedByIngests, caughtUp: () => void) {
@@ -46,6 +50,8 @@ export class Ingest implements NewsSink {
     this.#shared = shared;
     this.#caughtUp = caughtUp;
     this.#delay = shared.telemetry.histogram('sidegate_news_delay_seconds', { source: this.#label });
+    if (!this.hearsForAll) return;
+    shared.telemetry.gauge('sidegate_news_pool_reader', { issuer: shared.issuer }, () => (source.hearsForAll?.() ? 1 : 0));
   }
 
   get name(): string {
@@ -56,23 +62,38 @@ export class Ingest implements NewsSink {
     const { heard, monotonicMs } = this.#shared;
     if (!this.#canBeAsked) heard.add(news, monotonicMs());
     await Promise.all([this.#write(news), this.#lookFirst(news), this.#cascade(news)]);
+    // Nobody else is told it: it may go from where it came when the others have it.
+    if (this.hearsForAll) await this.#shared.toldAll();
   }
 
-  proven(throughMs: number): void {
+  proven(throughMs: number, elsewhere?: { readonly isSuspect: boolean }): void {
     this.standing.proven(throughMs);
-    if (!this.#canBeAsked) this.#shared.crossCheck?.proven(throughMs);
+    if (!this.#canBeAsked) this.#check(throughMs, elsewhere);
     if (this.#hasProven) return;
     this.#hasProven = true;
     this.#caughtUp();
   }
 
-  gap(why: string): Promise<void> {
-    if (!this.#canBeAsked) this.#shared.crossCheck?.madeWhole();
-    return this.#shared.gaps.begin(this, why);
+  async gap(why: string): Promise<void> {
+    const { crossCheck, gaps } = this.#shared;
+    if (!this.#canBeAsked) crossCheck?.madeWhole();
+    const known = gaps.begin(this, why);
+    if (this.hearsForAll) await this.#knownToAll(gaps.closed(this));
+    else await known;
   }
 
-  missing(): Promise<void> {
-    return this.#shared.gaps.missing(this);
+  async missing(): Promise<void> {
+    // Of a queue of all the queue itself shows it, to whoever reads it next: our journal would show it to us alone.
+    if (!this.hearsForAll) await this.#shared.gaps.missing(this);
+  }
+
+  isSuspect(): boolean {
+    return !this.#canBeAsked && (this.#shared.crossCheck?.isSuspect ?? false);
+  }
+
+  /** One sidecar hears it for all. */
+  get hearsForAll(): boolean {
+    return this.source.hearsForAll !== undefined;
   }
 
   ignored(why: 'unreadable' | 'duplicate' | 'irrelevant'): void {
@@ -90,6 +111,30 @@ export class Ingest implements NewsSink {
 
   get #label(): string {
     return `${this.#shared.issuer}/${this.source.name}`;
+  }
+
+  /** Only who hears what was announced can tell what was not. What another one thinks of it holds until it says otherwise, or we hear. */
+  #check(throughMs: number, elsewhere: { readonly isSuspect: boolean } | undefined): void {
+    const { crossCheck } = this.#shared;
+    if (elsewhere === undefined && this.#wasElsewhere) this.standing.suspect(false);
+    this.#wasElsewhere = elsewhere !== undefined;
+    if (elsewhere === undefined) {
+      crossCheck?.proven(throughMs);
+      return;
+    }
+    crossCheck?.madeWhole();
+    this.standing.suspect(elsewhere.isSuspect);
+  }
+
+  /** Never rejects: who stops leaves it to the next one. */
+  async #knownToAll(closed: Promise<void>): Promise<void> {
+    try {
+      await closed;
+      await this.#shared.toldAll();
+    } catch (error) {
+      this.#shared.telemetry.log.debug({ source: this.#label, error }, 'a gap is left to whoever reads on');
+      await new Promise<never>(() => undefined);
+    }
   }
 
   async #write(news: News): Promise<void> {

@@ -10,6 +10,7 @@ import { Cascades } from './cascades.ts';
 import { CrossCheck } from './cross-check.ts';
 import { Gaps } from './gaps.ts';
 import { Heard } from './heard.ts';
+import { hearForAll } from './heard-for-all.ts';
 import { Ingest } from './ingest.ts';
 import { LookFirst } from './look-first.ts';
 import { Looks } from './looks.ts';
@@ -40,6 +41,8 @@ export interface NewsParts {
   readonly refreshLifeMs: number;
   /** How an issuer's clock stands to ours, where a source has seen it. */
   readonly clockRead: (issuer: Issuer, offsetMs: number) => void;
+  /** Resolves when all that is applied here is in the log of the fleet; rejects with the signal's reason. */
+  readonly toldAll: (signal: AbortSignal) => Promise<void>;
   /** Whatever runs or waits then ends. Many listen to it. */
   readonly stop: AbortSignal;
 }
@@ -51,6 +54,8 @@ export class IssuerNews {
   readonly #cascades: Cascades;
   readonly #gaps: Gaps;
   readonly #named: Named | undefined;
+  /** Takes what others have heard for all of us; absent: each hears its own. */
+  readonly #hearForAll: ((entry: Entry) => void) | undefined;
   readonly #parts: NewsParts;
 
   /** `caughtUp` is called once for each source. */
@@ -104,11 +109,14 @@ export class IssuerNews {
       monotonicMs: () => clock.monotonicMs(),
       telemetry,
       clockRead: (offsetMs: number) => parts.clockRead(issuer, offsetMs),
+      toldAll: () => parts.toldAll(stop),
     };
     this.#ingests = sources.flatMap((source, at) => {
       const standing = standings[at];
       return standing ? [new Ingest(source, standing, shared, caughtUp)] : [];
     });
+    const pooled = this.#ingests.find(({ hearsForAll }) => hearsForAll);
+    this.#hearForAll = pooled && ((entry) => hearForAll(entry, { ...shared, source: pooled }));
   }
 
   /** Runs all sources until we stop. */
@@ -129,6 +137,7 @@ export class IssuerNews {
   /** Another sidecar of the fleet has made this entry, and it is applied here: its source may have named somebody for us too. */
   heardOf(entry: Entry): void {
     this.#named?.heard(entry);
+    this.#hearForAll?.(entry);
   }
 
   /** Facts of a token of this issuer have been learned. Cheap where nothing waits for that. */

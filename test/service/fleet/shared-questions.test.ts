@@ -26,6 +26,7 @@ function stageOf(place: { readonly link: LogLink; readonly position: number } | 
     isCurrent: () => true,
     others: () => 2,
     place: () => place,
+    told: async () => undefined,
     tell: (polled) =>
       new Promise((resolve, reject) => {
         releases.push((fails) => {
@@ -87,6 +88,44 @@ it('proves the last sign of life of ours that the other had read, however many h
   questions.forget();
   questions.heard(theirs(clock, 999), 2_000);
   expect(heard.at(-1)).toBeUndefined();
+});
+
+it('knows who has told of a source in the log that is read, whether somebody listens or not, and that what is ours is there', () => {
+  const { clock, questions } = stageOf({ link, position: 7 });
+  questions.heard(theirs(clock, 1), 2);
+  const knows = (source: string, journal: string): boolean => questions.of('central', source).hasTold(journal);
+  expect([knows('poll', 'theirs'), knows('poll', 'ours'), knows('bus', 'theirs'), knows('poll', 'nobody')]).toEqual([
+    true,
+    true,
+    false,
+    false,
+  ]);
+});
+
+it('S10 looks at no clock but ours for what was heard of a queue, and says what who reads it thinks of it', () => {
+  const { clock, questions } = stageOf({ link, position: 7 });
+  const heard: unknown[] = [];
+  for (const source of ['bus', 'poll']) {
+    questions.of('central', source).listen(({ isSuspect }) => heard.push([source, isSuspect]), new AbortController().signal);
+    questions.heard({ ...theirs(clock, 1), source, atMs: clock.nowMs() + 60_000, isSuspect: true }, 2);
+  }
+  expect(heard).toEqual([['bus', true]]);
+});
+
+it('tells what who reads it thinks of it', () => {
+  const { told, releases, questions } = stageOf({ link, position: 7 });
+  questions.of('central', 'bus').begin()({ fromMs: 1, throughMs: 1, sinceMs: 1, isSuspect: true });
+  releases[0]?.(false);
+  expect(told).toMatchObject([{ source: 'bus', isSuspect: true }]);
+});
+
+it('has told nobody where there is no fleet', async () => {
+  const questions = new SharedQuestions({ clock: createFakeClock(), skewMs: 2_000, maxLagMs: 10_000 });
+  const leaving = new AbortController();
+  const telling = questions.told(leaving.signal);
+  leaving.abort(new Error('we stop'));
+  await expect(telling).rejects.toThrow('we stop');
+  expect(questions.of('central', 'bus').isCurrent()).toBe(false);
 });
 
 it('gives nothing to whoever listens no more', () => {

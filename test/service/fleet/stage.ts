@@ -105,6 +105,7 @@ export function createStage(): Stage {
       ...times,
       skewMs: 2_000,
       clockRead: () => undefined,
+      toldAll: (signal) => questions.told(signal),
       stop: end.signal,
     });
     const engine = log.engine();

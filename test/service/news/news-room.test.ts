@@ -73,6 +73,7 @@ test('each issuer has news of its own, and those without sources have none', asy
       skewMs: 2_000,
       refreshLifeMs: 602_000,
       clockRead: () => undefined,
+      toldAll: async () => undefined,
       stop: end.signal,
     },
   );

@@ -17,19 +17,22 @@ export interface NewsStageOptions extends StageOptions {
   readonly project?: (id: string, signal: AbortSignal) => Promise<ProjectStanding>;
   readonly wideWindowMs?: number;
   readonly notes?: Pick<Journal, 'note' | 'noted'>;
+  /** The bus is heard by one for all: how everything here comes into the log. */
+  readonly toldAll?: () => Promise<void>;
 }
 
 export type NewsStage = Awaited<ReturnType<typeof createNewsStage>>;
 
 /** Sets it: both sources run, and have proven nothing. Settle 2 s, a wide window of 30 s. */
 export async function createNewsStage(options: NewsStageOptions = {}) {
-  const { hasPoll = true, hasBus = true, project, wideWindowMs = 30_000, notes, ...part } = options;
+  const { hasPoll = true, hasBus = true, project, wideWindowMs = 30_000, notes, toldAll, ...part } = options;
   const clock: FakeClock = part.before?.clock ?? part.clock ?? createFakeClock();
   let learn = (_known: Known): void => undefined;
   const stage = await createValidationStage({ clock, ...part, learned: (known) => learn(known) });
   const bus = createFakeNewsSource('bus');
   const poll = createFakeNewsSource('poll', { looks: true, monotonicMs: () => clock.monotonicMs() });
-  const sources = [...(hasBus ? [bus.source] : []), ...(hasPoll ? [poll.source] : [])];
+  const heard = toldAll ? { ...bus.source, hearsForAll: () => true } : bus.source;
+  const sources = [...(hasBus ? [heard] : []), ...(hasPoll ? [poll.source] : [])];
   const end = new AbortController();
   setMaxListeners(0, end.signal);
   const offsets: (readonly [issuer: string, offsetMs: number])[] = [];
@@ -45,6 +48,7 @@ export async function createNewsStage(options: NewsStageOptions = {}) {
     skewMs: 2_000,
     refreshLifeMs: 602_000,
     clockRead: ({ name }, offsetMs) => void offsets.push([name, offsetMs]),
+    toldAll: toldAll ?? (async () => undefined),
     stop: end.signal,
   });
   learn = (known) => room.learned(known);
