@@ -1,5 +1,6 @@
 // Streams of Watch that are open: whose each is, up to where it was sent, and how far its subscriber says that it has come.
 
+import { randomBytes } from 'node:crypto';
 import { SidecarError } from '../core/errors.ts';
 import type { Cursor, Revision } from '../core/invalidation.ts';
 
@@ -29,6 +30,8 @@ const mostAcknowledged = 1_000;
 export class Subscriptions {
   readonly #parts: { readonly journal: string; readonly nowMs: () => number };
   readonly #open = new Map<string, Open>();
+  /** Of this process: who acknowledges by a name of the last one must not be taken for whoever has that number now. */
+  readonly #run = randomBytes(4).toString('hex');
   #made = 0;
 
   constructor(parts: { readonly journal: string; readonly nowMs: () => number }) {
@@ -47,7 +50,7 @@ export class Subscriptions {
   /** One more, of which `owner` may acknowledge. */
   open(owner: string | undefined, sent: Revision): OpenSubscription {
     this.#made += 1;
-    const open: Open = { name: `w${this.#made}`, owner, sent, acknowledged: undefined };
+    const open: Open = { name: `w${this.#made}-${this.#run}`, owner, sent, acknowledged: undefined };
     this.#open.set(open.name, open);
     return open;
   }

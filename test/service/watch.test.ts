@@ -46,6 +46,21 @@ it('who comes again may say at once what it was done with before, and no more th
   await road.stop();
 });
 
+it('W5 a name is of one stream: after a restart nobody has one that another had before', async () => {
+  const clock = createFakeClock();
+  const journal = createMemoryJournal({ clock });
+  const names: string[] = [];
+  for (let starts = 0; starts < 2; starts += 1) {
+    const road = await startRoad({ clock, journal: journalWith(journal, { close: async () => undefined }) });
+    const stream = road.watch();
+    const opened = await stream.next();
+    if (opened.kind === 'opened') names.push(opened.subscription);
+    await stream.leave();
+    await road.stop();
+  }
+  expect(new Set(names).size).toBe(2);
+});
+
 describe('W4 a snapshot', () => {
   /** The first `count` messages, while time goes on. */
   async function pulled(road: Road, stream: Stream, count: number): Promise<WatchMessage[]> {
