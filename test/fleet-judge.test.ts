@@ -116,6 +116,17 @@ describe('no answer', () => {
     expect(brokenIn({ kind: 'silent', fromMs: 1_000, toMs: 2_000 }, answered('b', 1_500, none))).toEqual([]);
   });
 
+  it('and one that comes late are nobody’s fault where whoever asks stood still; an active one is what it is', () => {
+    const stalled: Happening = { kind: 'stalled', fromMs: 1_010, toMs: 2_000 };
+    expect(brokenIn(stalled, answered('a', 1_000, none), answered('b', 2_000, none, 5_501))).toEqual([]);
+    expect(brokenIn(stalled, answered('a', 999, none), answered('a', 2_001, none), answered('b', 2_001, active, 5_501))).toEqual([
+      'NO_ANSWER a',
+      'NO_ANSWER a',
+      'LATE b',
+    ]);
+    expect(afterRevoke('fleet', { ...stalled, toMs: 20_000 }, answered('a', 10_000, active))).toEqual(['ACTIVE_WHERE_REVOKED a']);
+  });
+
   it('comes within the deadline, as every answer does', () => {
     expect(brokenIn(answered('a', 1_000, active, 5_500))).toEqual([]);
     expect(brokenIn(answered('a', 1_000, active, 5_501))).toEqual(['LATE a']);

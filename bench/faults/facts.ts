@@ -12,6 +12,7 @@ export interface Facts {
   readonly resets: ReadonlyMap<string, readonly number[]>;
   readonly disturbed: readonly Of<'disturbed'>[];
   readonly silent: readonly Of<'silent'>[];
+  readonly stalled: readonly Of<'stalled'>[];
   readonly apart: readonly Of<'apart'>[];
   readonly unheard: readonly Of<'unheard'>[];
   readonly sidecars: ReadonlySet<string>;
@@ -26,6 +27,7 @@ export function factsOf(history: readonly Happening[]): Facts {
   const resets = new Map<string, number[]>();
   const disturbed: Of<'disturbed'>[] = [];
   const silent: Of<'silent'>[] = [];
+  const stalled: Of<'stalled'>[] = [];
   const apart: Of<'apart'>[] = [];
   const unheard: Of<'unheard'>[] = [];
   const sidecars = new Set<string>();
@@ -37,9 +39,10 @@ export function factsOf(history: readonly Happening[]): Facts {
     if (one.kind === 'reset') resets.set(one.sidecar, [...(resets.get(one.sidecar) ?? []), one.atMs]);
     if (one.kind === 'disturbed') disturbed.push(one);
     if (one.kind === 'silent') silent.push(one);
+    if (one.kind === 'stalled') stalled.push(one);
     if (one.kind === 'apart') apart.push(one);
     if (one.kind === 'unheard') unheard.push(one);
     if (one.kind === 'last' || one.kind === 'answered') sidecars.add(one.sidecar);
   }
-  return { revoking, revoked, ended, watched, resets, disturbed, silent, apart, unheard, sidecars };
+  return { revoking, revoked, ended, watched, resets, disturbed, silent, stalled, apart, unheard, sidecars };
 }

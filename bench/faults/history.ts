@@ -51,6 +51,8 @@ export type Happening =
   | { readonly kind: 'disturbed'; readonly fromMs: number; readonly toMs: number }
   /** Where there may be no answer; without a sidecar: from none of them. */
   | { readonly kind: 'silent'; readonly sidecar?: string; readonly fromMs: number; readonly toMs: number }
+  /** Whoever asks, and Keystone with him, stood still: what had come was read late. */
+  | { readonly kind: 'stalled'; readonly fromMs: number; readonly toMs: number }
   /** This sidecar hears nothing that the log has taken since, whoever told it; or nothing that was published on the bus since. */
   | { readonly kind: 'apart'; readonly sidecar: string; readonly fromMs: number; readonly toMs: number }
   /** What the bus carries may come late to this sidecar; without one: to all of them. */

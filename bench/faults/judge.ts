@@ -93,11 +93,13 @@ function ofAnswer(one: Of<'answered'>, facts: Facts, rules: Rules): readonly Vio
   const { sidecar, token, outcome, askedAtMs, answeredAtMs } = one;
   const broken = (which: Broken, note: string): readonly Violation[] => [{ broken: which, sidecar, note }];
   const tookMs = answeredAtMs - askedAtMs;
-  if (tookMs > rules.answerWithinMs + rules.slackMs) return broken('LATE', `took ${Math.round(tookMs)} ms`);
+  const isDuring = (it: { readonly fromMs: number; readonly toMs: number }): boolean => it.fromMs <= answeredAtMs && askedAtMs <= it.toMs;
+  const isOurs = facts.stalled.some(isDuring);
+  if (tookMs > rules.answerWithinMs + rules.slackMs && !isOurs) return broken('LATE', `took ${Math.round(tookMs)} ms`);
   if (outcome.kind === 'none') {
     // What cannot be had in time is not answered.
     if (one.isFresh) return [];
-    const may = facts.silent.some((it) => [undefined, sidecar].includes(it.sidecar) && it.fromMs <= answeredAtMs && askedAtMs <= it.toMs);
+    const may = isOurs || facts.silent.some((it) => [undefined, sidecar].includes(it.sidecar) && isDuring(it));
     return may ? [] : broken('NO_ANSWER', `${outcome.code} ${outcome.reason}, at ${Math.round(askedAtMs)} ms`);
   }
   if (outcome.kind === 'denied') {

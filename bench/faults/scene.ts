@@ -65,7 +65,7 @@ export async function openScene({ members, keystone, bus }: FleetStage, deadline
   const waking = setInterval(() => {
     const fromMs = awakeMs;
     awakeMs = nowMs();
-    if (awakeMs - fromMs > stalledMs) history.push({ kind: 'silent', fromMs, toMs: awakeMs + graceMs + deadlineMs / 2 });
+    if (awakeMs - fromMs > stalledMs) history.push({ kind: 'stalled', fromMs, toMs: awakeMs + graceMs });
   }, wakeMs);
 
   async function askOnce(sidecar: SidecarProcess, token: string, entryId?: string): Promise<Outcome> {
