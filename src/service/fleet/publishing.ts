@@ -129,8 +129,8 @@ export class Publishing {
   }
 
   /**
-   * Everything that lives in the journal and is `wanted`, whoever made it, once more; but nothing of another version that is understood in
-   * part: under its id it would stand in the way of the whole one. Rejects where the log does not take it, and with the signal's reason.
+   * Everything that lives in the journal and is `wanted`, whoever made it, once more; of another version as that has written it, but nothing that
+   * is damaged here. Rejects where the log does not take it, and with the signal's reason.
    */
   async tellAgain(log: LogWriter, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
     const { journal } = this.#parts;
@@ -138,7 +138,7 @@ export class Publishing {
     for (let at = revision(0); ; ) {
       signal.throwIfAborted();
       const batch = await journal.read(at, readBatch);
-      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && !entry.inPart && wanted(entry));
+      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && entry.id !== '' && wanted(entry));
       await Promise.all(again.map(({ entry }) => log.append({ kind: 'entry', entry: this.#signed(entry) })));
       count += again.length;
       const last = batch.at(-1);
