@@ -1,5 +1,6 @@
 // From the journal into the log: every entry that was first appended here, once the log has it for sure.
 
+import { saysTheSame } from '../../core/entry-rules.ts';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../../core/invalidation.ts';
 import type { Clock, Journal } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
@@ -79,9 +80,11 @@ export class Publishing {
   }
 
   /** The log has these already. */
-  brought(ids: ReadonlySet<string>): void {
+  brought(entries: readonly Entry[]): void {
+    const byId = new Map(entries.map((entry) => [entry.id, entry]));
     for (const open of this.#open.values()) {
-      if (!ids.has(open.entry.id)) continue;
+      const brought = byId.get(open.entry.id);
+      if (brought === undefined || !saysTheSame(brought, open.entry)) continue;
       open.isBrought = true;
       open.over.abort();
     }
