@@ -25,6 +25,12 @@ export interface BeatsParts {
   readonly isWhole: () => boolean;
 }
 
+/** When the log had one for sure, monotonic, and how long that took. */
+export interface Confirmed {
+  readonly atMs: number;
+  readonly tookMs: number;
+}
+
 /** How often, where few are there. */
 const shortestMs = 1_000;
 /** Each adds so much: more than twenty share a rate of twenty a second, as far as the lag allows. */
@@ -46,15 +52,15 @@ export class Beats {
   #turn = 0;
   #answers: string[] = [];
   #asks: string | undefined;
-  #confirmedMs: number | undefined;
+  #confirmed: Confirmed | undefined;
 
   constructor(parts: BeatsParts) {
     this.#parts = parts;
   }
 
-  /** Monotonic: when the log first had one over this connection for sure; undefined: not yet. */
-  get confirmedMs(): number | undefined {
-    return this.#confirmedMs;
+  /** The first that the log had for sure over this connection; undefined: none yet. */
+  get confirmed(): Confirmed | undefined {
+    return this.#confirmed;
   }
 
   /** One is wanted soon. */
@@ -91,12 +97,13 @@ export class Beats {
   /** Appends one at once, and goes on until `signal` aborts; rejects where the log does not take one. */
   async beat(log: LogWriter, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#parts;
-    this.#confirmedMs = undefined;
+    this.#confirmed = undefined;
     this.#appended.clear();
     while (!signal.aborted) {
       const seen = this.#wanted.version;
+      const startedMs = clock.monotonicMs();
       await this.#append(log);
-      this.#confirmedMs ??= clock.monotonicMs();
+      this.#confirmed ??= { atMs: clock.monotonicMs(), tookMs: clock.monotonicMs() - startedMs };
       try {
         await endingWith([signal], (over) => {
           return Promise.race([clock.delay(this.#intervalMs(), over.signal), this.#wanted.wait(seen, over.signal)]);

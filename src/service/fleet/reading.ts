@@ -12,6 +12,7 @@ import {
 import type { Entry } from '../../core/invalidation.ts';
 import type { Clock, Journal, LogLink, LogRecord } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
+import type { Confirmed } from './beats.ts';
 import { Counts } from './counts.ts';
 import { Holes, type HolesParts } from './holes.ts';
 import { type Place, Places } from './places.ts';
@@ -61,6 +62,7 @@ const latestFirst = 1;
 const longestSlackMs = 60_000;
 /** How long nothing comes from a log that has taken a sign of life of ours, before it is another one. */
 const longestSilenceMs = 5_000;
+const silencePerAppend = 5;
 
 /** One reader of the log, over many connections. */
 export class Reading {
@@ -97,14 +99,14 @@ export class Reading {
   }
 
   /**
-   * Reads until `signal` aborts; rejects where the log cannot be read, or what it says not be kept. `confirmedMs`: when the log had a record
-   * of ours for sure, since this connection stands (monotonic).
+   * Reads until `signal` aborts; rejects where the log cannot be read, or what it says not be kept. `confirmed`: the first record
+   * of ours that the log had for sure, since this connection stands.
    */
-  async run(link: LogLink, confirmedMs: () => number | undefined, signal: AbortSignal): Promise<void> {
+  async run(link: LogLink, confirmed: () => Confirmed | undefined, signal: AbortSignal): Promise<void> {
     const noting = new AbortController();
     const kept = this.#places.keep(noting.signal);
     try {
-      while (!signal.aborted) await this.#once(link, confirmedMs, signal);
+      while (!signal.aborted) await this.#once(link, confirmed, signal);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
@@ -113,14 +115,14 @@ export class Reading {
     }
   }
 
-  async #once(link: LogLink, confirmedMs: () => number | undefined, signal: AbortSignal): Promise<void> {
+  async #once(link: LogLink, confirmed: () => Confirmed | undefined, signal: AbortSignal): Promise<void> {
     const from = this.#places.last;
     this.#expected = from;
     this.#beginning = undefined;
     this.#looksForBeginning = from === undefined;
     if (from === undefined) this.#isReplaying = true;
     await endingWith([signal], async (again) => {
-      const silence = this.#watchSilence(confirmedMs, again);
+      const silence = this.#watchSilence(confirmed, again);
       try {
         await link.read(from?.position, (batch) => this.#take(batch, again), again.signal);
       } finally {
@@ -131,12 +133,13 @@ export class Reading {
   }
 
   /** A position beyond the end of a log is nothing that it tells. */
-  async #watchSilence(confirmedMs: () => number | undefined, again: AbortController): Promise<void> {
+  async #watchSilence(confirmed: () => Confirmed | undefined, again: AbortController): Promise<void> {
     const { clock } = this.#parts;
     while (this.#expected !== undefined && !again.signal.aborted) {
       await clock.delay(longestSilenceMs / 10, again.signal).catch(() => undefined);
-      const sinceMs = confirmedMs();
-      const isSilent = sinceMs !== undefined && clock.monotonicMs() - sinceMs > longestSilenceMs;
+      const first = confirmed();
+      // One that is slow to append is slow to read, too.
+      const isSilent = first && clock.monotonicMs() - first.atMs > Math.max(longestSilenceMs, silencePerAppend * first.tookMs);
       if (this.#expected !== undefined && isSilent && !again.signal.aborted)
         this.#isAnother('anew', 'it ends before what was read of it', again);
     }
