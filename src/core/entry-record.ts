@@ -11,11 +11,16 @@ const mostConditions = 4;
 /** The version that this code writes into each record. */
 const recordVersion = 1;
 
-/** What stands in a record, ready for JSON. Throws INTERNAL / ENTRY_UNWRITABLE where its times are no times. */
-export function writtenEntry(entry: Entry): Readonly<Record<string, unknown>> {
+/**
+ * What stands in a record, ready for JSON. What is understood in part stays as it was written, but for where it came from and its times here: a
+ * version that knows more reads what it really says. Throws INTERNAL / ENTRY_UNWRITABLE where its times are no times.
+ */
+export function writtenEntry({ inPart, ...entry }: Entry): Readonly<Record<string, unknown>> {
   requireTimes(entry);
+  const { from, learnedAtMs } = entry;
   // JSON has no Infinity.
   const forgetAtMs = entry.forgetAtMs === Number.POSITIVE_INFINITY ? 'never' : entry.forgetAtMs;
+  if (inPart) return { ...inPart, ...(from === undefined ? {} : { from }), learnedAtMs, forgetAtMs };
   return { v: recordVersion, ...entry, forgetAtMs };
 }
 
@@ -43,15 +48,14 @@ export function understand(record: unknown): Entry {
   const timed = (issuedBeforeMs === undefined || numberIn(issuedBeforeMs) !== undefined) && (spreadMs === undefined || isSpread(spreadMs));
   const understood = whole && timed;
   if (!understood || (effect !== 'REVOKE' && effect !== 'REFRESH'))
-    return { ...common, effect: 'REFRESH', alsoRefreshes: false, inPart: true };
+    return { ...common, effect: 'REFRESH', alsoRefreshes: false, inPart: fields };
   return {
     ...common,
     effect,
     ...(typeof issuedBeforeMs === 'number' ? { issuedBeforeMs } : {}),
     ...(isSpread(spreadMs) ? { spreadMs } : {}),
     alsoRefreshes: fields['alsoRefreshes'] === true || fields['v'] !== recordVersion,
-    // What came from a log is written as it was understood then.
-    ...(fields['v'] === recordVersion && fields['inPart'] !== true ? {} : { inPart: true as const }),
+    ...(fields['v'] === recordVersion ? {} : { inPart: fields }),
   };
 }
 

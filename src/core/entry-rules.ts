@@ -1,6 +1,7 @@
 // What an entry does to the tokens that fit it: one whenever it was issued, or many; by a REFRESH that is precise, broad or spread (S4, S7).
 
 import { byRarity, type Dimension, dimensions } from './attributes.ts';
+import { appendedAtMsOf, entryIdOf } from './entry-id.ts';
 import type { Entry } from './invalidation.ts';
 import type { TagSet } from './tag.ts';
 
@@ -66,4 +67,19 @@ export function widened(entry: Entry): Entry {
   const wide = { ...rest, selector: { ...selector, conditions: [rarest] } };
   if (refreshes(entry)) return { ...wide, effect: 'REFRESH', alsoRefreshes: false };
   return issuedBeforeMs === undefined ? wide : { ...wide, issuedBeforeMs };
+}
+
+/** They mean the same tokens, and do the same to them. */
+export function saysTheSame(one: Entry, other: Entry): boolean {
+  return saidBy(one) === saidBy(other);
+}
+
+/** The same wherever two entries of one id are found to say different things. */
+export function underAnotherId<Told extends Entry>(entry: Told): Told {
+  return { ...entry, id: entryIdOf({ caller: entry.id, requestId: saidBy(entry) }, appendedAtMsOf(entry.id) ?? 0) };
+}
+
+function saidBy({ effect, selector, issuedBeforeMs, spreadMs }: Entry): string {
+  const conditions = selector.kind === 'fit' ? selector.conditions.map(({ dimension, value }) => [dimension, value]) : null;
+  return JSON.stringify([effect, selector.issuer ?? null, conditions, issuedBeforeMs ?? null, spreadMs ?? null]);
 }

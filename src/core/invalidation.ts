@@ -50,8 +50,8 @@ export interface Entry {
   /** The journal that it was first appended to. Absent: this one. */
   readonly from?: string;
   readonly origin: Origin;
-  /** Written by another version, and only this much of it is understood (S3). */
-  readonly inPart?: true;
+  /** As another version has written it, where only this much of it is understood (S3). */
+  readonly inPart?: Readonly<Record<string, unknown>>;
 }
 
 /** An entry with its place. */

@@ -2,7 +2,7 @@
 
 import { byRarity } from '../core/attributes.ts';
 import { entryIdOf, freshRequestId, onceKeyOf } from '../core/entry-id.ts';
-import { refreshes } from '../core/entry-rules.ts';
+import { refreshes, saysTheSame, underAnotherId } from '../core/entry-rules.ts';
 import { SidecarError } from '../core/errors.ts';
 import { History } from '../core/history.ts';
 import { type Cursor, type Effect, type Entry, type Origin, type PlacedEntry, type Revision, revision } from '../core/invalidation.ts';
@@ -235,12 +235,12 @@ export class Invalidations {
    */
   async receive(entries: readonly (Entry & { readonly from: string })[], signal?: AbortSignal): Promise<number> {
     const { clock, refreshLifeMs } = this.#parts;
-    const known = await Promise.all(entries.map(({ id }) => this.journal.find(id)));
     const ids = new Set<string>();
     const steadyMs = this.steadyNowMs();
-    const fresh = entries.filter(({ id, forgetAtMs }, at) => {
-      const isNew = known[at] === undefined && !ids.has(id) && forgetAtMs >= steadyMs;
-      return isNew && ids.add(id);
+    const told = await Promise.all(entries.map((entry) => this.#unlessHere(entry)));
+    const fresh = told.flatMap((entry) => {
+      const isNew = entry !== undefined && !ids.has(entry.id) && entry.forgetAtMs >= steadyMs && ids.add(entry.id);
+      return isNew ? [entry] : [];
     });
     const learnedAtMs = clock.nowMs();
     const placed = await Promise.all(
@@ -258,6 +258,15 @@ export class Invalidations {
     if (last) await this.waitFor(last.revision, signal);
     for (const { effect } of fresh) this.#countOf('fleet', effect);
     return fresh.length;
+  }
+
+  /** Where another says something else under an id that is here, as who had no room for the form of the same news, both hold. */
+  async #unlessHere<Told extends Entry>(entry: Told): Promise<Told | undefined> {
+    const known = await this.journal.find(entry.id);
+    if (known === undefined) return entry;
+    if (saysTheSame(known.entry, entry)) return undefined;
+    const another = underAnotherId(entry);
+    return (await this.journal.find(another.id)) === undefined ? another : undefined;
   }
 
   /** As `Compaction.steadyNowMs`. */
@@ -433,12 +442,4 @@ export class Invalidations {
     const { clock } = this.#parts;
     return clock.monotonicMs() - Math.max(0, clock.nowMs() - placed.entry.learnedAtMs);
   }
-}
-
-/** They mean the same tokens, and do the same to them. */
-function saysTheSame(one: Entry, other: Entry): boolean {
-  const said = ({ effect, selector, issuedBeforeMs, spreadMs }: Entry): string => {
-    return JSON.stringify([effect, selector, issuedBeforeMs ?? null, spreadMs ?? null]);
-  };
-  return said(one) === said(other);
 }

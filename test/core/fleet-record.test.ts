@@ -82,8 +82,11 @@ describe('a record of the log (S14)', () => {
     }
   });
 
-  it('under a key that is not here tells that, and nothing else', () => {
-    expect(openRecord([ours], sealRecord(theirs, { kind: 'presence', presence }))).toEqual({ kind: 'unknown-key' });
+  it('under a key that is not here tells which, and nothing else', () => {
+    expect(openRecord([ours], sealRecord(theirs, { kind: 'presence', presence }))).toEqual({
+      kind: 'unknown-key',
+      label: theirs.label.toString('hex'),
+    });
   });
 
   it('is nobody’s, whatever stands there, and never throws', () => {
@@ -113,7 +116,7 @@ describe('a record of the log (S14)', () => {
     const of = (changes: object): unknown =>
       openRecord([ours], sealRecord(ours, { kind: 'entry', entry: { ...entry, ...changes } as never }));
     const planet = { dimension: 'planet', value: 'mars' };
-    const common = { kind: 'entry', entry: { effect: 'REFRESH', inPart: true, id: entry.id, from: 'journal-1' } };
+    const common = { kind: 'entry', entry: { effect: 'REFRESH', inPart: expect.any(Object), id: entry.id, from: 'journal-1' } };
     expect(of({ effect: 'SHRINK' })).toMatchObject({ ...common, entry: { ...common.entry, selector: entry.selector } });
     expect(of({ selector: { ...entry.selector, conditions: [...entry.selector.conditions, planet] } })).toMatchObject({
       ...common,

@@ -151,9 +151,9 @@ describe('S7 a WIDE REFRESH', () => {
   });
 
   it('S3 is also what another version wrote and nobody here understands', () => {
-    const { slots, refreshRevision } = indexOf([[100_000, entryOf(everything, { inPart: true })]]).covering(tokenAt(0.5));
+    const { slots, refreshRevision } = indexOf([[100_000, entryOf(everything, { inPart: {} })]]).covering(tokenAt(0.5));
     expect([slots, refreshRevision]).toEqual([[{ dueMs: 116_000, satisfiedFromMs: 102_000, blocks: false }], 0]);
-    const some = indexOf([[100_000, entryOf(those({ dimension: 'user', value: 'u' }), { inPart: true })]]).covering(tokenAt(0.5));
+    const some = indexOf([[100_000, entryOf(those({ dimension: 'user', value: 'u' }), { inPart: {} })]]).covering(tokenAt(0.5));
     expect([some.slots, some.refreshRevision]).toEqual([[], 1]);
   });
 

@@ -36,7 +36,11 @@ const entries: fc.Arbitrary<Entry> = fc.record(
 );
 
 /** An entry as another version might have written it. */
-const written = (changes: Record<string, unknown>): unknown => ({ v: 1, ...entryOf({ id: 'e1', issuedBeforeMs: 7_000 }), ...changes });
+const written = (changes: Record<string, unknown>): Readonly<Record<string, unknown>> => ({
+  v: 1,
+  ...entryOf({ id: 'e1', issuedBeforeMs: 7_000 }),
+  ...changes,
+});
 
 describe('a record', () => {
   it('gives back any entry as it was, with its once key', () => {
@@ -65,7 +69,7 @@ describe('an entry of another version (S3)', () => {
     expect(understand(written({ selector }))).toEqual({
       ...entryOf({ id: 'e1' }),
       effect: 'REFRESH',
-      inPart: true,
+      inPart: written({ selector }),
       selector: { kind: 'fit', issuer: 'central', conditions: [user] },
     });
   });
@@ -90,32 +94,44 @@ describe('an entry of another version (S3)', () => {
   });
 
   it.each(['WIDE', 'revoke', undefined, 3])('with the effect %o is a REFRESH of its selector', (effect) => {
-    const entry = understand(written({ effect }));
-    expect(entry).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart: true }));
+    const inPart = written({ effect });
+    expect(understand(inPart)).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart }));
   });
 
   it('with a cut-off that is no number is a REFRESH: it must not kill what was issued later', () => {
-    expect(understand(written({ issuedBeforeMs: { after: 5 } }))).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart: true }));
+    const inPart = written({ issuedBeforeMs: { after: 5 } });
+    expect(understand(inPart)).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart }));
   });
 
   it.each([null, '30s', -1, [30_000], { to: 5 }])(
     'with a spread of %o is a REFRESH of its selector that takes effect at once',
     (spreadMs) => {
-      expect(understand(written({ spreadMs }))).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart: true }));
+      const inPart = written({ spreadMs });
+      expect(understand(inPart)).toEqual(entryOf({ id: 'e1', effect: 'REFRESH', inPart }));
     },
   );
 
   it('that is understood keeps its effect, and refreshes too: there may be more to it', () => {
-    expect(understand(written({ v: 2, except: 'u2' }))).toEqual(
-      entryOf({ id: 'e1', issuedBeforeMs: 7_000, alsoRefreshes: true, inPart: true }),
-    );
+    const inPart = written({ v: 2, except: 'u2' });
+    expect(understand(inPart)).toEqual(entryOf({ id: 'e1', issuedBeforeMs: 7_000, alsoRefreshes: true, inPart }));
   });
 
   it('with more conditions than any version writes is a REFRESH of the first four: each one more doubles what it costs', () => {
     const conditions = dimensions.slice(0, 5).map((dimension) => ({ dimension, value: 'x' }));
     const entry = understand(written({ selector: { kind: 'fit', issuer: 'central', conditions } }));
     const selector = { kind: 'fit', issuer: 'central', conditions: conditions.slice(0, 4) };
-    expect(entry).toMatchObject({ effect: 'REFRESH', selector, inPart: true });
+    expect(entry).toMatchObject({ effect: 'REFRESH', selector, inPart: expect.any(Object) });
+  });
+
+  it('is kept as it was written, so that a version which knows more reads what it says', () => {
+    const selector = { kind: 'fit', issuer: 'central', conditions: [user, planet] };
+    const theirs = written({ v: 2, effect: 'BANISH', selector, until: { dawn: true }, from: 'other' });
+    const kept = understand(theirs);
+    const text = encodeRecord({ ...kept, learnedAtMs: 5_000, forgetAtMs: Number.POSITIVE_INFINITY }, 'once');
+    expect(JSON.parse(text)).toEqual({ ...theirs, learnedAtMs: 5_000, forgetAtMs: 'never', once: 'once' });
+    // What this version knows means the same, however often it is kept.
+    const { inPart, ...again } = decodeRecord(text).entry;
+    expect(again).toEqual({ ...kept, inPart: undefined, learnedAtMs: 5_000, forgetAtMs: Number.POSITIVE_INFINITY });
   });
 
   it('without a readable end is kept for ever', () => {

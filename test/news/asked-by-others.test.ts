@@ -13,6 +13,8 @@ it('a second that another has asked about is left out', async () => {
   let tell: (question: HeardQuestion) => void = () => undefined;
   const poll: SharedQuestion = {
     others: () => 1,
+    isCurrent: () => true,
+    hasTold: () => true,
     begin: () => () => undefined,
     listen: (take) => {
       tell = take;
@@ -45,7 +47,15 @@ it('a second that another has asked about is left out', async () => {
   const nextMs = Math.floor(clock.nowMs() / 1_000) * 1_000 - 60_000;
   // It proves nothing to us: it leaves out what we have not been told.
   const nowMs = clock.monotonicMs();
-  tell({ fromMs: clock.nowMs() + 1, throughMs: clock.nowMs() + 1, sinceMs: nextMs, beganMs: nowMs, tookMs: 0, isOfNow: true });
+  tell({
+    fromMs: clock.nowMs() + 1,
+    throughMs: clock.nowMs() + 1,
+    sinceMs: nextMs,
+    beganMs: nowMs,
+    tookMs: 0,
+    isOfNow: true,
+    isSuspect: false,
+  });
   await clock.advance(2_000);
   expect(asked[polls]).toBe(nextMs - 1_000);
   stop.abort();

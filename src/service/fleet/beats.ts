@@ -25,14 +25,23 @@ export interface BeatsParts {
   readonly isWhole: () => boolean;
 }
 
+/** When the log had one for sure, monotonic, and how long that took. */
+export interface Confirmed {
+  readonly atMs: number;
+  readonly tookMs: number;
+}
+
 /** How often, where few are there. */
 const shortestMs = 1_000;
 /** Each adds so much: more than twenty share a rate of twenty a second, as far as the lag allows. */
 const perMemberMs = 50;
-/** Answers in one beat. */
+/** Answers in one beat: what is more comes with the next. */
 const mostAnswers = 1_000;
-/** Whoever has something to tell waits so long, at random, for more of it. */
+/** Beyond it the oldest are given up: whoever called gets no answer, and says who has not answered. */
+const mostWaitingAnswers = 100_000;
+/** Whoever has something to tell waits so long, at random, for more of it; and so much longer for each who answers as well. */
 const answerSpreadMs = 20;
+const spreadPerMemberMs = 1;
 
 /** The beats of one process. */
 export class Beats {
@@ -43,15 +52,15 @@ export class Beats {
   #turn = 0;
   #answers: string[] = [];
   #asks: string | undefined;
-  #confirmedMs: number | undefined;
+  #confirmed: Confirmed | undefined;
 
   constructor(parts: BeatsParts) {
     this.#parts = parts;
   }
 
-  /** Monotonic: when the log first had one over this connection for sure; undefined: not yet. */
-  get confirmedMs(): number | undefined {
-    return this.#confirmedMs;
+  /** The first that the log had for sure over this connection; undefined: none yet. */
+  get confirmed(): Confirmed | undefined {
+    return this.#confirmed;
   }
 
   /** One is wanted soon. */
@@ -62,7 +71,7 @@ export class Beats {
   /** Everything that stands before these calls is applied here. */
   answer(calls: readonly string[]): void {
     if (calls.length === 0) return;
-    this.#answers = [...this.#answers, ...calls].slice(-mostAnswers);
+    this.#answers = [...this.#answers, ...calls].slice(-mostWaitingAnswers);
     this.hurry();
   }
 
@@ -88,17 +97,18 @@ export class Beats {
   /** Appends one at once, and goes on until `signal` aborts; rejects where the log does not take one. */
   async beat(log: LogWriter, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#parts;
-    this.#confirmedMs = undefined;
+    this.#confirmed = undefined;
     this.#appended.clear();
     while (!signal.aborted) {
       const seen = this.#wanted.version;
+      const startedMs = clock.monotonicMs();
       await this.#append(log);
-      this.#confirmedMs ??= clock.monotonicMs();
+      this.#confirmed ??= { atMs: clock.monotonicMs(), tookMs: clock.monotonicMs() - startedMs };
       try {
         await endingWith([signal], (over) => {
           return Promise.race([clock.delay(this.#intervalMs(), over.signal), this.#wanted.wait(seen, over.signal)]);
         });
-        if (this.#wanted.version !== seen) await clock.delay(random() * answerSpreadMs, signal);
+        if (this.#wanted.version !== seen) await clock.delay(random() * this.#spreadMs(), signal);
       } catch (error) {
         if (!signal.aborted) throw error;
       }
@@ -115,19 +125,25 @@ export class Beats {
     return Math.min(maxLagMs / 3, Math.max(Math.min(shortestMs, maxLagMs / 4), members.count * perMemberMs));
   }
 
+  #spreadMs(): number {
+    const { maxLagMs, members } = this.#parts;
+    return Math.min(maxLagMs / 10, Math.max(answerSpreadMs, members.count * spreadPerMemberMs));
+  }
+
   async #append(log: LogWriter): Promise<void> {
     const { rollCalls, clock } = this.#parts;
-    const answers = this.#answers;
+    const answers = this.#answers.slice(0, mostAnswers);
     const asks = this.#asks;
     const more = { answers, calls: rollCalls.take(), ...(asks === undefined ? {} : { asks }) };
-    this.#answers = [];
+    this.#answers = this.#answers.slice(mostAnswers);
+    if (this.#answers.length > 0) this.hurry();
     const record = this.#made(more);
     this.#appended.set(this.#turn, clock.monotonicMs());
     try {
       await log.append(record);
       if (this.#asks === asks) this.#asks = undefined;
     } catch (error) {
-      this.#answers = [...answers, ...this.#answers].slice(-mostAnswers);
+      this.#answers = [...answers, ...this.#answers].slice(-mostWaitingAnswers);
       throw error;
     }
   }

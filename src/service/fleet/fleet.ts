@@ -208,7 +208,7 @@ export class Fleet {
     const tasks = [
       (over: AbortSignal) => this.#publishing.run(log, over),
       (over: AbortSignal) => this.#beats.beat(log, over),
-      (over: AbortSignal) => this.#reading.run(link, () => this.#beats.confirmedMs, over),
+      (over: AbortSignal) => this.#reading.run(link, () => this.#beats.confirmed, over),
       (over: AbortSignal) => this.#mending.run(log, this.#beats, over),
       (over: AbortSignal) => this.#answering.run(log, over),
     ];

@@ -86,7 +86,7 @@ export class Hearing implements ReadingListener {
     const { journal, heard, publishing, mending, answering } = this.#parts;
     const ids = new Set(entries.map(({ id }) => id));
     for (const one of [mending, answering]) one.read(ids);
-    publishing.brought(ids);
+    publishing.brought(entries);
     for (const entry of entries) if (entry.from !== journal) heard(entry);
   }
 

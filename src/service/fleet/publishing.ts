@@ -1,5 +1,6 @@
 // From the journal into the log: every entry that was first appended here, once the log has it for sure.
 
+import { saysTheSame } from '../../core/entry-rules.ts';
 import { type Entry, type PlacedEntry, type Revision, revision } from '../../core/invalidation.ts';
 import type { Clock, Journal } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
@@ -79,9 +80,11 @@ export class Publishing {
   }
 
   /** The log has these already. */
-  brought(ids: ReadonlySet<string>): void {
+  brought(entries: readonly Entry[]): void {
+    const byId = new Map(entries.map((entry) => [entry.id, entry]));
     for (const open of this.#open.values()) {
-      if (!ids.has(open.entry.id)) continue;
+      const brought = byId.get(open.entry.id);
+      if (brought === undefined || !saysTheSame(brought, open.entry)) continue;
       open.isBrought = true;
       open.over.abort();
     }
@@ -129,8 +132,8 @@ export class Publishing {
   }
 
   /**
-   * Everything that lives in the journal and is `wanted`, whoever made it, once more; but nothing of another version that is understood in
-   * part: under its id it would stand in the way of the whole one. Rejects where the log does not take it, and with the signal's reason.
+   * Everything that lives in the journal and is `wanted`, whoever made it, once more; of another version as that has written it, but nothing that
+   * is damaged here. Rejects where the log does not take it, and with the signal's reason.
    */
   async tellAgain(log: LogWriter, wanted: (entry: Entry) => boolean, signal: AbortSignal): Promise<number> {
     const { journal } = this.#parts;
@@ -138,7 +141,7 @@ export class Publishing {
     for (let at = revision(0); ; ) {
       signal.throwIfAborted();
       const batch = await journal.read(at, readBatch);
-      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && !entry.inPart && wanted(entry));
+      const again = batch.filter(({ entry }) => !isOfThisSidecar(entry) && entry.id !== '' && wanted(entry));
       await Promise.all(again.map(({ entry }) => log.append({ kind: 'entry', entry: this.#signed(entry) })));
       count += again.length;
       const last = batch.at(-1);

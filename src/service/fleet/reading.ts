@@ -10,29 +10,23 @@ import {
   type RecordKey,
 } from '../../core/fleet-record.ts';
 import type { Entry } from '../../core/invalidation.ts';
-import type { Tagger } from '../../core/tag.ts';
-import type { Clock, Journal, LogLink, LogRecord, Telemetry } from '../../ports.ts';
+import type { Clock, Journal, LogLink, LogRecord } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
-import { keysOf } from '../key-notes.ts';
+import type { Confirmed } from './beats.ts';
 import { Counts } from './counts.ts';
+import { Holes, type HolesParts } from './holes.ts';
 import { type Place, Places } from './places.ts';
 import { endingWith } from './together.ts';
 
 /** What reading needs. */
-export interface ReadingParts {
+export interface ReadingParts extends HolesParts {
   readonly journal: Pick<Journal, 'note' | 'noted'>;
   readonly invalidations: Pick<Invalidations, 'receive'>;
-  readonly tagger: Pick<Tagger, 'keyIds'>;
   /** Every accepted key. */
   readonly keys: readonly RecordKey[];
   readonly clock: Clock;
-  readonly telemetry: Telemetry;
   /** As in `PlacesParts`. */
   readonly leaseMs: number;
-  /** How long an entry may matter: a log that holds less may have forgotten some that do. */
-  readonly retentionMs: number;
-  /** Labels of keys: records under them are nobody's, an operator says. */
-  readonly ignoredKeys: readonly string[];
   /** Whether this process has appended it, over the connection that stands. */
   readonly isOfNow: (count: Count) => boolean;
   readonly listener: ReadingListener;
@@ -68,6 +62,7 @@ const latestFirst = 1;
 const longestSlackMs = 60_000;
 /** How long nothing comes from a log that has taken a sign of life of ours, before it is another one. */
 const longestSilenceMs = 5_000;
+const silencePerAppend = 5;
 
 /** One reader of the log, over many connections. */
 export class Reading {
@@ -75,8 +70,7 @@ export class Reading {
   readonly #places: Places;
   /** What the first record must be; undefined: any, or it has been seen. */
   #expected: Place | undefined;
-  /** Monotonic: until then something that was read and not understood may matter. */
-  #holeUntilMs = Number.NEGATIVE_INFINITY;
+  readonly #holes: Holes;
   /** Where the log begins, as long as nothing has told when that was; undefined: nothing has come, or it is told. */
   #beginning: number | undefined;
   #looksForBeginning = false;
@@ -91,6 +85,7 @@ export class Reading {
   constructor(parts: ReadingParts) {
     this.#parts = parts;
     this.#places = new Places(parts);
+    this.#holes = new Holes(parts);
   }
 
   load(): Promise<void> {
@@ -99,7 +94,7 @@ export class Reading {
 
   /** Something in the log cannot be read here, and may be an invalidation that still matters. */
   get hasHole(): boolean {
-    return this.#parts.clock.monotonicMs() < this.#holeUntilMs;
+    return this.#holes.isOpen;
   }
 
   /** Up to there everything is applied here; undefined: nothing has been read, or it is another log. */
@@ -108,14 +103,14 @@ export class Reading {
   }
 
   /**
-   * Reads until `signal` aborts; rejects where the log cannot be read, or what it says not be kept. `confirmedMs`: when the log had a record
-   * of ours for sure, since this connection stands (monotonic).
+   * Reads until `signal` aborts; rejects where the log cannot be read, or what it says not be kept. `confirmed`: the first record
+   * of ours that the log had for sure, since this connection stands.
    */
-  async run(link: LogLink, confirmedMs: () => number | undefined, signal: AbortSignal): Promise<void> {
+  async run(link: LogLink, confirmed: () => Confirmed | undefined, signal: AbortSignal): Promise<void> {
     const noting = new AbortController();
     const kept = this.#places.keep(noting.signal);
     try {
-      while (!signal.aborted) await this.#once(link, confirmedMs, signal);
+      while (!signal.aborted) await this.#once(link, confirmed, signal);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
@@ -124,7 +119,7 @@ export class Reading {
     }
   }
 
-  async #once(link: LogLink, confirmedMs: () => number | undefined, signal: AbortSignal): Promise<void> {
+  async #once(link: LogLink, confirmed: () => Confirmed | undefined, signal: AbortSignal): Promise<void> {
     const from = this.#places.last;
     this.#expected = from;
     this.#beginning = undefined;
@@ -132,7 +127,7 @@ export class Reading {
     this.#standsSinceMs = undefined;
     if (from === undefined) this.#isReplaying = true;
     await endingWith([signal], async (again) => {
-      const silence = this.#watchSilence(confirmedMs, again);
+      const silence = this.#watchSilence(confirmed, again);
       try {
         await link.read(from?.position, (batch) => this.#take(batch, again), again.signal);
       } finally {
@@ -143,13 +138,14 @@ export class Reading {
   }
 
   /** A position beyond the end of a log is nothing that it tells. */
-  async #watchSilence(confirmedMs: () => number | undefined, again: AbortController): Promise<void> {
+  async #watchSilence(confirmed: () => Confirmed | undefined, again: AbortController): Promise<void> {
     const { clock } = this.#parts;
     while (this.#expected !== undefined && !again.signal.aborted) {
       await clock.delay(longestSilenceMs / 10, again.signal).catch(() => undefined);
-      // One that comes late to its log, as behind another sidecar, has not been told yet what there is.
-      const sinceMs = Math.max(confirmedMs() ?? Infinity, this.#standsSinceMs ?? Infinity);
-      const isSilent = clock.monotonicMs() - sinceMs > longestSilenceMs;
+      const first = confirmed();
+      // One that comes late to its log, as behind another sidecar, has not been told yet what there is; one that is slow to append is slow to read.
+      const sinceMs = Math.max(first?.atMs ?? Infinity, this.#standsSinceMs ?? Infinity);
+      const isSilent = clock.monotonicMs() - sinceMs > Math.max(longestSilenceMs, silencePerAppend * (first?.tookMs ?? 0));
       if (this.#expected !== undefined && isSilent && !again.signal.aborted)
         this.#isAnother('anew', 'it ends before what was read of it', again);
     }
@@ -214,7 +210,8 @@ export class Reading {
     const { invalidations, telemetry, listener } = this.#parts;
     const entries: ReadEntry[] = [];
     for (const record of opened) {
-      if (record.kind === 'entry' && this.#isHole(record)) telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
+      if (record.kind === 'entry' && this.#holes.isOne(record))
+        telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
       else if (record.kind === 'entry') entries.push(record.entry);
       if (record.kind === 'unauthenticated') telemetry.counter('sidegate_fleet_ignored_total', { why: 'unauthenticated' }).add();
       if (record.kind === 'unknown-key') telemetry.counter('sidegate_fleet_ignored_total', { why: 'unknown_key' }).add();
@@ -234,40 +231,23 @@ export class Reading {
     }
   }
 
-  /** It may be an invalidation, and nobody here can tell of what: its key is not here, or that of the fingerprint in it. */
-  #isHole(record: OpenedRecord): boolean {
-    if (record.kind === 'unknown-key') return !this.#parts.ignoredKeys.includes(record.label);
-    if (record.kind !== 'entry' || record.entry.selector.kind !== 'fit') return false;
-    const { selector, forgetAtMs } = record.entry;
-    if (forgetAtMs < this.#parts.clock.nowMs()) return false;
-    const isByName = selector.conditions.some(({ dimension }) => dimension === 'fingerprint');
-    return isByName && keysOf(record.entry).every((id) => !this.#parts.tagger.keyIds.includes(id));
-  }
-
   /** Behind a hole everything counts as ever, but the next start begins before it, for as long as what is in it may matter. */
   #lookForHole(opened: readonly OpenedRecord[], batch: readonly LogRecord[]): void {
-    const { telemetry, listener, clock, retentionMs } = this.#parts;
-    if (!this.hasHole) this.#places.goOn();
-    const at = opened.findIndex((record) => this.#isHole(record));
+    if (!this.#holes.isOpen) this.#places.goOn();
+    const at = opened.findIndex((record) => this.#holes.isOne(record));
     const hole = opened[at];
     if (hole === undefined) return;
     const before = batch[at - 1];
     this.#places.stop(before && { position: before.position, digest: digestOfRecord(before.bytes) });
-    const isFirst = !this.hasHole;
-    this.#holeUntilMs = clock.monotonicMs() + retentionMs + longestSlackMs;
-    if (!isFirst) return;
-    const key = hole.kind === 'unknown-key' ? { label: hole.label } : {};
-    const why = 'it holds records under a deployment key that is not here: add the key, and restart';
-    telemetry.log.error({ why, position: batch[at]?.position, ...key }, 'the log of the fleet cannot be read whole');
-    listener.hole();
+    this.#holes.found(hole, batch[at]?.position);
+    this.#parts.listener.hole();
   }
 
   /** From the oldest, at the next reading. */
   forget(): void {
     this.#places.forget();
     this.#counts.forget();
-    // Where it is still there it is read again.
-    this.#holeUntilMs = Number.NEGATIVE_INFINITY;
+    this.#holes.forget();
   }
 
   #isAnother(how: 'trimmed' | 'anew', why: string, again: AbortController): void {

@@ -368,7 +368,7 @@ describe('a REFRESH by news that all hear, S6', () => {
 });
 
 describe('an entry of another version, S3', () => {
-  it('is told once more by nobody who understands only a part of it, for the whole one has the same id', async () => {
+  it('is told once more as it was written, also by who understands only a part of it', async () => {
     const one = await stage.start('one');
     await sound(one);
     const selector = { kind: 'fit', issuer: 'central', conditions: [{ dimension: 'user', value: 'alice' }] };
@@ -385,6 +385,7 @@ describe('an entry of another version, S3', () => {
     await stage.until(() => again.telemetry.count('sidegate_fleet_gaps_total', { how: 'anew' }) === 1);
     await sound(again);
     const told = stage.log.records.filter(isEntry).map(({ bytes }) => Buffer.from(bytes).toString('latin1'));
-    expect([told.length, told.some((text) => text.includes('bob'))]).toEqual([1, true]);
+    expect([told.length, told.some((text) => text.includes('bob'))]).toEqual([2, true]);
+    expect(told.some((text) => text.includes('"effect":"UNHEARD_OF"') && text.includes('"v":2'))).toBe(true);
   });
 });

@@ -190,6 +190,25 @@ describe('S10 news that all members hear', () => {
   });
 });
 
+describe('S14 news that two understand differently', () => {
+  it('hold as both say, everywhere: one had no room for their form', async () => {
+    const sidecars = await Promise.all(['one', 'two', 'three'].map((name) => stage.start(name)));
+    await sound(...sidecars);
+    const [one, two] = sidecars;
+    const request = { caller: 'news/central', requestId: 'message 1 0', body: 'b' };
+    const news = { lifeMs: 86_400_000, atMs: stage.clock.nowMs(), origin: { source: 'central/poll' } };
+    const selector = { kind: 'fit' as const, issuer: 'central', conditions: [{ dimension: 'user' as const, value: 'alice' }] };
+    await Promise.all([
+      one?.invalidations.append({ ...news, effect: 'REFRESH', selector }, request),
+      two?.invalidations.append({ ...news, effect: 'REVOKE', selector, alsoRefreshes: true }, request),
+    ]);
+    await stage.until(all(sidecars, 'alice'), 5_000);
+    await stage.clock.advance(2_000);
+    for (const sidecar of sidecars) expect((await idsIn(sidecar)).length).toBe(2);
+    expect(stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'))).toHaveLength(2);
+  });
+});
+
 describe('S14 a log that is not what it was', () => {
   it('made again while all are there: what the journals hold is told once more, and until then it is said', async () => {
     const sidecars = await Promise.all(['one', 'two'].map((name) => stage.start(name)));

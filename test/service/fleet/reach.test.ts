@@ -1,7 +1,7 @@
 // How far an entry has gone: whoever says that it is dead everywhere is right about those who stand still, begin, end, or are cut off.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openRecord, type Presence, recordKeyOf } from '../../../src/core/fleet-record.ts';
+import { openRecord, type Presence, recordKeyOf, sealRecord } from '../../../src/core/fleet-record.ts';
 import { Members } from '../../../src/service/fleet/members.ts';
 import type { Reached } from '../../../src/service/fleet/reaching.ts';
 import { RollCalls } from '../../../src/service/fleet/roll-calls.ts';
@@ -50,6 +50,18 @@ function presencesOf({ journal }: Sidecar): readonly Presence[] {
   return opened.flatMap((record) => (record.kind === 'presence' && record.presence.journal === journal.id ? [record.presence] : []));
 }
 const callsOf = (sidecar: Sidecar): readonly string[] => presencesOf(sidecar).flatMap(({ calls }) => calls);
+
+describe('a call of very many', () => {
+  it('is answered by as many signs of life as it takes', async () => {
+    const [one] = await begin('one');
+    const calls = Array.from({ length: 2_500 }, (_, n) => `call ${n}`);
+    const common = { journal: 'other', name: 'other', run: 'r', turn: 1, atMs: stage.clock.nowMs(), head: 0, isWhole: true, answers: [] };
+    stage.log.append(sealRecord(recordKeyOf(usualKey), { kind: 'presence', presence: { ...common, calls } }));
+    await stage.until(() => presencesOf(one).flatMap(({ answers }) => answers).length >= 2_500, 2_000);
+    const answers = presencesOf(one).map(({ answers }) => answers);
+    expect([answers.flat(), Math.max(...answers.map(({ length }) => length))]).toEqual([calls, 1_000]);
+  });
+});
 
 describe('S13 a sidecar that stands still', () => {
   it('is named while it may be relied on; after that it is dead everywhere without any word of it, for it says that it is behind', async () => {
