@@ -110,6 +110,30 @@ describe('what is lent', () => {
     await expect(reading.next()).rejects.toMatchObject(said);
   });
 
+  it('is read no further than who follows has taken', async () => {
+    let begun = 0;
+    const link: LogLink = {
+      signal: ending().signal,
+      append: async () => undefined,
+      async read(_from, take, stop) {
+        await new Promise((resolve) => setImmediate(resolve));
+        while (!stop.aborted) {
+          begun += 1;
+          await take([]);
+        }
+      },
+    };
+    const engine: Engine = { name: 'endless', run: (session) => session(link), health: () => ({ reachable: true }) };
+    const parts = { clock: systemClock, telemetry: createFakeTelemetry(), draining: ending().signal };
+    const reading = new Lending({ ...parts, engine: { ...engine, another: () => engine } }).read(undefined, ending().signal);
+    for (let n = 1; n <= 3; n += 1) {
+      await next(reading);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(begun).toBe(n);
+    }
+    await reading.return();
+  });
+
   it('holds so many records of followers, and so many bytes of them, and no more', async () => {
     let take: () => void = () => undefined;
     let taken = Promise.resolve();
