@@ -133,7 +133,7 @@ function fleetOver(name: string, serverOf: () => Server): void {
       await server.stop();
       try {
         for (const sidecar of [one, two]) await expect.poll(() => degradedBy(sidecar), patience).toEqual(['FLEET_BEHIND']);
-        const { response } = await one.revoke({ target: { $case: 'token', value: 't' }, waitFor: Reach.SHARED }, { deadlineMs: 1_000 });
+        const { response } = await one.revoke({ target: { $case: 'token', value: 't' }, waitFor: Reach.SHARED }, { deadlineMs: 3_000 });
         expect(response?.reach).toBe(Reach.SIDECAR);
         expect(await reasonOf(one, 't')).toBe(InactiveReason.REVOKED);
         expect((await one.getStatus()).response?.fleet?.outboxCount).toBeGreaterThan(0n);

@@ -419,7 +419,7 @@ describe('W7 checkpoints', () => {
     await watcher.until((it) => it.revisions.at(-1) === appended);
 
     // Twenty are due; a busy machine may be late for some.
-    expect([appended > 1000, duringFlow]).toEqual([true, expect.toSatisfy((n: number) => n >= 8)]);
+    expect([appended > 300, duringFlow]).toEqual([true, expect.toSatisfy((n: number) => n >= 8)]);
     for (const { message } of watcher.messages) {
       const proven = message?.$case === 'checkpoint' ? message.value : undefined;
       const lagMs = (proven?.serverTime?.getTime() ?? 0) - (proven?.provenThrough?.getTime() ?? 0);
