@@ -118,6 +118,13 @@ test('every machine reason in semantics.md is one that the code gives', () => {
   expect(reasons.filter((reason) => !isGiven(reason))).toEqual([]);
 });
 
+test('every machine reason that the code gives is in semantics.md', () => {
+  const page = textOf('docs/semantics.md');
+  const given = new Set([...sources.matchAll(/\breason: '([A-Z]+(?:_[A-Z]+)*)'/g)].map(([, reason = '']) => reason));
+  expect(given.size).toBeGreaterThan(60);
+  expect([...given].filter((reason) => !page.includes(`\`${reason}\``))).toEqual([]);
+});
+
 test('architecture.md has every room and file at the root of src, and no other', () => {
   const tree = under('docs/architecture.md', '## The rooms').split('```')[1] ?? '';
   // Two places may stand in one line, before what is said of them.
