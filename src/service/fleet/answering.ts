@@ -4,9 +4,9 @@ import type { Presence } from '../../core/fleet-record.ts';
 import type { Entry } from '../../core/invalidation.ts';
 import type { Clock, Journal, Telemetry } from '../../ports.ts';
 import { Wakeup } from '../wakeup.ts';
+import type { LogWriter } from './appending.ts';
 import type { Members } from './members.ts';
 import type { Publishing } from './publishing.ts';
-import type { LogWriter } from './writing.ts';
 
 /** What it needs. */
 export interface AnsweringParts {

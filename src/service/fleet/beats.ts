@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto';
 import type { Presence, SealableRecord } from '../../core/fleet-record.ts';
 import type { Clock, Journal } from '../../ports.ts';
 import { Wakeup } from '../wakeup.ts';
+import type { LogWriter } from './appending.ts';
 import type { Members } from './members.ts';
 import type { RollCalls } from './roll-calls.ts';
 import { endingWith } from './together.ts';
-import type { LogWriter } from './writing.ts';
 
 /** What beats are made of. */
 export interface BeatsParts {

@@ -8,6 +8,7 @@ import { type Degradations, fleetSource } from '../degradation.ts';
 import type { Invalidations } from '../invalidations.ts';
 import type { Issuer } from '../issuer.ts';
 import { Answering } from './answering.ts';
+import { Appending, type LogWriter } from './appending.ts';
 import { Beats } from './beats.ts';
 import { type ClockDifference, Clocks } from './clocks.ts';
 import { Gaps } from './gaps.ts';
@@ -21,7 +22,6 @@ import { Restored } from './restored.ts';
 import { RollCalls } from './roll-calls.ts';
 import type { Place, SharedQuestions } from './shared-questions.ts';
 import { endingWith, together } from './together.ts';
-import { type LogWriter, Writing } from './writing.ts';
 
 /** What a fleet needs. */
 export interface FleetParts {
@@ -80,7 +80,7 @@ export class Fleet {
   readonly #hearing: Hearing;
   readonly #reading: Reading;
   readonly #reaching: Reaching;
-  readonly #writing: Writing;
+  readonly #appending: Appending;
   /** Of the connection that stands. */
   #session: { readonly link: LogLink; readonly log: LogWriter } | undefined;
 
@@ -88,8 +88,8 @@ export class Fleet {
     const { journal, clock, telemetry, maxLagMs, degradations, issuers, keys, questions } = parts;
     this.#parts = parts;
     const standings = issuers.map((issuer) => degradations.addSource({ issuer: issuer.name, name: fleetSource }));
-    const writing = new Writing(recordKeyOf(keys[0]));
-    const { run } = writing;
+    const appending = new Appending(recordKeyOf(keys[0]));
+    const { run } = appending;
     const members = new Members({ clock, leaseMs: maxLagMs });
     const judged = (isOff: boolean, details: ClockDifference): void => {
       for (const { name } of issuers) degradations.clockDiffers(name, 'fleet', isOff, details);
@@ -111,10 +111,10 @@ export class Fleet {
       ...parts,
       keys: keys.map(recordKeyOf),
       leaseMs: 2 * maxLagMs,
-      isOfNow: (count) => writing.isOfNow(count),
+      isOfNow: (count) => appending.isOfNow(count),
       listener: hearing,
     });
-    this.#writing = writing;
+    this.#appending = appending;
     this.#members = members;
     this.#publishing = publishing;
     this.#rollCalls = rollCalls;
@@ -202,7 +202,7 @@ export class Fleet {
 
   /** Over one connection. */
   async #exchange(link: LogLink, leaving: AbortSignal): Promise<void> {
-    const log = this.#writing.over(link);
+    const log = this.#appending.over(link);
     this.#session = { link, log };
     this.#hearing.begin();
     const tasks = [

@@ -4,11 +4,11 @@ import type { Presence } from '../../core/fleet-record.ts';
 import type { Entry } from '../../core/invalidation.ts';
 import type { Clock, Journal, Telemetry } from '../../ports.ts';
 import { Wakeup } from '../wakeup.ts';
+import type { LogWriter } from './appending.ts';
 import type { Beats } from './beats.ts';
 import type { Gaps } from './gaps.ts';
 import type { Members } from './members.ts';
 import type { Publishing } from './publishing.ts';
-import type { LogWriter } from './writing.ts';
 
 /** What mending needs. */
 export interface MendingParts {

@@ -5,8 +5,8 @@ import { type Entry, type PlacedEntry, type Revision, revision } from '../../cor
 import type { Clock, Journal } from '../../ports.ts';
 import type { Invalidations } from '../invalidations.ts';
 import { Wakeup } from '../wakeup.ts';
+import type { LogWriter } from './appending.ts';
 import { endingWith } from './together.ts';
-import type { LogWriter } from './writing.ts';
 
 /** What publishing needs. */
 export interface PublishingParts {

@@ -3,8 +3,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Count, openRecord, recordKeyOf } from '../../../src/core/fleet-record.ts';
+import { Appending } from '../../../src/service/fleet/appending.ts';
 import { Counts } from '../../../src/service/fleet/counts.ts';
-import { Writing } from '../../../src/service/fleet/writing.ts';
 import { usualKey } from '../road.ts';
 
 const key = recordKeyOf(usualKey);
@@ -42,10 +42,10 @@ describe('S14 records of another that are missing', () => {
     await fc.assert(
       fc.asyncProperty(links, fc.nat({ max: 40 }), fc.nat({ max: 4 }), async (all, from, length) => {
         const log: { readonly count: Count; readonly isSure: boolean }[] = [];
-        const writing = new Writing(key);
+        const appending = new Appending(key);
         for (const appends of [...all, [{ isSure: true, isThere: true }]]) {
           let nth = 0;
-          const writer = writing.over({
+          const writer = appending.over({
             signal: new AbortController().signal,
             read: () => Promise.resolve(),
             append: (bytes) => {

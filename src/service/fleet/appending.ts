@@ -11,7 +11,7 @@ export interface LogWriter {
 }
 
 /** Everything that one process appends. */
-export class Writing {
+export class Appending {
   /** Random, of this one run. */
   readonly run: string = randomBytes(8).toString('hex');
   readonly #key: RecordKey;
