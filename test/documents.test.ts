@@ -125,6 +125,12 @@ test('every machine reason that the code gives is in semantics.md', () => {
   expect([...given].filter((reason) => !page.includes(`\`${reason}\``))).toEqual([]);
 });
 
+test('the .proto has no field that is `optional`, as old generators refuse the whole file then', () => {
+  const proto = textOf('proto/sidegate/v1/token_service.proto');
+  expect(proto).toContain('  uint64 from = 1;');
+  expect(proto).not.toMatch(/^\s*optional /m);
+});
+
 test('architecture.md has every room and file at the root of src, and no other', () => {
   const tree = under('docs/architecture.md', '## The rooms').split('```')[1] ?? '';
   // Two places may stand in one line, before what is said of them.

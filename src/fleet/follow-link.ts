@@ -89,7 +89,7 @@ interface Reader {
 
 /** The library reads ahead by what flow control allows, some 64 KiB, and no further. */
 async function readOver(connection: UpstreamConnection, from: number | undefined, { take, stop, heard }: Reader): Promise<void> {
-  const stream = connection.client.readRecords(from === undefined ? {} : { from: BigInt(from) });
+  const stream = connection.client.readRecords({ from: BigInt(from ?? 0) });
   // One that we cancel fails once more after we have stopped reading; without a listener that would end the process.
   stream.on('error', () => undefined);
   const cancel = (): void => stream.cancel();

@@ -93,7 +93,7 @@ function* messagesOf(batch: readonly LogRecord[]): Generator<ReadRecordsResponse
 }
 
 function positionIn({ from }: ReadRecordsRequest): number | undefined {
-  if (from === undefined || from <= BigInt(Number.MAX_SAFE_INTEGER)) return from === undefined ? undefined : Number(from);
+  if (from <= BigInt(Number.MAX_SAFE_INTEGER)) return from === 0n ? undefined : Number(from);
   throw new SidecarError('INVALID_ARGUMENT', 'no log has such a position', { reason: 'POSITION_MALFORMED' });
 }
 

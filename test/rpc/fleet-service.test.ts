@@ -53,7 +53,7 @@ const read = (client: FleetServiceClient, request: ReadRecordsRequest): Promise<
 it('who may not is refused, each time, and that is written down', async () => {
   const { tcp } = await started();
   expect(await append(tcp, [])).toEqual([status.UNAUTHENTICATED, 'CALLER_UNKNOWN']);
-  expect(await read(tcp, {})).toEqual([status.UNAUTHENTICATED, 'CALLER_UNKNOWN']);
+  expect(await read(tcp, { from: 0n })).toEqual([status.UNAUTHENTICATED, 'CALLER_UNKNOWN']);
   expect(sidecar?.audits().map(({ act, actor, outcome }) => [act, actor, outcome])).toEqual([
     ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
     ['refused', 'loopback', 'fleet: CALLER_UNKNOWN'],
@@ -85,7 +85,7 @@ function lent(): Lent {
     adapter as unknown as GrpcAdapter,
   );
   const readRecords = service['readRecords'] as unknown as (request: object, call: object) => AsyncGenerator<{ records: unknown[] }>;
-  const reading = readRecords({}, { listener: 'remote', peer: undefined, signal: () => over.signal });
+  const reading = readRecords({ from: 0n }, { listener: 'remote', peer: undefined, signal: () => over.signal });
   return {
     log,
     next: async () => (await reading.next()).value?.records.length ?? -1,
@@ -120,7 +120,7 @@ it('a message holds 256 KiB of records, or one that is longer', async () => {
 it('a sidecar without a fleet has nothing to lend', async () => {
   const { socket } = await started();
   expect(await append(socket, [])).toEqual([status.FAILED_PRECONDITION, 'NO_FLEET']);
-  expect(await read(socket, {})).toEqual([status.FAILED_PRECONDITION, 'NO_FLEET']);
+  expect(await read(socket, { from: 0n })).toEqual([status.FAILED_PRECONDITION, 'NO_FLEET']);
 });
 
 it('records that are too long or too many, and a position that no log has, are INVALID_ARGUMENT', async () => {

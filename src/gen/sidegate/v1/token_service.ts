@@ -1165,8 +1165,8 @@ export interface AppendRecordsResponse {
 
 /** Reads. */
 export interface ReadRecordsRequest {
-  /** Inclusive. Absent, or older than what is retained: from the oldest. Beyond the newest: nothing comes. */
-  from?: bigint | undefined;
+  /** Inclusive. 0, or older than what is retained: from the oldest. Beyond the newest: nothing comes. */
+  from: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -7476,12 +7476,12 @@ export const AppendRecordsResponse: MessageFns<AppendRecordsResponse> = {
 };
 
 function createBaseReadRecordsRequest(): ReadRecordsRequest {
-  return { from: undefined, _unknownFields: {} };
+  return { from: 0n, _unknownFields: {} };
 }
 
 export const ReadRecordsRequest: MessageFns<ReadRecordsRequest> = {
   encode(message: ReadRecordsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.from !== undefined) {
+    if (message.from !== 0n) {
       if (BigInt.asUintN(64, message.from) !== message.from) {
         throw new globalThis.Error("value provided for field message.from of type uint64 too large");
       }
@@ -7544,7 +7544,7 @@ export const ReadRecordsRequest: MessageFns<ReadRecordsRequest> = {
   },
   fromPartial(object: DeepPartial<ReadRecordsRequest>): ReadRecordsRequest {
     const message = createBaseReadRecordsRequest();
-    message.from = (object.from !== undefined && object.from !== null) ? BigInt(object.from) : undefined;
+    message.from = (object.from !== undefined && object.from !== null) ? BigInt(object.from) : 0n;
     return message;
   },
 };
