@@ -921,12 +921,12 @@ export interface WatchCheckpoint {
     | Date
     | undefined;
   /**
-   * For every issuer: treat your cache as unproven until a checkpoint says otherwise. Not set by this version, which knows of none
-   * that concerns all of them.
+   * For every issuer: treat your cache as unproven until a checkpoint says otherwise. Not set by this version: what concerns all of
+   * them, as a fleet's log that is behind, names each in `degraded_issuers`.
    */
   degraded: boolean;
   /**
-   * For these issuers only: their clock and the sidecar's differ, or their news may have been missed. A source that is behind degrades
+   * For these issuers only: clocks differ, or their news, or those of the fleet, may have been missed. A source that is behind degrades
    * its issuer; it does not hold `proven_through` back.
    */
   degradedIssuers: string[];
