@@ -39,8 +39,10 @@ describe.each(all)('the configuration of %s', (_name, text, doubted) => {
   test('hears of what Keystone lists, and what is beside that for the taking are settings too', () => {
     const newsOf = (config: ReturnType<typeof configIn>) => config.issuers.map((issuer) => 'news' in issuer && issuer.news);
     expect(newsOf(configIn(text))).toMatchObject([{ bus: undefined, poll: { everyMs: 2000 } }]);
-    const taken = text.replaceAll(/# (bus|keys): \{/g, '$1: {');
+    const taken = text.replaceAll(/# (bus|keys|fleet): \{/g, '$1: {');
     expect(newsOf(configIn(taken))).toMatchObject([{ bus: { exchange: 'keystone' }, poll: { everyMs: 2000 } }]);
+    expect([configIn(text).fleet, configIn(taken).fleet]).toMatchObject([{ kind: 'none' }, { kind: 'rabbitmq', stream: 'sidegate' }]);
+    expect(judged(taken).doubted).not.toContain('fleet.engine');
     expect(configIn(taken).issuers).toMatchObject([{ keys: { fernetDir: expect.stringMatching(/fernet-keys$/) } }]);
   });
 
