@@ -206,6 +206,11 @@ describe('S14 news that two understand differently', () => {
     await stage.clock.advance(2_000);
     for (const sidecar of sidecars) expect((await idsIn(sidecar)).length).toBe(2);
     expect(stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'))).toHaveLength(2);
+    // Who reads both in one batch has neither of them when they come.
+    const late = await stage.start('late');
+    await sound(late);
+    expect((await idsIn(late)).length).toBe(2);
+    expect(await late.hasKilled('alice')).toBe(true);
   });
 });
 
