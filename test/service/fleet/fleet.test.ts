@@ -211,6 +211,12 @@ describe('S14 news that two understand differently', () => {
     await sound(late);
     expect((await idsIn(late)).length).toBe(2);
     expect(await late.hasKilled('alice')).toBe(true);
+    // Told again they are nobody's who has them under the other id.
+    stage.log.recreate();
+    await stage.until(() => sidecars.every((sidecar) => sidecar.reasons().includes('GAP')), 20_000);
+    await sound(late, ...sidecars);
+    for (const { telemetry } of sidecars)
+      expect(telemetry.lines.map(({ message }) => message)).not.toContain('the journal was restored from a copy');
   });
 });
 
