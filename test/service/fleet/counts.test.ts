@@ -36,6 +36,27 @@ describe('S14 records of another that are missing', () => {
     expect(lostAt(records)).toEqual(lost);
   });
 
+  it('are told of once: those of others, and those that the log gives again, say nothing', () => {
+    const counts = new Counts();
+    const [one, other] = [
+      { ...of(1, 1, 0), run: 'a' },
+      { ...of(1, 1, 0), run: 'b' },
+    ];
+    const behind = { nth: 3, sure: 2 };
+    const lost = [one, other, { ...one, ...behind }].map((count) => counts.saw(count));
+    counts.goOn();
+    const again = [{ ...other, ...behind }, one, other, { ...one, ...behind }, { ...other, ...behind }].map((count) => counts.saw(count));
+    const next = [
+      { ...one, nth: 4, sure: 3 },
+      { ...one, nth: 6, sure: 5 },
+    ].map((count) => counts.saw(count));
+    expect([lost, again, next]).toEqual([
+      [false, false, true],
+      [false, false, false, false, false],
+      [false, true],
+    ]);
+  });
+
   it('are told of in whatever way they were lost, and never where none was', async () => {
     /** Each link's appends: `true` the log takes and confirms, `false` it may or may not have; and which of all are lost later. */
     const links = fc.array(fc.array(fc.record({ isSure: fc.boolean(), isThere: fc.boolean() }), { maxLength: 6 }), { maxLength: 5 });
