@@ -36,6 +36,21 @@ describe('S14 records of another that are missing', () => {
     expect(lostAt(records)).toEqual(lost);
   });
 
+  it('are sure behind one that the log refused, though the connection stands', async () => {
+    const told: (Count | undefined)[] = [];
+    const writer = new Writing(key).over({
+      signal: new AbortController().signal,
+      read: () => Promise.resolve(),
+      append: async (bytes) => {
+        told.push(openRecord([key], bytes).count);
+        if (told.length === 2) throw new Error('refused');
+      },
+    });
+    for (let nth = 0; nth < 4; nth += 1) await writer.append({ kind: 'polled', polled }).catch(() => undefined);
+    const before = { link: 1, sure: 1 };
+    expect(told.slice(2)).toMatchObject([of(2, 1, 0, before), of(2, 2, 1, before)].map(({ run, ...count }) => count));
+  });
+
   it('are told of once: those of others, and those that the log gives again, say nothing', () => {
     const counts = new Counts();
     const [one, other] = [
