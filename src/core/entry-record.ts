@@ -12,15 +12,15 @@ const mostConditions = 4;
 const recordVersion = 1;
 
 /**
- * What stands in a record, ready for JSON. What is understood in part stays as it was written, but for where it came from and its times here: a
- * version that knows more reads what it really says. Throws INTERNAL / ENTRY_UNWRITABLE where its times are no times.
+ * What stands in a record, ready for JSON. What is understood in part stays as it was written, but for its id, where it came from and its times
+ * here: a version that knows more reads what it really says. Throws INTERNAL / ENTRY_UNWRITABLE where its times are no times.
  */
 export function writtenEntry({ inPart, ...entry }: Entry): Readonly<Record<string, unknown>> {
   requireTimes(entry);
-  const { from, learnedAtMs } = entry;
+  const { id, from, learnedAtMs } = entry;
   // JSON has no Infinity.
   const forgetAtMs = entry.forgetAtMs === Number.POSITIVE_INFINITY ? 'never' : entry.forgetAtMs;
-  if (inPart) return { ...inPart, ...(from === undefined ? {} : { from }), learnedAtMs, forgetAtMs };
+  if (inPart) return { ...inPart, ...(id === '' ? {} : { id }), ...(from === undefined ? {} : { from }), learnedAtMs, forgetAtMs };
   return { v: recordVersion, ...entry, forgetAtMs };
 }
 

@@ -74,9 +74,9 @@ export function saysTheSame(one: Entry, other: Entry): boolean {
   return saidBy(one) === saidBy(other);
 }
 
-/** The same wherever two entries of one id are found to say different things. */
-export function underAnotherId<Told extends Entry>(entry: Told): Told {
-  return { ...entry, id: entryIdOf({ caller: entry.id, requestId: saidBy(entry) }, appendedAtMsOf(entry.id) ?? 0) };
+/** The same wherever two entries of one id are found to say different things. Of no journal: the one that made it has it under the other id. */
+export function underAnotherId(entry: Entry): Entry & { readonly from: string } {
+  return { ...entry, from: '', id: entryIdOf({ caller: entry.id, requestId: saidBy(entry) }, appendedAtMsOf(entry.id) ?? 0) };
 }
 
 function saidBy({ effect, selector, issuedBeforeMs, spreadMs }: Entry): string {

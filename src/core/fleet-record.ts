@@ -60,7 +60,7 @@ export interface Polled {
 /** Which of all records of one run of a sidecar this is: whoever reads the log in order notices by it that some are missing. */
 export interface Count {
   readonly run: string;
-  /** Over which of its connections it was appended, and which one of that; both from 1. */
+  /** Over which of its connections it was appended, and which one of that; both from 1. What comes after one that failed counts as another connection. */
   readonly link: number;
   readonly nth: number;
   /** The log had all up to that one of this connection for sure, when this one was made; 0: none yet. */

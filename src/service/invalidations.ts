@@ -56,6 +56,9 @@ export interface Appended {
   readonly atMs: number;
 }
 
+/** One that another has made. */
+type ReceivedEntry = Entry & { readonly from: string };
+
 /** What is looked up again and again, and what was found last: a hit only looks at what is new since. */
 export interface Looked extends Coverable {
   covering: Covering;
@@ -233,15 +236,9 @@ export class Invalidations {
    * Appends entries that others have made, under their own ids, and applies them; what is here already, or has ended, is left out. Resolves
    * with the number of new ones when a Validate that starts now sees all of them. Rejects as `append`, and with the signal's reason.
    */
-  async receive(entries: readonly (Entry & { readonly from: string })[], signal?: AbortSignal): Promise<number> {
+  async receive(entries: readonly ReceivedEntry[], signal?: AbortSignal): Promise<number> {
     const { clock, refreshLifeMs } = this.#parts;
-    const ids = new Set<string>();
-    const steadyMs = this.steadyNowMs();
-    const told = await Promise.all(entries.map((entry) => this.#unlessHere(entry)));
-    const fresh = told.flatMap((entry) => {
-      const isNew = entry !== undefined && !ids.has(entry.id) && entry.forgetAtMs >= steadyMs && ids.add(entry.id);
-      return isNew ? [entry] : [];
-    });
+    const fresh = await this.#fresh(entries);
     const learnedAtMs = clock.nowMs();
     const placed = await Promise.all(
       fresh.map((entry) => {
@@ -260,8 +257,23 @@ export class Invalidations {
     return fresh.length;
   }
 
+  /** Those of them that are not here; of two that are the same, one. */
+  async #fresh(entries: readonly ReceivedEntry[]): Promise<readonly ReceivedEntry[]> {
+    const steadyMs = this.steadyNowMs();
+    const fresh = new Map<string, ReceivedEntry>();
+    const notHere = await Promise.all(entries.map((entry) => this.#unlessHere(entry)));
+    for (const entry of notHere) {
+      if (entry === undefined || entry.forgetAtMs < steadyMs) continue;
+      const before = fresh.get(entry.id);
+      const differs = before !== undefined && !saysTheSame(before, entry);
+      const told = differs ? await this.#unlessHere(underAnotherId(entry)) : entry;
+      if (told !== undefined && !fresh.has(told.id)) fresh.set(told.id, told);
+    }
+    return [...fresh.values()];
+  }
+
   /** Where another says something else under an id that is here, as who had no room for the form of the same news, both hold. */
-  async #unlessHere<Told extends Entry>(entry: Told): Promise<Told | undefined> {
+  async #unlessHere(entry: ReceivedEntry): Promise<ReceivedEntry | undefined> {
     const known = await this.journal.find(entry.id);
     if (known === undefined) return entry;
     if (saysTheSame(known.entry, entry)) return undefined;

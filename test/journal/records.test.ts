@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { dimensions } from '../../src/core/attributes.ts';
 import { understand } from '../../src/core/entry-record.ts';
+import { underAnotherId } from '../../src/core/entry-rules.ts';
 import type { Entry } from '../../src/core/invalidation.ts';
 import { decodeOnce, decodeRecord, encodeOnce, encodeRecord, keys, lastPlaceIn } from '../../src/journal/records.ts';
 import { entryOf } from './entries.ts';
@@ -132,6 +133,16 @@ describe('an entry of another version (S3)', () => {
     // What this version knows means the same, however often it is kept.
     const { inPart, ...again } = decodeRecord(text).entry;
     expect(again).toEqual({ ...kept, inPart: undefined, learnedAtMs: 5_000, forgetAtMs: Number.POSITIVE_INFINITY });
+  });
+
+  it('is kept under the other id that it was given where another one has its own', () => {
+    const other = underAnotherId(understand(written({ v: 2, effect: 'BANISH' })));
+    expect(other.id).not.toBe('e1');
+    expect(decodeRecord(encodeRecord(other, undefined)).entry).toMatchObject({
+      id: other.id,
+      effect: 'REFRESH',
+      inPart: { effect: 'BANISH' },
+    });
   });
 
   it('without a readable end is kept for ever', () => {

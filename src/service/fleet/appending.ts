@@ -26,20 +26,31 @@ export class Appending {
 
   /** From now on over this connection. */
   over(link: LogLink): LogWriter {
-    this.#before = this.#counting?.last() ?? this.#before;
-    this.#links += 1;
-    const counting = new Counting({ run: this.run, link: this.#links, ...(this.#before ? { before: this.#before } : {}) });
-    this.#counting = counting;
+    let counting = this.#begin();
     return {
       append: async (record) => {
-        const count = counting.next();
-        await link.append(sealRecord(this.#key, { ...record, count }));
-        counting.confirmed(count.nth);
+        const mine = counting;
+        const count = mine.next();
+        try {
+          await link.append(sealRecord(this.#key, { ...record, count }));
+          mine.confirmed(count.nth);
+        } catch (error) {
+          // Nobody knows whether the log has it. Where the connection stands all the same, nothing behind it would ever be sure.
+          if (counting === mine && this.#counting === mine) counting = this.#begin();
+          throw error;
+        }
       },
     };
   }
 
-  /** It was appended by this process, over the connection that was begun last. */
+  #begin(): Counting {
+    this.#before = this.#counting?.last() ?? this.#before;
+    this.#links += 1;
+    this.#counting = new Counting({ run: this.run, link: this.#links, ...(this.#before ? { before: this.#before } : {}) });
+    return this.#counting;
+  }
+
+  /** It was appended by this process, over the connection that was begun last, and after what failed over that. */
   isOfNow({ run, link }: Count): boolean {
     return run === this.run && link === this.#links;
   }

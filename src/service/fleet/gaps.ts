@@ -30,6 +30,8 @@ export class Gaps {
   /** How often something may have been missed, and of those how many have been asked about again. */
   #begun = 0;
   #closed = 0;
+  /** For how many nobody has been asked yet: the journal does not take it. */
+  #unasked = 0;
 
   constructor(parts: GapsParts) {
     this.#parts = parts;
@@ -46,11 +48,11 @@ export class Gaps {
     this.#sayUntil(clock.monotonicMs() + maxLagMs + 3 * lookMs);
   }
 
-  /** Says it for as long as `isDoubtful`. Until `stop` aborts. */
+  /** Says it for as long as `isDoubtful`, and until it is asked. Until `stop` aborts. */
   async watch(isDoubtful: () => boolean): Promise<void> {
     const { clock, stop } = this.#parts;
     while (!stop.aborted) {
-      if (isDoubtful()) this.say();
+      if (isDoubtful() || this.#unasked > 0) this.say();
       await clock.delay(lookMs, stop).catch(() => undefined);
     }
   }
@@ -72,7 +74,9 @@ export class Gaps {
 
   async #refreshAll(why: string): Promise<void> {
     const { wideWindowMs, clock, isAsking, stop } = this.#parts;
+    this.#unasked += 1;
     await this.#appendRefresh(why);
+    this.#unasked -= 1;
     // The one that runs, and one that trails it; and once more where those who are to tell what is theirs have heard of it only then, or
     // have not been heard all the while.
     for (let wasAsking = true; wasAsking || isAsking(); ) {

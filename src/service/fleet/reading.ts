@@ -187,7 +187,7 @@ export class Reading {
       if (isMissing && !this.#isReplaying) {
         hasMissed = true;
         // Those of others are gone with it: once is enough.
-        this.#counts.forget();
+        this.#counts.goOn();
       }
       if (this.#parts.isOfNow(count)) this.#isReplaying = false;
     }

@@ -36,6 +36,42 @@ describe('S14 records of another that are missing', () => {
     expect(lostAt(records)).toEqual(lost);
   });
 
+  it('are sure behind one that the log refused, though the connection stands', async () => {
+    const told: (Count | undefined)[] = [];
+    const writer = new Writing(key).over({
+      signal: new AbortController().signal,
+      read: () => Promise.resolve(),
+      append: async (bytes) => {
+        told.push(openRecord([key], bytes).count);
+        if (told.length === 2) throw new Error('refused');
+      },
+    });
+    for (let nth = 0; nth < 4; nth += 1) await writer.append({ kind: 'polled', polled }).catch(() => undefined);
+    const before = { link: 1, sure: 1 };
+    expect(told.slice(2)).toMatchObject([of(2, 1, 0, before), of(2, 2, 1, before)].map(({ run, ...count }) => count));
+  });
+
+  it('are told of once: those of others, and those that the log gives again, say nothing', () => {
+    const counts = new Counts();
+    const [one, other] = [
+      { ...of(1, 1, 0), run: 'a' },
+      { ...of(1, 1, 0), run: 'b' },
+    ];
+    const behind = { nth: 3, sure: 2 };
+    const lost = [one, other, { ...one, ...behind }].map((count) => counts.saw(count));
+    counts.goOn();
+    const again = [{ ...other, ...behind }, one, other, { ...one, ...behind }, { ...other, ...behind }].map((count) => counts.saw(count));
+    const next = [
+      { ...one, nth: 4, sure: 3 },
+      { ...one, nth: 6, sure: 5 },
+    ].map((count) => counts.saw(count));
+    expect([lost, again, next]).toEqual([
+      [false, false, true],
+      [false, false, false, false, false],
+      [false, true],
+    ]);
+  });
+
   it('are told of in whatever way they were lost, and never where none was', async () => {
     /** Each link's appends: `true` the log takes and confirms, `false` it may or may not have; and which of all are lost later. */
     const links = fc.array(fc.array(fc.record({ isSure: fc.boolean(), isThere: fc.boolean() }), { maxLength: 6 }), { maxLength: 5 });

@@ -148,6 +148,22 @@ describe('who has missed something, S13', () => {
     expect(two.telemetry.count('sidegate_fleet_gaps_total')).toBe(1);
   });
 
+  it('says so for as long as its journal does not take that everything is asked about', async () => {
+    let isFull = true;
+    const journal = watched((inner) => ({
+      append: (entry, once) => (isFull && entry.origin.source === 'fleet' ? Promise.reject(new Error('full')) : inner.append(entry, once)),
+    }));
+    const two = await stage.start('two', { journal });
+    await sound(two);
+    await stage.clock.advance(2_000);
+    stage.log.recreate();
+    await stage.until(() => two.reasons().includes('GAP'), 20_000);
+    await stage.clock.advance(60_000);
+    expect(two.reasons()).toEqual(['GAP']);
+    isFull = false;
+    await sound(two);
+  });
+
   it('has missed nothing where the log never took it', async () => {
     const [one, two] = [await stage.start('one'), await stage.start('two')];
     await sound(one, two);

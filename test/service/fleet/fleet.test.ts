@@ -206,6 +206,17 @@ describe('S14 news that two understand differently', () => {
     await stage.clock.advance(2_000);
     for (const sidecar of sidecars) expect((await idsIn(sidecar)).length).toBe(2);
     expect(stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'))).toHaveLength(2);
+    // Who reads both in one batch has neither of them when they come.
+    const late = await stage.start('late');
+    await sound(late);
+    expect((await idsIn(late)).length).toBe(2);
+    expect(await late.hasKilled('alice')).toBe(true);
+    // Told again they are nobody's who has them under the other id.
+    stage.log.recreate();
+    await stage.until(() => sidecars.every((sidecar) => sidecar.reasons().includes('GAP')), 20_000);
+    await sound(late, ...sidecars);
+    for (const { telemetry } of sidecars)
+      expect(telemetry.lines.map(({ message }) => message)).not.toContain('the journal was restored from a copy');
   });
 });
 
