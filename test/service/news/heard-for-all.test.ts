@@ -80,6 +80,25 @@ describe('what this one hears', () => {
     expect(isKnown).toBe(true);
   });
 
+  test.each([
+    ['before', ['poll', 'bus', 'poll']],
+    ['after', ['bus', 'poll']],
+  ] as const)('S13 a gap is told as its own, where another source has one %s it that is closed with it', async (_, order) => {
+    const stage = await staged();
+    for (const name of order) void stage[name].sink.gap(`the ${name} was away`);
+    await stage.clock.advance(5_000);
+    const told = (await stage.entries()).map(({ origin: { source, event } }) => [source, event]);
+    expect(told).toEqual([['central/bus', 'gap: the bus was away']]);
+  });
+
+  test('S13 a gap is told as its own, where another source has one while it is looked for', async () => {
+    const stage = await staged();
+    stage.poll.onLook(async () => void stage.poll.sink.gap('the poll was away'));
+    void stage.bus.sink.gap('the bus was away');
+    await stage.clock.advance(5_000);
+    expect((await stage.entries())[0]?.origin).toMatchObject({ source: 'central/bus', event: 'gap: the bus was away' });
+  });
+
   test('says whether it is what hears', async () => {
     const stage = await staged();
     expect(stage.telemetry.gaugeValue('sidegate_news_pool_reader', { issuer: 'central' })).toBe(1);
