@@ -144,8 +144,13 @@ describe('what another one has heard', () => {
     await listed(stage, 'u');
     await pass(false, 30);
     expect(reasons(stage)).toEqual([]);
+    const lines = stage.telemetry.lines.length;
     await pass(true, 1);
-    expect(reasons(stage)).toEqual(['SOURCE_SUSPECT(bus)']);
+    const sinceMs = stage.clock.nowMs();
+    await pass(true, 5);
+    expect(stage.degradations.all()).toMatchObject([{ reasons: ['SOURCE_SUSPECT(bus)'], sinceMs }]);
+    // One line, not one for each time that it is said.
+    expect(stage.telemetry.lines.length).toBe(lines + 1);
     await pass(false, 1);
     expect(reasons(stage)).toEqual([]);
   });
