@@ -287,7 +287,7 @@ export interface HeardQuestion {
   readonly throughMs: number;
   /** What was asked about: everything later than that, by the source's clock in milliseconds. */
   readonly sinceMs: number;
-  /** It began after this moment for sure, monotonic here; absent: nobody knows. */
+  /** It began after this moment for sure, monotonic here; absent: nobody knows, or it was told long ago. */
   readonly provenMs?: number;
   /** When it began as far as two machines' clocks tell, monotonic here. */
   readonly beganMs: number;

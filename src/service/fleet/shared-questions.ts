@@ -121,11 +121,14 @@ export class SharedQuestions {
     if (source !== timeless && (atMs > nowMs + skewMs || throughMs > nowMs + skewMs)) return;
     // Two machines' clocks may differ; how long it took is told by one alone.
     const beganMs = monotonicMs - Math.max(0, nowMs - atMs, tookMs);
-    const isOfNow = side.isCurrent() && nowMs - atMs <= skewMs + tookMs + maxLagMs;
     // Whoever asked had read a sign of life of ours when it began: so it began after that was appended. No clock but ours says so.
-    const provenMs = this.#own.findLast((own) => own.position <= after)?.appendedMs;
+    const readMs = this.#own.findLast((own) => own.position <= after)?.appendedMs;
+    const isYoung =
+      source === timeless ? readMs !== undefined && monotonicMs - readMs <= maxLagMs : nowMs - atMs <= skewMs + tookMs + maxLagMs;
+    // What is told of late proves nothing: in a log that was made again its place may be anybody's, who had it from the one before.
+    const provenMs = isYoung ? readMs : undefined;
     const times = { fromMs, throughMs, sinceMs, beganMs, tookMs: Math.max(0, tookMs) };
-    const question: HeardQuestion = { ...times, isOfNow, isSuspect };
+    const question: HeardQuestion = { ...times, isOfNow: side.isCurrent() && isYoung, isSuspect };
     for (const take of takers) take(provenMs === undefined ? question : { ...question, provenMs });
   }
 

@@ -71,10 +71,15 @@ export class CrossCheck {
 
   /** It may have missed something, and has been made whole: what it has not told until now says nothing of it. */
   madeWhole(): void {
+    this.forget();
+    this.#parts.standing.suspect(false);
+  }
+
+  /** Another sidecar judges it: what was told until now is not held against it here. */
+  forget(): void {
     this.#pending = [];
     this.#hearsSinceMs = undefined;
     this.#suspectSinceMs = undefined;
-    this.#parts.standing.suspect(false);
   }
 
   #judge({ news, id, isUser }: Pending): void {

@@ -11,6 +11,8 @@ import { SpacedRuns } from './spaced-runs.ts';
 export interface GapSource {
   readonly name: string;
   readonly standing: Pick<SourceStanding, 'gapUntil'>;
+  /** We hear it for others, who take a gap for theirs by its name. */
+  readonly hearsForAll?: boolean;
 }
 
 /** What it needs. */
@@ -42,11 +44,11 @@ export class Gaps {
    * Sources whose gap the next refresh closes, which has not begun: whatever else they miss is closed with it. When a restart would know of
    * it, and when it is closed.
    */
-  readonly #unclosed = new Map<GapSource, { readonly known: Promise<void>; readonly closed: Promise<void> }>();
+  readonly #unclosed = new Map<GapSource, { readonly why: string; readonly known: Promise<void>; readonly closed: Promise<void> }>();
   /** Sources that miss something now. */
   readonly #missing = new Set<GapSource>();
-  #why = '';
-  #source = '';
+  /** The gap that began last. */
+  #last = { name: '', why: '' };
 
   constructor(parts: GapsParts) {
     this.#parts = parts;
@@ -74,8 +76,7 @@ export class Gaps {
   begin(source: GapSource, why: string): Promise<void> {
     const { issuer, telemetry, stop } = this.#parts;
     telemetry.counter('sidegate_news_gaps_total', { source: `${issuer}/${source.name}` }).add();
-    this.#why = why;
-    this.#source = source.name;
+    this.#last = { name: source.name, why };
     this.#missing.delete(source);
     const there = this.#unclosed.get(source);
     if (there !== undefined) return there.known;
@@ -89,7 +90,7 @@ export class Gaps {
     const known = new Promise<void>((resolve) => {
       for (const either of [noted, closed]) either.then(resolve, () => undefined);
     });
-    this.#unclosed.set(source, { known, closed });
+    this.#unclosed.set(source, { why, known, closed });
     return known;
   }
 
@@ -160,12 +161,14 @@ export class Gaps {
 
   async #refresh(): Promise<void> {
     const { looks, write, clock } = this.#parts;
+    const forAll = [...this.#unclosed].find(([{ hearsForAll }]) => hearsForAll);
+    const { name, why } = forAll ? { name: forAll[0].name, why: forAll[1].why } : this.#last;
     this.#unclosed.clear();
-    const event = `${gapEvent}${this.#why}`;
     await looks.one();
     const everything = { effect: 'REFRESH' as const, conditions: [], isWide: true as const };
     // A gap of another sidecar is not ours, whenever it was.
-    await write({ id: `gap ${freshRequestId()}`, event, atMs: clock.nowMs(), about: [], invalidations: [everything] }, this.#source);
+    const event = `${gapEvent}${why}`;
+    await write({ id: `gap ${freshRequestId()}`, event, atMs: clock.nowMs(), about: [], invalidations: [everything] }, name);
   }
 
   #lastEndMs(): number {

@@ -122,7 +122,7 @@ export class Ingest implements NewsSink {
       crossCheck?.proven(throughMs);
       return;
     }
-    crossCheck?.madeWhole();
+    crossCheck?.forget();
     this.standing.suspect(elsewhere.isSuspect);
   }
 

@@ -112,6 +112,33 @@ it('S10 looks at no clock but ours for what was heard of a queue, and says what 
   expect(heard).toEqual([['bus', true]]);
 });
 
+it('S10 knows by no clock but ours whether what was heard of a queue is of now', async () => {
+  const { clock, questions } = stageOf({ link, position: 7 });
+  const heard: unknown[] = [];
+  questions.of('central', 'bus').listen(({ isOfNow }) => heard.push(isOfNow), new AbortController().signal);
+  const tell = (): void => questions.heard({ ...theirs(clock, 1), source: 'bus', atMs: clock.nowMs() - 3_600_000 }, 3);
+  tell();
+  questions.proven({ position: 1, appendedMs: clock.monotonicMs() });
+  tell();
+  await clock.advance(10_000);
+  tell();
+  await clock.advance(1);
+  tell();
+  // Before it has read a sign of life of ours nobody knows.
+  expect(heard).toEqual([false, true, true, false]);
+});
+
+it('S11 takes no proof from what was told long ago, wherever it stands', () => {
+  const { clock, questions } = stageOf({ link, position: 7 });
+  const heard: unknown[] = [];
+  questions.of('central', 'poll').listen(({ provenMs }) => heard.push(provenMs), new AbortController().signal);
+  const ownMs = clock.monotonicMs();
+  questions.proven({ position: 1, appendedMs: ownMs });
+  // By their clock: a skew, what it took, and the lag.
+  for (const agoMs of [12_001, 12_002]) questions.heard({ ...theirs(clock, 1), atMs: clock.nowMs() - agoMs }, 3);
+  expect(heard).toEqual([ownMs, undefined]);
+});
+
 it('tells what who reads it thinks of it', () => {
   const { told, releases, questions } = stageOf({ link, position: 7 });
   questions.of('central', 'bus').begin()({ fromMs: 1, throughMs: 1, sinceMs: 1, isSuspect: true });

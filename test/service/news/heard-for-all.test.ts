@@ -80,6 +80,25 @@ describe('what this one hears', () => {
     expect(isKnown).toBe(true);
   });
 
+  test.each([
+    ['before', ['poll', 'bus', 'poll']],
+    ['after', ['bus', 'poll']],
+  ] as const)('S13 a gap is told as its own, where another source has one %s it that is closed with it', async (_, order) => {
+    const stage = await staged();
+    for (const name of order) void stage[name].sink.gap(`the ${name} was away`);
+    await stage.clock.advance(5_000);
+    const told = (await stage.entries()).map(({ origin: { source, event } }) => [source, event]);
+    expect(told).toEqual([['central/bus', 'gap: the bus was away']]);
+  });
+
+  test('S13 a gap is told as its own, where another source has one while it is looked for', async () => {
+    const stage = await staged();
+    stage.poll.onLook(async () => void stage.poll.sink.gap('the poll was away'));
+    void stage.bus.sink.gap('the bus was away');
+    await stage.clock.advance(5_000);
+    expect((await stage.entries())[0]?.origin).toMatchObject({ source: 'central/bus', event: 'gap: the bus was away' });
+  });
+
   test('says whether it is what hears', async () => {
     const stage = await staged();
     expect(stage.telemetry.gaugeValue('sidegate_news_pool_reader', { issuer: 'central' })).toBe(1);
@@ -125,8 +144,13 @@ describe('what another one has heard', () => {
     await listed(stage, 'u');
     await pass(false, 30);
     expect(reasons(stage)).toEqual([]);
+    const lines = stage.telemetry.lines.length;
     await pass(true, 1);
-    expect(reasons(stage)).toEqual(['SOURCE_SUSPECT(bus)']);
+    const sinceMs = stage.clock.nowMs();
+    await pass(true, 5);
+    expect(stage.degradations.all()).toMatchObject([{ reasons: ['SOURCE_SUSPECT(bus)'], sinceMs }]);
+    // One line, not one for each time that it is said.
+    expect(stage.telemetry.lines.length).toBe(lines + 1);
     await pass(false, 1);
     expect(reasons(stage)).toEqual([]);
   });
