@@ -53,6 +53,8 @@ export class LocalStore {
       const [last] = await database.iterator({ reverse: true, limit: 1 }).all();
       return new LocalStore(options, clock, database, last);
     } catch (cause) {
+      // Left open it would be locked by us, and that would be said from then on.
+      await database.close().catch(() => undefined);
       throw notReadable(options.dir, cause);
     }
   }

@@ -14,6 +14,8 @@ export class Recent {
   readonly #entries: History<PlacedEntry>;
   /** The first place of each id, oldest first. */
   readonly #places = new Map<string, Revision>();
+  /** Goes along with them: an iterator that begins anew steps over what was deleted before it, thousands each time. */
+  readonly #oldest = this.#places.keys();
   /** Every id of ours in the journal whose second is this or a later one is among the places. */
   #sinceMs: number;
 
@@ -30,7 +32,7 @@ export class Recent {
     if (!this.#isSince(id) || this.#places.has(id)) return;
     this.#places.set(id, placed.revision);
     if (this.#places.size <= mostIds) return;
-    const [oldest] = this.#places.keys();
+    const { value: oldest } = this.#oldest.next();
     if (oldest === undefined) return;
     this.#places.delete(oldest);
     this.#sinceMs = Math.max(this.#sinceMs, after(oldest));

@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createLocalLog } from '../../src/fleet/local-log.ts';
 import { LocalStore } from '../../src/fleet/local-store.ts';
@@ -74,6 +75,15 @@ describe('a log of one’s own', () => {
     writeFileSync(file, 'no directory');
     expect(await says(held(logIn(file)).engine, 'cannot be read or written')).toBe(false);
   });
+});
+
+it('a log that is damaged is said to be, each time it is tried', async () => {
+  const dir = directory();
+  const database = new ClassicLevel<string, string>(dir);
+  await database.put('0000000000000001', 'short');
+  await database.close();
+  const open = (): Promise<LocalStore> => LocalStore.open({ dir, retentionMs: 60_000, mostBytes: 1_000 }, createFakeClock());
+  for (const _ of [1, 2]) await expect(open()).rejects.toThrow('cannot be read or written');
 });
 
 describe('what is forgotten', () => {

@@ -52,6 +52,14 @@ describe('ids', () => {
     expect(found).toEqual([undefined, undefined, undefined, 1_000, 'nowhere']);
   });
 
+  it('make room one by one, the oldest first, however many have', () => {
+    const recent = new Recent(0, undefined);
+    for (let n = 0; n < 150_000; n += 1) recent.add(placed(n + 1, idOf(100 + n, n)));
+    const first = 150_000 - 32_768;
+    expect([first - 1, first, 149_999].map((n) => recent.placeOf(idOf(100 + n, n)))).toEqual([undefined, first + 1, 150_000]);
+    expect(recent.placeOf(idOf(100 + first, 1))).toBe('nowhere');
+  });
+
   it('that are written twice are where they were written first', () => {
     const recent = new Recent(0, undefined);
     recent.add(placed(1, idOf(100, 1)));

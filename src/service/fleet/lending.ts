@@ -123,7 +123,11 @@ export class Lending {
       const near = this.#near;
       if (near && (mark === undefined ? near.records.reaches(from) : near.records.holds(mark))) {
         if (isFirst) yield [];
+        let isProven = last === mark;
         for await (const batch of near.records.after(last?.position ?? (from ?? 0) - 1, over)) {
+          // Further than the mark it was read over the other link: in two logs that part behind it another record stands there.
+          if (!isProven && last && !near.records.holds(last)) throw away();
+          isProven = true;
           last = batch.at(-1) ?? last;
           yield batch;
         }

@@ -38,7 +38,7 @@ describe('S14 records of another that are missing', () => {
 
   it('are sure behind one that the log refused, though the connection stands', async () => {
     const told: (Count | undefined)[] = [];
-    const writer = new Writing(key).over({
+    const writer = new Appending(key).over({
       signal: new AbortController().signal,
       read: () => Promise.resolve(),
       append: async (bytes) => {

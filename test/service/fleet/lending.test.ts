@@ -322,6 +322,24 @@ describe('what was read last', () => {
     expect(readings).toEqual({ now: 1, all: 1 });
   });
 
+  it('is not gone on with where the two logs part behind what stands in both', async () => {
+    const others = createFakeLog(systemClock);
+    for (const text of ['a', 'b', 'c']) others.append(Buffer.from(text));
+    const { lending, readings, told, add } = await near({ others });
+    const reading = lending.read(undefined, ending().signal);
+    expect(await told(reading, 3)).toEqual(['a', 'b', 'c']);
+    for (const text of ['d', 'E']) {
+      others.append(Buffer.from(text));
+      expect(await told(reading, 1)).toEqual([text]);
+    }
+    await add('d');
+    const later = told(reading, 1);
+    await expect.poll(() => readings.now).toBe(0);
+    const refused = expect(later).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' });
+    await add('e', 'f');
+    await refused;
+  });
+
   it('ends where the log does not go on from it', async () => {
     const others = createFakeLog(systemClock);
     for (const text of ['a', 'b', 'c']) others.append(Buffer.from(text));
