@@ -1,5 +1,6 @@
 // A journal that the log knows more of than it does itself: it was restored from a copy, or somebody else runs with one (S14).
 
+import { appendedAtMsOf } from '../../core/entry-id.ts';
 import type { Presence } from '../../core/fleet-record.ts';
 import { revision } from '../../core/invalidation.ts';
 import type { Clock, Journal, Telemetry } from '../../ports.ts';
@@ -35,7 +36,7 @@ export class Restored {
   async before(entries: readonly ReadEntry[]): Promise<void> {
     const { journal, clock } = this.#parts;
     if (this.#goesOnAt > 0) return;
-    const ours = entries.filter(({ from, forgetAtMs }) => from === journal.id && forgetAtMs > clock.nowMs());
+    const ours = entries.filter((entry) => entry.from === journal.id && forgottenAtMs(entry) > clock.nowMs());
     const found = await Promise.all(ours.map(({ id }) => journal.find(id)));
     if (found.includes(undefined)) await this.#goOn(journal.head());
   }
@@ -69,4 +70,9 @@ export class Restored {
     telemetry.log.warn(facts, 'the journal was restored from a copy');
     await journal.skipTo(revision(this.#goesOnAt));
   }
+}
+
+/** Until then at least it was kept where it was made: whoever heard of it later may keep it for longer. */
+function forgottenAtMs({ id, learnedAtMs, forgetAtMs }: ReadEntry): number {
+  return (appendedAtMsOf(id) ?? 0) + forgetAtMs - learnedAtMs;
 }

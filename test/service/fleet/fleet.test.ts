@@ -190,6 +190,26 @@ describe('S10 news that all members hear', () => {
   });
 });
 
+describe('S14 a REFRESH', () => {
+  it('that its own journal has forgotten, and one that heard of it later tells again, proves nothing of that journal', async () => {
+    const one = await stage.start('one');
+    await sound(one);
+    await one.revoke('alice', { effect: 'REFRESH', lifeMs: 602_000 });
+    await stage.clock.advance(300_000);
+    const late = await stage.start('late');
+    await sound(late);
+    expect(await idsIn(late)).toHaveLength(1);
+    await stage.clock.advance(310_000);
+    await one.journal.compact({ nowMs: stage.clock.nowMs(), floorMs: 0 });
+    expect(await idsIn(one)).toEqual([]);
+    stage.log.recreate();
+    await stage.until(() => one.reasons().includes('GAP'), 20_000);
+    await sound(one, late);
+    expect(stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'))).toHaveLength(1);
+    expect(one.telemetry.lines.map(({ message }) => message)).not.toContain('the journal was restored from a copy');
+  });
+});
+
 describe('S14 news that two understand differently', () => {
   it('hold as both say, everywhere: one had no room for their form', async () => {
     const sidecars = await Promise.all(['one', 'two', 'three'].map((name) => stage.start(name)));
