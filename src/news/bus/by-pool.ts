@@ -74,6 +74,8 @@ class PooledSession {
   #bindings: number;
   /** Of our markers. It is bound after the topics, and another one each time that they may have been gone: the one before shows that. */
   #markerKey: string | undefined;
+  /** One that is to prove nothing any more, and may be bound still. */
+  #oldKey: string | undefined;
   /** Monotonic: when we could last tell all that it is proven; undefined: nobody could. */
   #provenMs: number | undefined;
   #isKnownFull: boolean;
@@ -87,15 +89,15 @@ class PooledSession {
     this.#askKey = markerKeyOf(name, place);
     this.#bindings = this.#markers.newBindings();
     this.#isKnownFull = ready >= place.longestQueue;
-    const wasFull = this.#isKnownFull;
     this.reader = new PoolReader({
       ...parts,
       markers: this.#markers,
       continuity: this.#continuity,
       keyPrefix: `${this.#askKey}.`,
-      isKnown: (journal) => !isOther && !wasFull && pool.shared.hasTold(journal),
-      adopt: (markerKey) => {
-        this.#markerKey = markerKey;
+      isKnown: (journal) => !isOther && ready < place.longestQueue && pool.shared.hasTold(journal),
+      found: ({ markerKey, isProven }) => {
+        if (isProven) this.#markerKey = markerKey;
+        else this.#oldKey = markerKey;
       },
       arrived: (sent) => this.#arrived(sent),
       proven: (sent) => this.#proven(sent),
@@ -197,8 +199,10 @@ class PooledSession {
   /** The key of our markers, with everything bound before it. */
   async #bound(): Promise<string> {
     if (this.#markerKey !== undefined) return this.#markerKey;
+    const { place } = this.#parts;
     const markerKey = `${this.#askKey}.${randomBytes(8).toString('hex')}`;
-    await bindQueue(this.#link, this.#queue, this.#parts.place, markerKey);
+    if (this.#oldKey !== undefined) await unbindQueue(this.#link, this.#queue, place.exchange, this.#oldKey);
+    await bindQueue(this.#link, this.#queue, place, markerKey);
     this.#markerKey = markerKey;
     return markerKey;
   }
@@ -233,13 +237,12 @@ class PooledSession {
 
   /** From now on the key of the markers that are there proves nothing, for whoever may come after us either. */
   async #lose(why: string): Promise<void> {
-    const { place } = this.#parts;
     this.#continuity.break(why);
     this.#bindings = this.#markers.newBindings();
     this.#underWay.clear();
     this.#telling.clear();
-    if (this.#markerKey === undefined) return;
-    await unbindQueue(this.#link, this.#queue, place.exchange, this.#markerKey);
+    this.#oldKey = this.#markerKey ?? this.#oldKey;
     this.#markerKey = undefined;
+    if (this.#oldKey !== undefined) await unbindQueue(this.#link, this.#queue, this.#parts.place.exchange, this.#oldKey);
   }
 }
