@@ -18,8 +18,10 @@ export type PooledParts = Omit<SessionParts, 'markers' | 'continuity'> & { reado
 const pooledPrefetch = 16;
 /** Between two looks of who waits, at nothing outside of this process. */
 const waitMs = 250;
-/** Who cannot get told what has come leaves it to others; more than any message may wait for what is asked because of it. */
+/** Who cannot get told what has come leaves it to others; at least so long. */
 const longestTellingMs = 45_000;
+/** A message may wait for what is asked because of it: four settle windows and a question, each window a third of the lag at most. */
+const longestTellingLags = 2;
 
 /** Until `link` ends. */
 export async function hearInPool(link: AmqpLink, parts: PooledParts): Promise<void> {
@@ -133,14 +135,14 @@ class PooledSession {
 
   /** One marker; and what follows from what has become of those before it. */
   async round(): Promise<void> {
-    const { clock, place, say } = this.#parts;
+    const { clock, place, say, maxLagMs } = this.#parts;
     // Keystone is blocked as we are, so nothing comes that a marker could prove.
     if (this.#link.isBlocked) {
       this.#provenMs = undefined;
       return;
     }
     this.#provenMs ??= clock.monotonicMs();
-    if (clock.monotonicMs() - this.#provenMs > longestTellingMs) {
+    if (clock.monotonicMs() - this.#provenMs > Math.max(longestTellingMs, longestTellingLags * maxLagMs)) {
       throw new AmqpError('what came out of its queue is not kept: it is left to others');
     }
     try {

@@ -17,10 +17,11 @@ const askKey = markerKeyOf(queueName, place);
 const theirKey = `${askKey}.1`;
 
 /** One that has joined, where so many messages wait. */
-async function joined(ready: number) {
+async function joined(ready: number, maxLagMs = 10_000) {
   const clock = createFakeClock();
   const bound = new Set(['notifications.info', askKey, theirKey]);
   const end = new AbortController();
+  let hasLeft = false;
   let give: Take = () => undefined;
   const channel = {
     checkQueue: async () => ({ messageCount: ready }),
@@ -60,18 +61,21 @@ async function joined(ready: number) {
     sink,
     place,
     queueName,
-    maxLagMs: 10_000,
+    maxLagMs,
     keeping: new Keeping({ clock, sink, signal: end.signal, random: () => 0 }),
     pool: new Pool({ clock, random: () => 0, shared, journalId: 'us' }),
     known: { mayWrite: true, queue: undefined, hears: () => false },
     say: () => undefined,
-  }).catch((error: unknown) => error);
+  }).catch(() => {
+    hasLeft = true;
+  });
   await clock.advance(0);
   return {
     clock,
     bound,
     published,
     sink,
+    hasLeft: () => hasLeft,
     marker(messageId: string): void {
       const fields = { deliveryTag: 1, redelivered: false, exchange: 'keystone', routingKey: theirKey, consumerTag: '' };
       give({ content: Buffer.from(''), fields, properties: { messageId } as Delivery['properties'] }, () => undefined);
@@ -107,3 +111,19 @@ describe('S13 the key of the marker that stands first', () => {
     await member.close();
   });
 });
+
+it.each([
+  [10_000, 45_000],
+  [60_000, 120_000],
+])(
+  'leaves a queue whose messages are told to nobody, and not while one may wait for its answers (max_lag %d)',
+  async (maxLagMs, limitMs) => {
+    const member = await joined(90, maxLagMs);
+    member.marker('p.7.known.whole');
+    await member.clock.advance(limitMs);
+    expect(member.hasLeft()).toBe(false);
+    await member.clock.advance(2_000);
+    expect(member.hasLeft()).toBe(true);
+    await member.close();
+  },
+);
