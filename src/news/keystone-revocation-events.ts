@@ -15,6 +15,7 @@ import type {
 import { ListedRows } from './listed-rows.ts';
 import { OthersPolls } from './others-polls.ts';
 import { PollProgress } from './poll-progress.ts';
+import { PollTurns } from './poll-turns.ts';
 import { SinceValues } from './since-values.ts';
 import { Sweeps } from './sweeps.ts';
 import { WaitingLooks } from './waiting-looks.ts';
@@ -56,11 +57,6 @@ export interface RevocationEventsDeps {
 /** How long to wait after a failure: doubled with each, up to the latter. Milliseconds. */
 const firstPauseMs = 1_000;
 const longestPauseMs = 10_000;
-/** Whoever has asked goes on before those who have heard of it: they wait so much longer, at random; a part of the interval, and milliseconds. */
-const othersWaitLonger = 0.5;
-const othersWaitLongestMs = 1_000;
-/** One that takes very long is waited for so much longer, at most, in milliseconds. */
-const longestTakingMs = 5_000;
 /** A list that reaches back so far and does not come in time, so often in a row, is taken for one that is too long. */
 const longReachMs = 3_600_000;
 const patience = 3;
@@ -81,11 +77,9 @@ class RevocationEvents implements NewsSource {
   readonly #progress: PollProgress;
   readonly #sweeps: Sweeps;
   #isRunning = false;
-  /** When the next poll begins, and not before when as others ask; monotonic. */
+  readonly #turns: PollTurns;
+  /** When the next poll begins; monotonic. */
   #dueMs = 0;
-  #othersDueMs = 0;
-  /** Our last one, monotonic. */
-  #last = { beganMs: 0, endedMs: 0 };
   #provenMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
   #problem: SidecarError | undefined;
@@ -96,6 +90,7 @@ class RevocationEvents implements NewsSource {
     this.#deps = deps;
     this.#others = new OthersPolls(deps);
     this.#progress = new PollProgress({ ...options, ...deps });
+    this.#turns = new PollTurns({ ...options, ...deps, others: () => deps.shared?.poll.others() ?? 0 });
     this.#sweeps = new Sweeps(options, { ...deps, rows: this.#rows, since: this.#since, shared: deps.shared?.sweep });
   }
 
@@ -135,14 +130,14 @@ class RevocationEvents implements NewsSource {
     while (!signal.aborted) {
       const answer = this.#looks.begin();
       const beganMs = clock.monotonicMs();
-      this.#last = { beganMs, endedMs: Number.POSITIVE_INFINITY };
+      this.#turns.begin();
       const error = await this.#poll(sink, signal);
-      this.#last = { beganMs, endedMs: clock.monotonicMs() };
+      this.#turns.end();
       this.#judge(signal.aborted ? this.#problem : error);
       answer(signal.aborted ? notRunning(this.#options.issuer) : error);
       // Who came meanwhile waits for the next one, unless nobody answers.
       if (error !== undefined) this.#looks.begin()(error);
-      this.#dueMs = Math.max(clock.monotonicMs() + this.#untilNextMs(beganMs), this.#othersDueMs);
+      this.#dueMs = Math.max(clock.monotonicMs() + this.#untilNextMs(beganMs), this.#turns.notBeforeMs);
       await this.#untilDue(signal);
     }
   }
@@ -159,8 +154,8 @@ class RevocationEvents implements NewsSource {
 
   /** Another sidecar has asked, and what it was told is applied here. What it does not join on to is still to be asked for. */
   #heard(question: HeardQuestion, sink: NewsSink): void {
-    const { clock, random } = this.#deps;
-    const { sinceMs, provenMs, beganMs, tookMs, isOfNow } = question;
+    const { clock } = this.#deps;
+    const { sinceMs, provenMs, beganMs, isOfNow } = question;
     const nowMs = clock.monotonicMs();
     this.#since.spend(sinceMs, nowMs);
     if (!this.#progress.heard(question)) return;
@@ -170,12 +165,8 @@ class RevocationEvents implements NewsSource {
     this.#lastAnswerAtMs = clock.nowMs();
     this.#judge(undefined);
     this.#others.came(beganMs);
-    // Two that overlap: whoever began first goes on.
-    if (beganMs >= this.#last.beganMs && beganMs <= this.#last.endedMs) return;
-    const { everyMs } = this.#options;
-    const longerMs = Math.min(everyMs * othersWaitLonger, othersWaitLongestMs) * random();
-    this.#othersDueMs = nowMs + everyMs + longerMs + Math.min(tookMs, longestTakingMs);
-    this.#dueMs = Math.max(this.#dueMs, this.#othersDueMs);
+    this.#turns.heard(question);
+    this.#dueMs = Math.max(this.#dueMs, this.#turns.notBeforeMs);
   }
 
   /** One poll. Answers why it has failed. */
@@ -199,7 +190,7 @@ class RevocationEvents implements NewsSource {
       if (signal.aborted) return undefined;
       const wholeFromMs = this.#progress.asked(nextFromMs, sink);
       // What is lost to us may not be lost to others: they ask for themselves.
-      if (wholeFromMs !== undefined) tellOthers?.({ fromMs: wholeFromMs, throughMs: nextFromMs, sinceMs });
+      if (this.#turns.answered() && wholeFromMs !== undefined) tellOthers?.({ fromMs: wholeFromMs, throughMs: nextFromMs, sinceMs });
       this.#rows.forgetBefore(nextFromMs - reachMs - overlapMs);
       this.#prove(sentMs, sink);
       await this.#progress.note();

@@ -18,8 +18,10 @@ export type PooledParts = Omit<SessionParts, 'markers' | 'continuity'> & { reado
 const pooledPrefetch = 16;
 /** Between two looks of who waits, at nothing outside of this process. */
 const waitMs = 250;
-/** Who cannot get told what has come leaves it to others; more than any message may wait for what is asked because of it. */
+/** Who cannot get told what has come leaves it to others; at least so long. */
 const longestTellingMs = 45_000;
+/** A message may wait for what is asked because of it: four settle windows and a question, each window a third of the lag at most. */
+const longestTellingLags = 2;
 
 /** Until `link` ends. */
 export async function hearInPool(link: AmqpLink, parts: PooledParts): Promise<void> {
@@ -74,6 +76,8 @@ class PooledSession {
   #bindings: number;
   /** Of our markers. It is bound after the topics, and another one each time that they may have been gone: the one before shows that. */
   #markerKey: string | undefined;
+  /** One that is to prove nothing any more, and may be bound still. */
+  #oldKey: string | undefined;
   /** Monotonic: when we could last tell all that it is proven; undefined: nobody could. */
   #provenMs: number | undefined;
   #isKnownFull: boolean;
@@ -87,15 +91,15 @@ class PooledSession {
     this.#askKey = markerKeyOf(name, place);
     this.#bindings = this.#markers.newBindings();
     this.#isKnownFull = ready >= place.longestQueue;
-    const wasFull = this.#isKnownFull;
     this.reader = new PoolReader({
       ...parts,
       markers: this.#markers,
       continuity: this.#continuity,
       keyPrefix: `${this.#askKey}.`,
-      isKnown: (journal) => !isOther && !wasFull && pool.shared.hasTold(journal),
-      adopt: (markerKey) => {
-        this.#markerKey = markerKey;
+      isKnown: (journal) => !isOther && ready < place.longestQueue && pool.shared.hasTold(journal),
+      found: ({ markerKey, isProven }) => {
+        if (isProven) this.#markerKey = markerKey;
+        else this.#oldKey = markerKey;
       },
       arrived: (sent) => this.#arrived(sent),
       proven: (sent) => this.#proven(sent),
@@ -131,14 +135,14 @@ class PooledSession {
 
   /** One marker; and what follows from what has become of those before it. */
   async round(): Promise<void> {
-    const { clock, place, say } = this.#parts;
+    const { clock, place, say, maxLagMs } = this.#parts;
     // Keystone is blocked as we are, so nothing comes that a marker could prove.
     if (this.#link.isBlocked) {
       this.#provenMs = undefined;
       return;
     }
     this.#provenMs ??= clock.monotonicMs();
-    if (clock.monotonicMs() - this.#provenMs > longestTellingMs) {
+    if (clock.monotonicMs() - this.#provenMs > Math.max(longestTellingMs, longestTellingLags * maxLagMs)) {
       throw new AmqpError('what came out of its queue is not kept: it is left to others');
     }
     try {
@@ -197,8 +201,10 @@ class PooledSession {
   /** The key of our markers, with everything bound before it. */
   async #bound(): Promise<string> {
     if (this.#markerKey !== undefined) return this.#markerKey;
+    const { place } = this.#parts;
     const markerKey = `${this.#askKey}.${randomBytes(8).toString('hex')}`;
-    await bindQueue(this.#link, this.#queue, this.#parts.place, markerKey);
+    if (this.#oldKey !== undefined) await unbindQueue(this.#link, this.#queue, place.exchange, this.#oldKey);
+    await bindQueue(this.#link, this.#queue, place, markerKey);
     this.#markerKey = markerKey;
     return markerKey;
   }
@@ -233,13 +239,12 @@ class PooledSession {
 
   /** From now on the key of the markers that are there proves nothing, for whoever may come after us either. */
   async #lose(why: string): Promise<void> {
-    const { place } = this.#parts;
     this.#continuity.break(why);
     this.#bindings = this.#markers.newBindings();
     this.#underWay.clear();
     this.#telling.clear();
-    if (this.#markerKey === undefined) return;
-    await unbindQueue(this.#link, this.#queue, place.exchange, this.#markerKey);
+    this.#oldKey = this.#markerKey ?? this.#oldKey;
     this.#markerKey = undefined;
+    if (this.#oldKey !== undefined) await unbindQueue(this.#link, this.#queue, this.#parts.place.exchange, this.#oldKey);
   }
 }

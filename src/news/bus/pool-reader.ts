@@ -16,8 +16,11 @@ export interface PoolReaderParts extends IncomingParts {
   readonly keyPrefix: string;
   /** Whether what a sidecar with that journal has told is in the log that we read. */
   readonly isKnown: (journal: string) => boolean;
-  /** The first message is a proven marker: with that key the present bindings can be proven. */
-  readonly adopt: (markerKey: string) => void;
+  /**
+   * The first message is a marker that says `whole`. `isProven`: with that key the present bindings can be proven; else whoever is served it
+   * after us must not take it for one that is.
+   */
+  readonly found: (first: { readonly markerKey: string; readonly isProven: boolean }) => void;
   /** A marker of ours has come; answers whether it was sent for the present bindings. */
   readonly arrived: (sent: Sent) => boolean;
   /** Everything from before this marker is told, and everybody may know. */
@@ -70,11 +73,12 @@ export class PoolReader {
   }
 
   #takeFirst({ fields: { routingKey }, properties: { messageId } }: Delivery, acknowledge: () => void): void {
-    const { keyPrefix, isKnown, adopt, continuity } = this.#parts;
+    const { keyPrefix, isKnown, found, continuity } = this.#parts;
     this.#acknowledgeFirst = acknowledge;
     const signature = routingKey.startsWith(keyPrefix) ? signatureIn(messageId) : undefined;
-    if (signature?.isWhole && isKnown(signature.by)) adopt(routingKey);
-    else continuity.break('its queue was made anew, emptied, or overflowed, while nobody read it');
+    const isProven = signature?.isWhole === true && isKnown(signature.by);
+    if (signature?.isWhole) found({ markerKey: routingKey, isProven });
+    if (!isProven) continuity.break('its queue was made anew, emptied, or overflowed, while nobody read it');
   }
 
   #takeMessage({ content }: Delivery, acknowledge: () => void): void {

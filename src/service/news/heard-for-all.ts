@@ -15,17 +15,20 @@ export interface HeardForAllParts {
   readonly heard: Heard;
   readonly gaps: Pick<Gaps, 'begunElsewhere'>;
   readonly crossCheck: Pick<CrossCheck, 'madeWhole'> | undefined;
+  readonly nowMs: () => number;
   readonly monotonicMs: () => number;
 }
 
 /** Takes an entry that another sidecar has made. */
 export function hearForAll(entry: Entry, parts: HeardForAllParts): void {
-  const { issuer, source, heard, gaps, crossCheck, monotonicMs } = parts;
-  const { id, origin, selector, spreadMs } = entry;
+  const { issuer, source, heard, gaps, crossCheck, nowMs, monotonicMs } = parts;
+  const { id, origin, selector, spreadMs, forgetAtMs } = entry;
   const atMs = appendedAtMsOf(id);
   if (origin.source !== `${issuer}/${source.name}` || atMs === undefined) return;
   if (selector.kind === 'everything') {
     if (spreadMs === undefined || !origin.event?.startsWith(gapEvent)) return;
+    // Who is new reads those of hours ago: nothing that was fetched before them serves any more, anywhere.
+    if (forgetAtMs <= nowMs()) return;
     crossCheck?.madeWhole();
     gaps.begunElsewhere(source);
     return;

@@ -31,6 +31,7 @@ describe('S10 a reader of a pool', () => {
   let continuity: Continuity;
   let acknowledged: string[];
   let adopted: string[];
+  let discarded: string[];
   let proven: Sent[];
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -38,7 +39,7 @@ describe('S10 a reader of a pool', () => {
     sink = createNewsSink();
     markers = new Markers();
     continuity = new Continuity(sink);
-    [acknowledged, adopted, proven] = [[], [], []];
+    [acknowledged, adopted, discarded, proven] = [[], [], [], []];
   });
 
   function reader() {
@@ -52,7 +53,7 @@ describe('S10 a reader of a pool', () => {
       continuity,
       keyPrefix: prefix,
       isKnown: (journal) => journal === 'known' || journal === 'us',
-      adopt: (key) => adopted.push(key),
+      found: ({ markerKey, isProven }) => (isProven ? adopted : discarded).push(markerKey),
       arrived: ({ bindings }) => bindings === 1,
       proven: (sent) => proven.push(sent),
       fail: (error) => failures.push(error),
@@ -90,6 +91,7 @@ describe('S10 a reader of a pool', () => {
     take('first', delivery(key, body, id));
     await turn();
     expect([continuity.isBroken, adopted, acknowledged]).toEqual([true, [], []]);
+    expect(discarded).toEqual(id === 'p.7.stranger.whole' ? [key] : []);
     // Told to nobody yet.
     const note = sink.holdNotes();
     continuity.mend();

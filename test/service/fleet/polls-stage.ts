@@ -41,6 +41,7 @@ export function createPollsStage({ overlapMs = 60_000 } = {}) {
   const buses: FakeNewsSource[] = [];
   const away = new Set<string>();
   let tookMs = answerMs;
+  const slow = new Map<string, number>();
   let isTooLong: (question: Question) => boolean = () => false;
 
   const pollOf = (by: string, random: () => number, { clock: own, telemetry, journal, questions }: SourceParts): NewsSource => {
@@ -57,9 +58,10 @@ export function createPollsStage({ overlapMs = 60_000 } = {}) {
         if (away.has(by)) throw new SidecarError('UNAVAILABLE', 'nobody answers', { reason: 'KEYSTONE_UNREACHABLE' });
         // As it stands when the question comes in.
         const events = rows.filter(({ revoked_at: at }) => Date.parse(String(at)) > sinceMs);
-        await clock.delay(tookMs, signal);
+        const waitMs = slow.get(by) ?? tookMs;
+        await clock.delay(waitMs, signal);
         if (isTooLong(question)) return { kind: 'too-large' };
-        return { kind: 'events', events, dateMs: Math.floor((clock.nowMs() - tookMs) / 1000) * 1000 };
+        return { kind: 'events', events, dateMs: Math.floor((clock.nowMs() - waitMs) / 1000) * 1000 };
       },
     });
     sources.set(by, source);
@@ -115,8 +117,10 @@ export function createPollsStage({ overlapMs = 60_000 } = {}) {
     /** This one has no way to Keystone, until it is `back`. */
     cutOff: (name: string) => void away.add(name),
     back: (name: string) => void away.delete(name),
-    slowDown(ms: number) {
-      tookMs = ms;
+    /** Keystone takes so long for its answers: to everybody, or to this one alone. */
+    slowDown(ms: number, by?: string) {
+      if (by === undefined) tookMs = ms;
+      else slow.set(by, ms);
     },
     listsTooLong(by: typeof isTooLong) {
       isTooLong = by;

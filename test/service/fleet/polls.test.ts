@@ -181,6 +181,19 @@ describe('S11 the poll of a fleet', () => {
     expect(sidecars.flatMap(({ reasons }) => reasons())).toEqual([]);
   });
 
+  it.each([2, 3, 20])('S13 that takes long for one of %d is asked by another, and nobody is behind', async (count) => {
+    const sidecars = await begin(...Array.from({ length: count }, (_, n) => `member ${n}`));
+    const slow = stage.polls().at(-1)?.by ?? '';
+    stage.slowDown(4_900, slow);
+    await stage.clock.advance(20_000);
+    const fromMs = stage.clock.monotonicMs();
+    expect(await reasonsWithin(60_000, ...sidecars)).toEqual([]);
+    const polls = stage.polls(fromMs);
+    expect(polls.filter(({ by }) => by === slow)).toEqual([]);
+    expect(polls.length).toBeGreaterThan(60_000 / everyMs - 5);
+    expect(polls.length).toBeLessThan((60_000 / everyMs) * 1.25);
+  });
+
   it('matters to nobody who has none configured, and who has is not kept from it', async () => {
     const [one, two] = [await stage.start('one', { polls: false }), await stage.start('two')];
     await sound(one, two);

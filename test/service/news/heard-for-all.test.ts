@@ -120,6 +120,16 @@ describe('what another one has heard', () => {
     expect(said.at(-1)).toBe(false);
   });
 
+  test('a gap that matters to nobody any more, as who is new reads it in the log, is not said', async () => {
+    const stage = await staged();
+    stage.bus.sink.proven(stage.clock.monotonicMs(), { isSuspect: false });
+    const gap = entryOf(stage, { event: 'gap: its queue was full' });
+    stage.room.heardOf({ ...gap, forgetAtMs: stage.clock.nowMs() });
+    expect(reasons(stage)).toEqual([]);
+    stage.room.heardOf({ ...gap, forgetAtMs: stage.clock.nowMs() + 1 });
+    expect(reasons(stage)).toEqual(['GAP']);
+  });
+
   test.each([
     ['of another source', { event: 'gap: it was skipped', source: 'central/poll' }],
     ['of another issuer', { event: 'gap: its queue was full', source: 'south/bus' }],
