@@ -102,6 +102,9 @@ async function readOver(connection: UpstreamConnection, from: number | undefined
     for await (const { records } of stream as AsyncIterable<ReadRecordsResponse>) {
       heard();
       if (stop.aborted) return;
+      // None is beyond what any log can be asked for: noted as our place, it would be asked for again and again.
+      if (records.some(({ position }) => position > Number.MAX_SAFE_INTEGER))
+        throw noLog(`${connection.upstream} tells positions of no log`);
       isTaking = true;
       await take(records.map(({ position, content }) => ({ position: Number(position), bytes: content })));
       isTaking = false;
