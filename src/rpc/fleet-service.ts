@@ -76,11 +76,15 @@ async function* read(
   }
 }
 
-/** An empty batch is an empty message. */
+/**
+ * An empty batch is an empty message. Of a record that is too long to be anybody's so much is told that it is too long there as well: whoever may
+ * write to a broker could stop all who follow by one that no client takes.
+ */
 function* messagesOf(batch: readonly LogRecord[]): Generator<ReadRecordsResponse> {
   let records: ReadRecordsResponse['records'] = [];
   let sizeBytes = 0;
-  for (const { position, bytes } of batch) {
+  for (const { position, bytes: written } of batch) {
+    const bytes = written.subarray(0, longestRecordBytes + 1);
     if (records.length >= mostInMessage || (records.length > 0 && sizeBytes + bytes.length > longestMessageBytes)) {
       yield { records };
       records = [];

@@ -4,7 +4,7 @@ import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, expect, it } from 'vitest';
 import { SidecarError } from '../../src/core/errors.ts';
 import { createFollow } from '../../src/fleet/follow.ts';
-import { FleetServiceClient, type ReadRecordsRequest } from '../../src/gen/sidegate/v1/token_service.ts';
+import { FleetServiceClient, type ReadRecordsRequest, type ReadRecordsResponse } from '../../src/gen/sidegate/v1/token_service.ts';
 import { fleetService } from '../../src/rpc/fleet-service.ts';
 import type { GrpcAdapter } from '../../src/rpc/grpc.ts';
 import type { Callers } from '../../src/service/callers.ts';
@@ -64,6 +64,8 @@ interface Lent {
   readonly log: FakeLog;
   /** How many records the next message has. */
   next(): Promise<number>;
+  /** How long they are. */
+  lengths(): Promise<readonly number[] | undefined>;
   forbid(): void;
   setMs(nowMs: number): void;
 }
@@ -84,11 +86,16 @@ function lent(): Lent {
     { lending, telemetry, callers: callers as unknown as Callers, monotonicMs: () => nowMs },
     adapter as unknown as GrpcAdapter,
   );
-  const readRecords = service['readRecords'] as unknown as (request: object, call: object) => AsyncGenerator<{ records: unknown[] }>;
+  const readRecords = service['readRecords'] as unknown as (request: object, call: object) => AsyncGenerator<ReadRecordsResponse>;
   const reading = readRecords({}, { listener: 'remote', peer: undefined, signal: () => over.signal });
+  const lengths = async (): Promise<readonly number[] | undefined> => {
+    const { value } = await reading.next();
+    return (value as ReadRecordsResponse | undefined)?.records.map(({ content }) => content.length);
+  };
   return {
     log,
-    next: async () => (await reading.next()).value?.records.length ?? -1,
+    lengths,
+    next: async () => (await lengths())?.length ?? -1,
     forbid: () => {
       mayFollow = false;
     },
@@ -115,6 +122,12 @@ it('a message holds 256 KiB of records, or one that is longer', async () => {
   const sizes: number[] = [];
   while (sizes.length < 6) sizes.push(await next());
   expect(sizes).toEqual([0, 2, 1, 1, 1, 1]);
+});
+
+it('of a record that is nobody’s, as it is too long, no more is told than shows that: one message of any client holds it', async () => {
+  const { log, lengths } = lent();
+  log.append(Buffer.alloc(5_000_000));
+  expect([await lengths(), await lengths()]).toEqual([[], [262_145]]);
 });
 
 it('a sidecar without a fleet has nothing to lend', async () => {
