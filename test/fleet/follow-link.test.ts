@@ -1,6 +1,5 @@
-// What a follower tells goes in its order, one call at a time, and nothing follows one that fails; and what it must not be told.
+// What a follower tells goes in its order, one call at a time; where one of them fails nobody knows what the log has, and nothing follows it.
 
-import { Readable } from 'node:stream';
 import { credentials } from '@grpc/grpc-js';
 import { expect, it } from 'vitest';
 import type { UpstreamConnection } from '../../src/fleet/follow-connection.ts';
@@ -61,30 +60,4 @@ it('ends the connection with the first call that fails: what waits behind it, an
   expect(calls.map(({ texts }) => texts)).toEqual([['a']]);
   expect(link.signal.aborted).toBe(true);
   expect(outcomes.sort()).toEqual(['a', 'b', 'c', 'd'].map((name) => `${name}: the connection has ended`));
-});
-
-it('a position that no log has ends the connection, and is given to nobody', async () => {
-  const messages = [0n, 9_007_199_254_740_991n, 9_007_199_254_740_992n].map((position) => ({
-    records: [{ position, content: Buffer.from('a') }],
-  }));
-  const stream = Object.assign(Readable.from([{ records: [] }, ...messages]), { cancel: () => undefined });
-  const ended = new AbortController();
-  const connection = {
-    upstream: 'the sidecar at host:1',
-    client: { readRecords: () => stream },
-    signal: ended.signal,
-    fail: (cause: unknown) => {
-      ended.abort(cause);
-      return cause;
-    },
-    append: async () => undefined,
-  } as unknown as UpstreamConnection;
-  const read: number[] = [];
-  const reading = createFollowLink(connection, () => undefined).read(
-    undefined,
-    async (batch) => void read.push(...batch.map(({ position }) => position)),
-    new AbortController().signal,
-  );
-  await expect(reading).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' });
-  expect([read, ended.signal.aborted]).toEqual([[0, Number.MAX_SAFE_INTEGER], true]);
 });

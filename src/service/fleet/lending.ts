@@ -156,7 +156,7 @@ export class Lending {
   ): AsyncGenerator<readonly LogRecord[], void, void> {
     const { clock } = this.#parts;
     let isThere = last === undefined;
-    for await (const batch of ownReading({ engine: make(), clock, from: last?.position ?? from }, away, over)) {
+    for await (const batch of ownReading({ engine: make(), clock, from: last?.position ?? from, isGoingOn: !isThere }, away, over)) {
       const [first, ...others] = batch;
       if (isThere || first === undefined) yield batch;
       else if (last && first.position === last.position && Buffer.compare(first.bytes, last.bytes) === 0) yield others;

@@ -9,9 +9,11 @@ export interface OwnReadingParts {
   readonly clock: Clock;
   /** As of `LogLink.read`. */
   readonly from: number | undefined;
+  /** The log has held the record at `from`: one that does not give it is not the log that it was, and may say nothing for ever. */
+  readonly isGoingOn: boolean;
 }
 
-/** How long a link may take, in milliseconds. */
+/** How long a link may take, and where it goes on its first record, in milliseconds. */
 const longestLinkMs = 10_000;
 
 /**
@@ -19,7 +21,7 @@ const longestLinkMs = 10_000;
  * not come to stand, it throws what `failed` makes of why.
  */
 export async function* ownReading(
-  { engine, clock, from }: OwnReadingParts,
+  { engine, clock, from, isGoingOn }: OwnReadingParts,
   failed: (cause: unknown) => Error,
   signal: AbortSignal,
 ): AsyncGenerator<readonly LogRecord[], void, void> {
@@ -40,7 +42,7 @@ export async function* ownReading(
   }, over.signal);
   const late = clock.delay(longestLinkMs, over.signal).then(
     () => {
-      if (!handing.hasBegun) end();
+      if (isGoingOn ? !handing.hasGiven : !handing.hasBegun) end();
     },
     () => undefined,
   );
@@ -61,6 +63,7 @@ export async function* ownReading(
 /** One batch from who reads to who sends: the next one is read when this one has been taken, and sent. */
 class Handing {
   hasBegun = false;
+  hasGiven = false;
   failure: unknown;
   #batch: readonly LogRecord[] | undefined;
   #wake: () => void = () => undefined;
@@ -69,6 +72,7 @@ class Handing {
   /** Resolves when it has been sent. */
   async give(batch: readonly LogRecord[], over: AbortSignal): Promise<void> {
     this.hasBegun = true;
+    this.hasGiven ||= batch.length > 0;
     this.#batch = batch;
     const sent = until(over, (done) => {
       this.#done = done;

@@ -2,7 +2,7 @@
 
 import { getEventListeners } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Engine, LogLink, LogRecord } from '../../../src/ports.ts';
+import type { Clock, Engine, LogLink, LogRecord } from '../../../src/ports.ts';
 import { Lending } from '../../../src/service/fleet/lending.ts';
 import { systemClock } from '../../../src/sidecar.ts';
 import { createFakeLog, type FakeLog } from '../../fakes/engine.ts';
@@ -173,7 +173,7 @@ describe('what is lent', () => {
 
 describe('what was read last', () => {
   /** A log of some records, lent, with the readings of it that run now, and all that there have been, but for our own. */
-  async function near(parts: { readonly recentBytes?: number; readonly others?: FakeLog } = {}) {
+  async function near(parts: { readonly recentBytes?: number; readonly others?: FakeLog; readonly clock?: Clock } = {}) {
     const log = createFakeLog(systemClock);
     for (const text of ['a', 'b', 'c']) log.append(Buffer.from(text));
     const readings = { now: 0, all: 0 };
@@ -191,8 +191,8 @@ describe('what was read last', () => {
     };
     const telemetry = createFakeTelemetry();
     const engine: Engine = { ...log.engine(), another };
-    const { recentBytes = 16_777_216 } = parts;
-    const lending = new Lending({ engine, clock: systemClock, telemetry, draining: ending().signal, recentBytes });
+    const { recentBytes = 16_777_216, clock = systemClock } = parts;
+    const lending = new Lending({ engine, clock, telemetry, draining: ending().signal, recentBytes });
     const { signal } = ending();
     let readTo = -1;
     let ours = ending();
@@ -353,6 +353,23 @@ describe('what was read last', () => {
     await expect.poll(() => readings.now).toBe(0);
     others.recreate();
     for (const text of ['A', 'B', 'C', 'D', 'E']) others.append(Buffer.from(text));
+    endOurs();
+    await expect(waits).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' });
+  });
+
+  it('ends where the log that it would go on with says nothing, as it ends before it', async () => {
+    const others = createFakeLog(systemClock);
+    for (const text of ['a', 'b', 'c']) others.append(Buffer.from(text));
+    const clock: Clock = { ...systemClock, delay: (ms, signal) => systemClock.delay(ms / 100, signal) };
+    const { lending, readings, told, add, endOurs } = await near({ others, clock });
+    const reading = lending.read(undefined, ending().signal);
+    await told(reading, 3);
+    await add('d');
+    others.append(Buffer.from('d'));
+    await told(reading, 1);
+    const waits = told(reading, 1);
+    await expect.poll(() => readings.now).toBe(0);
+    others.recreate();
     endOurs();
     await expect(waits).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'LOG_UNREACHABLE' });
   });
