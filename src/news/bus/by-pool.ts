@@ -18,10 +18,8 @@ export type PooledParts = Omit<SessionParts, 'markers' | 'continuity'> & { reado
 const pooledPrefetch = 16;
 /** Between two looks of who waits, at nothing outside of this process. */
 const waitMs = 250;
-/** Who cannot get told what has come leaves it to others; at least so long. */
+/** Who cannot get told what has come leaves it to others, after two `max_lag` at least: a message may wait for four settle windows. */
 const longestTellingMs = 45_000;
-/** A message may wait for what is asked because of it: four settle windows and a question, each window a third of the lag at most. */
-const longestTellingLags = 2;
 
 /** Until `link` ends. */
 export async function hearInPool(link: AmqpLink, parts: PooledParts): Promise<void> {
@@ -76,7 +74,7 @@ class PooledSession {
   #bindings: number;
   /** Of our markers. It is bound after the topics, and another one each time that they may have been gone: the one before shows that. */
   #markerKey: string | undefined;
-  /** One that is to prove nothing any more, and may be bound still. */
+  /** Of what stands first and proves nothing: it may be bound still. */
   #oldKey: string | undefined;
   /** Monotonic: when we could last tell all that it is proven; undefined: nobody could. */
   #provenMs: number | undefined;
@@ -142,7 +140,7 @@ class PooledSession {
       return;
     }
     this.#provenMs ??= clock.monotonicMs();
-    if (clock.monotonicMs() - this.#provenMs > Math.max(longestTellingMs, longestTellingLags * maxLagMs)) {
+    if (clock.monotonicMs() - this.#provenMs > Math.max(longestTellingMs, 2 * maxLagMs)) {
       throw new AmqpError('what came out of its queue is not kept: it is left to others');
     }
     try {
@@ -204,6 +202,7 @@ class PooledSession {
     const { place } = this.#parts;
     const markerKey = `${this.#askKey}.${randomBytes(8).toString('hex')}`;
     if (this.#oldKey !== undefined) await unbindQueue(this.#link, this.#queue, place.exchange, this.#oldKey);
+    this.#oldKey = undefined;
     await bindQueue(this.#link, this.#queue, place, markerKey);
     this.#markerKey = markerKey;
     return markerKey;
@@ -243,8 +242,8 @@ class PooledSession {
     this.#bindings = this.#markers.newBindings();
     this.#underWay.clear();
     this.#telling.clear();
-    this.#oldKey = this.#markerKey ?? this.#oldKey;
+    if (this.#markerKey === undefined) return;
+    await unbindQueue(this.#link, this.#queue, this.#parts.place.exchange, this.#markerKey);
     this.#markerKey = undefined;
-    if (this.#oldKey !== undefined) await unbindQueue(this.#link, this.#queue, this.#parts.place.exchange, this.#oldKey);
   }
 }
