@@ -319,6 +319,11 @@ export class Invalidations {
     return read.filter((placed) => placed.revision <= this.#applied);
   }
 
+  /** The oldest applied entry above `after` that is in memory: where the ring no longer reaches, a younger one. */
+  oldestInMemory(after: Revision): PlacedEntry | undefined {
+    return this.#ring.after(Math.max(after, this.#ring.since), 1)?.[0];
+  }
+
   #countOf(source: string, effect: Effect): void {
     const key = `${effect} ${source}`;
     let counter = this.#counters.get(key);

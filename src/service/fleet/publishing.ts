@@ -11,7 +11,7 @@ import { endingWith } from './together.ts';
 /** What publishing needs. */
 export interface PublishingParts {
   readonly journal: Journal;
-  readonly invalidations: Pick<Invalidations, 'after' | 'applied' | 'changed'>;
+  readonly invalidations: Pick<Invalidations, 'after' | 'applied' | 'changed' | 'oldestInMemory'>;
   readonly clock: Clock;
   /** From 0 to below 1. */
   readonly random: () => number;
@@ -92,9 +92,10 @@ export class Publishing {
 
   /** Entries that wait, about; and when the oldest was learned, by the wall clock. */
   waiting(): { readonly count: number; readonly oldestAtMs: number | undefined } {
-    const [oldest] = this.#open.values();
-    const unread = Math.max(0, this.#parts.invalidations.applied - this.#read);
-    return { count: this.#open.size + unread, oldestAtMs: oldest?.entry.learnedAtMs };
+    const { invalidations } = this.#parts;
+    const [onItsWay] = this.#open.values();
+    const oldest = onItsWay ?? invalidations.oldestInMemory(this.#read);
+    return { count: this.#open.size + Math.max(0, invalidations.applied - this.#read), oldestAtMs: oldest?.entry.learnedAtMs };
   }
 
   /** Tells the log what is there and what comes, until `signal` aborts; rejects where the log does not take it. */

@@ -52,12 +52,15 @@ describe('entries of a fleet', () => {
       await sidecar.revoke(`user of ${sidecar.name}`);
       expect(await sidecar.hasKilled(`user of ${sidecar.name}`)).toBe(true);
     }
-    expect(sidecars[0]?.fleet.status().outbox.count).toBe(1);
+    const madeMs = stage.clock.nowMs();
+    await stage.clock.advance(60_000);
+    await sidecars[0]?.revoke('a later one');
+    expect(sidecars[0]?.fleet.status().outbox).toEqual({ count: 2, oldestAtMs: madeMs });
     stage.log.start();
     await sound(...sidecars);
     for (const { name } of sidecars) expect(await all(sidecars, `user of ${name}`)()).toBe(true);
     expect(sidecars[0]?.fleet.status().outbox.count).toBe(0);
-    expect(stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'))).toHaveLength(3);
+    expect(stage.log.records.filter(({ bytes }) => Buffer.from(bytes).includes('"kind":"entry"'))).toHaveLength(4);
   });
 
   it('a sidecar that was away goes on where it was, and has what was told meanwhile before it is relied on', async () => {
