@@ -31,7 +31,8 @@ export class PollTurns {
   #last = { beganMs: 0, endedMs: 0 };
   /** When the newest began that was not slow, whoever asked. */
   #fastMs = Number.NEGATIVE_INFINITY;
-  #wasSlowMs = Number.NEGATIVE_INFINITY;
+  /** When we have last tried in vain, or been slow. */
+  #triedMs = Number.NEGATIVE_INFINITY;
   /** The next one of ours, or the one that runs, is to show whether we are faster. */
   #willTry = false;
   #isTrying = false;
@@ -49,7 +50,9 @@ export class PollTurns {
 
   /** Ours begins. */
   begin(): void {
-    this.#last = { beganMs: this.#parts.clock.monotonicMs(), endedMs: Number.POSITIVE_INFINITY };
+    const beganMs = this.#parts.clock.monotonicMs();
+    this.#last = { beganMs, endedMs: Number.POSITIVE_INFINITY };
+    if (this.#willTry) this.#triedMs = beganMs;
     this.#isTrying = this.#willTry;
     this.#willTry = false;
   }
@@ -58,8 +61,8 @@ export class PollTurns {
   answered(): boolean {
     const nowMs = this.#parts.clock.monotonicMs();
     const isSlow = nowMs - this.#last.beganMs > this.#slowMs;
-    if (isSlow) this.#wasSlowMs = nowMs;
-    else this.#fastMs = Math.max(this.#fastMs, this.#last.beganMs);
+    this.#triedMs = isSlow ? nowMs : Number.NEGATIVE_INFINITY;
+    if (!isSlow) this.#fastMs = Math.max(this.#fastMs, this.#last.beganMs);
     return !(isSlow && this.#isTrying);
   }
 
@@ -80,7 +83,7 @@ export class PollTurns {
     const isOursSlow = Math.min(ours.endedMs, nowMs) - ours.beganMs > this.#slowMs;
     // Of two that overlap whoever began first goes on, unless that one alone is slow.
     if (beganMs >= ours.beganMs && beganMs <= ours.endedMs && (isSlow || !isOursSlow)) return;
-    this.#willTry = isSlow && nowMs - this.#wasSlowMs > tryEachMs && random() * others() < tries;
+    this.#willTry = isSlow && nowMs - this.#triedMs > tryEachMs && random() * others() < tries;
     const longerMs = Math.min(everyMs * othersWaitLonger, othersWaitLongestMs) * random();
     this.#notBeforeMs = nowMs + everyMs + longerMs + (this.#willTry ? 0 : Math.min(tookMs, longestTakingMs));
   }

@@ -80,6 +80,18 @@ it('who tries and is no faster says nothing, and tries no more for a minute', as
   expect(heard(3_000)).toBe(2_000);
 });
 
+it('who tries in vain, as it has no way to Keystone, tries no more for a minute', async () => {
+  const { turns, heard } = turnsOf();
+  await clock.advance(10_000);
+  expect(heard(3_000)).toBe(2_000);
+  turns.begin();
+  turns.end();
+  await clock.advance(60_000);
+  expect(heard(3_000)).toBe(5_000);
+  await clock.advance(1);
+  expect(heard(3_000)).toBe(2_000);
+});
+
 it('of two that overlap goes on whoever began first, unless that one alone is slow', async () => {
   const { turns, heard } = turnsOf();
   turns.begin();

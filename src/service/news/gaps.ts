@@ -99,10 +99,9 @@ export class Gaps {
     await this.#unclosed.get(source)?.closed;
   }
 
-  /** Another sidecar, which hears this source for us, has begun to ask about everything again: it takes as long here. */
+  /** Another sidecar, which hears this source for us, has begun to ask about everything again, which is applied: it takes as long here. */
   begunElsewhere(source: GapSource): void {
     const { clock } = this.#parts;
-    this.everythingIsRefreshed();
     source.standing.gapUntil(this.#lastEndMs());
     if (this.#unclosed.has(source) || this.#missing.has(source)) return;
     const untilMs = Math.ceil(clock.nowMs() + this.#lastEndMs() - clock.monotonicMs());
@@ -124,7 +123,7 @@ export class Gaps {
     await new Promise<never>(() => undefined);
   }
 
-  /** A REFRESH of everything of the issuer, spread, has been applied. */
+  /** A REFRESH of everything of the issuer, spread, has been applied, whoever has made it: ours may have to wait for the end of it. */
   everythingIsRefreshed(): void {
     const nowMs = this.#parts.clock.monotonicMs();
     if (this.#isTrailed && nowMs >= this.#runningUntilMs) {

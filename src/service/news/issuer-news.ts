@@ -136,6 +136,9 @@ export class IssuerNews {
 
   /** Another sidecar of the fleet has made this entry, and it is applied here: its source may have named somebody for us too. */
   heardOf(entry: Entry): void {
+    const { selector, spreadMs, forgetAtMs } = entry;
+    const isOfAll = selector.kind === 'everything' && selector.issuer === this.issuer && spreadMs !== undefined;
+    if (isOfAll && forgetAtMs > this.#parts.clock.nowMs()) this.#gaps.everythingIsRefreshed();
     this.#named?.heard(entry);
     this.#hearForAll?.(entry);
   }

@@ -28,15 +28,15 @@ async function staged() {
 /** What another one has made of what it has heard. */
 function entryOf(
   stage: NewsStage,
-  part: { readonly event: string; readonly condition?: readonly [Dimension, string]; readonly source?: string },
+  part: { readonly event: string; readonly condition?: readonly [Dimension, string]; readonly source?: string; readonly issuer?: string },
 ): Entry {
-  const { condition, event, source = 'central/bus' } = part;
+  const { condition, event, source = 'central/bus', issuer = 'central' } = part;
   const atMs = stage.clock.nowMs();
   const conditions = condition && [{ dimension: condition[0], value: condition[1] }];
   return {
     id: entryIdOf({ caller: 'news/central', requestId: `${event} ${condition}` }, atMs),
     effect: 'REFRESH',
-    selector: conditions ? { kind: 'fit', issuer: 'central', conditions } : { kind: 'everything', issuer: 'central' },
+    selector: conditions ? { kind: 'fit', issuer, conditions } : { kind: 'everything', issuer },
     ...(conditions ? {} : { spreadMs: 30_000 }),
     alsoRefreshes: false,
     learnedAtMs: atMs,
@@ -118,6 +118,28 @@ describe('what another one has heard', () => {
     }
     expect(said.filter(Boolean)).toHaveLength(30);
     expect(said.at(-1)).toBe(false);
+  });
+
+  test.each([
+    ['a gap of the bus', { event: 'gap: its queue was full' }, 59],
+    ['whatever it was for', { event: 'refresh', source: 'rpc' }, 59],
+    ['of another issuer', { event: 'refresh', source: 'rpc', issuer: 'south' }, 30],
+  ])('S10 a gap of ours is said until its window is over, which begins when that of another one ends: %s', async (_, part, seconds) => {
+    const stage = await staged();
+    stage.told();
+    const theirs = { ...entryOf(stage, part), from: 'theirs' };
+    await stage.invalidations.receive([theirs], new AbortController().signal);
+    stage.room.heardOf(theirs);
+    await stage.clock.advance(1_000);
+    void stage.bus.sink.gap('its bindings were gone');
+    let said = 0;
+    for (let second = 0; second < 70; second += 1) {
+      stage.poll.sink.proven(stage.clock.monotonicMs());
+      stage.bus.sink.proven(stage.clock.monotonicMs());
+      if (reasons(stage).includes('GAP')) said += 1;
+      await stage.clock.advance(1_000);
+    }
+    expect(said).toBe(seconds);
   });
 
   test('a gap that matters to nobody any more, as who is new reads it in the log, is not said', async () => {
