@@ -54,10 +54,11 @@ describeWithRabbitmq('a fleet', () => {
           expect(seen.ended).toBeGreaterThan(5);
           expect(seen.published).toBe(seen.ended);
           expect(seen.lasts).toBe(3 * (seen.revoked + seen.ended));
-          expect(seen.afterNews).toBeGreaterThan(0);
           expect(seen.afterHere).toBeGreaterThan(10);
           expect(seen.watched).toBeGreaterThanOrEqual(3 * seen.revoked);
         }
+        // The short ones are over before what Keystone ended in them is due.
+        for (const name of ['engine killed', 'engine hanging', 'bus hanging']) expect(results.get(name)?.seen.afterNews).toBeGreaterThan(0);
         expect(results.get('engine killed')?.seen.whileApart).toBeGreaterThan(0);
         expect(results.get('engine hanging')?.seen.whileApart).toBeGreaterThan(0);
         expect(results.get('bus hanging')?.seen.whileApart).toBeGreaterThan(0);
