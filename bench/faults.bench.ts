@@ -10,12 +10,11 @@ import { type CellResult, runCell } from './faults/cell.ts';
 import { cells } from './faults/matrix.ts';
 import { engineNames } from './fleet/engines.ts';
 import { startFleet } from './fleet/stage.ts';
-import { readOptions, report } from './report.ts';
+import { readOnly, readOptions, report } from './report.ts';
 
 // `--only=engine_killed` runs those cells whose name has it; for whoever looks for a cause.
-const args = process.argv.slice(2);
-const only = args.filter((arg) => arg.startsWith('--only=')).map((arg) => arg.slice('--only='.length));
-const options = readOptions(args.filter((arg) => !arg.startsWith('--only=')));
+const { isWanted, rest } = readOnly();
+const options = readOptions(rest);
 // From dist/bench/bench.
 const cli = join(fileURLToPath(new URL('../../../', import.meta.url)), 'dist', 'cli.js');
 const plan = {
@@ -39,9 +38,7 @@ const rows = [
   { engine: 'follow' as const, of: cells.filter(({ subject }) => subject === 'engine') },
 ];
 for (const { engine, of } of rows) {
-  const named = of
-    .map((cell) => ({ cell, name: `faults_${engine}_${cell.subject}_${cell.kind}` }))
-    .filter(({ name }) => only.length === 0 || only.some((part) => name.includes(part)));
+  const named = of.map((cell) => ({ cell, name: `faults_${engine}_${cell.subject}_${cell.kind}` })).filter(({ name }) => isWanted(name));
   if (named.length === 0) continue;
   const stage = await startFleet({ cli, engine, ...plan });
   const recoveries: number[] = [];

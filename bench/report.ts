@@ -27,6 +27,17 @@ export function readOptions(args: readonly string[] = process.argv.slice(2)): Op
   return { quick: args.includes('--quick'), json: args.includes('--json') };
 }
 
+/** `--only=PART`, as often as wanted: `isWanted` are the rows whose name has one of the parts, or all. `rest`: the other arguments. */
+export function readOnly(args: readonly string[] = process.argv.slice(2)): {
+  readonly isWanted: (name: string) => boolean;
+  readonly rest: readonly string[];
+} {
+  const sign = '--only=';
+  const parts = args.filter((arg) => arg.startsWith(sign)).map((arg) => arg.slice(sign.length));
+  const isWanted = (name: string): boolean => parts.length === 0 || parts.some((part) => name.includes(part));
+  return { isWanted, rest: args.filter((arg) => !arg.startsWith(sign)) };
+}
+
 /** Prints an answer, for people or for machines. `note` says what it was measured on. */
 export function report(options: Options, answer: Omit<Answer, 'met'>, note: string): void {
   const met = judged(answer.value, answer.wanted);
