@@ -7,7 +7,7 @@ import { noLog } from './log-error.ts';
 
 /** Where it is, and how long records are kept. */
 export interface LocalLogOptions extends Omit<LocalStoreOptions, 'mostBytes'> {
-  /** Absent: 1 GiB. */
+  /** Absent: 4 GiB. */
   readonly mostBytes?: number;
 }
 
@@ -19,7 +19,7 @@ export interface LocalLogDeps {
   readonly random?: () => number;
 }
 
-const usualBytes = 1_073_741_824;
+const usualBytes = 4 * 1024 ** 3;
 const readBatch = 256;
 const pauses = { firstMs: 500, longestMs: 10_000 } as const;
 
@@ -108,7 +108,7 @@ function engineOf(shared: Shared, { clock, log, random = Math.random }: LocalLog
     },
     health() {
       if (store?.trimmedEarly !== true) return health;
-      return { ...health, problem: 'records went before their time: it holds no more than 1 GiB' };
+      return { ...health, problem: 'records went before their time: it holds no more than 4 GiB' };
     },
   };
 }
